@@ -1,0 +1,75 @@
+//! What one side of a push may use: credentials, certificates, and how strictly TLS is taken.
+//!
+//! A value of [`Access`] belongs to one side and one named registry. Nothing in it is ever used for another host:
+//! the transport that opens connections asks [`Credentials::lookup`] by registry and repository, and applies
+//! [`TlsPolicy`] to that registry alone. No code here opens a connection.
+
+mod auth_file;
+mod certificates;
+mod secret;
+
+use std::path::PathBuf;
+
+pub use auth_file::{AuthFile, AuthFiles, Lookup};
+pub use certificates::{Certificates, ClientIdentity, TrustedCertificates};
+pub use secret::{Credential, Secret};
+
+use crate::error::Result;
+
+/// What one side may use.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Who we are to the registry.
+    pub credentials: Credentials,
+    /// Certificates beside the system's.
+    pub certificates: Certificates,
+    /// How strictly TLS is taken.
+    pub tls: TlsPolicy,
+}
+
+/// Where credentials for a registry come from.
+#[derive(Clone, Debug, Default)]
+pub enum Credentials {
+    /// None are used.
+    #[default]
+    Anonymous,
+    /// Given by the user for the one registry that this side names.
+    Explicit(Credential),
+    /// Looked up in credential files, by registry and repository.
+    Files(AuthFiles),
+}
+
+/// How strictly TLS is taken with the registry that one side names. It never holds for another host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsPolicy {
+    /// HTTPS, with the certificate verified.
+    #[default]
+    Verify,
+    /// HTTPS, with any certificate; never plain HTTP.
+    SkipVerify,
+    /// HTTPS with any certificate and, where the registry speaks no TLS, plain HTTP (`--tls-verify=false`).
+    SkipVerifyOrPlainHttp,
+    /// Plain HTTP only; never TLS.
+    PlainHttp,
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// Finds the credential for a repository.
+    ///
+    /// `registry` is the host with its port as it stands in the reference (`docker.io` for Docker Hub), `repository` the
+    /// path below it. Reads files: call it where blocking is allowed. Errors name the file and the key, never a value.
+    pub fn lookup(&self, registry: &str, repository: &str) -> Result<Lookup> {
+        match self {
+            Self::Anonymous => Ok(Lookup::default()),
+            Self::Explicit(credential) => Ok(Lookup::explicit(credential.clone())),
+            Self::Files(files) => files.lookup(registry, repository),
+        }
+    }
+
+    /// Credentials from this one file, which must exist.
+    pub fn from_file(path: PathBuf) -> Self {
+        Self::Files(AuthFiles::only(path))
+    }
+}

@@ -1,0 +1,94 @@
+//! The stages that a blob's bytes pass on their way from source to destination.
+//!
+//! A blob is a stream of chunks. Every stage takes such a stream and returns one, holds a bounded number of
+//! chunks, and does hashing and codec work on blocking threads while the next chunk is on its way. An error ends
+//! the stream; no stage reports success before the end of the bytes.
+
+mod codec;
+mod compress;
+mod decompress;
+mod verify;
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+pub use codec::Codec;
+pub use compress::compress;
+pub use decompress::decompress;
+pub use verify::{Expected, measure, verify};
+
+use crate::error::{Error, Result};
+use crate::image::{Descriptor, Digest};
+
+/// Bytes on their way. Dropping the stream stops whatever produces them.
+pub type Chunks = BoxStream<'static, Result<Bytes>>;
+
+/// A blob on its way to a destination: its bytes, and its identity as far as that is known.
+///
+/// The bytes have been verified by the time the stream ends well; whoever writes them doesn't verify again.
+pub struct Blob {
+    chunks: Chunks,
+    identity: Identity,
+}
+
+/// The digest and size of a blob: known before it moves, or once its last byte has passed.
+#[derive(Clone, Debug)]
+pub struct Identity(Arc<OnceLock<(Digest, u64)>>);
+
+// === impl Blob ===
+
+impl Blob {
+    /// A blob whose digest and size are known; the stream fails if the bytes are others.
+    pub fn verified(chunks: Chunks, descriptor: &Descriptor) -> Self {
+        let identity = Identity::known(descriptor.digest.clone(), descriptor.size);
+        let expected = Expected { digest: descriptor.digest.clone(), size: Some(descriptor.size) };
+        Self { chunks: verify(chunks, expected), identity }
+    }
+
+    /// A blob that is made on its way, such as a layer being compressed.
+    pub fn measured(chunks: Chunks) -> Self {
+        let identity = Identity::unknown();
+        Self { chunks: measure(chunks, identity.clone()), identity }
+    }
+
+    /// The same blob with its chunks passed through `observe`, for progress.
+    #[must_use]
+    pub fn map_chunks(self, observe: impl FnOnce(Chunks) -> Chunks) -> Self {
+        Self { chunks: observe(self.chunks), identity: self.identity }
+    }
+
+    /// The identity, which may be unknown until the stream has ended.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The stream, and the identity to ask once it has ended.
+    pub fn into_parts(self) -> (Chunks, Identity) {
+        (self.chunks, self.identity)
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    fn known(digest: Digest, size: u64) -> Self {
+        Self(Arc::new(OnceLock::from((digest, size))))
+    }
+
+    fn unknown() -> Self {
+        Self(Arc::new(OnceLock::new()))
+    }
+
+    /// Digest and size in bytes, if known by now.
+    pub fn get(&self) -> Option<(&Digest, u64)> {
+        self.0.get().map(|(digest, size)| (digest, *size))
+    }
+
+    /// Digest and size in bytes of a stream that has ended well.
+    pub fn settled(&self) -> Result<(&Digest, u64)> {
+        self.get()
+            .ok_or_else(|| Error::internal("the digest of a blob was asked for before its end"))
+    }
+}

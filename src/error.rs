@@ -1,0 +1,439 @@
+//! The one error type of the product.
+//!
+//! An error says what we were doing, to which object, on which side; then the cause, once; then, on a
+//! line of its own, what to do next. Its kind is the condition reason, event reason, metric label and JSON field.
+//! Whether trying again may help is set where the fault is first understood and never guessed from text.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::image::{ConvertError, JsonError, ManifestError, ParseDigestError};
+
+/// Result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the words that conditions, events, metrics and JSON use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A reference does not parse.
+    InvalidReference,
+    /// Options contradict each other, or one has an illegal value.
+    InvalidOptions,
+    /// The transport, or the destination, can't do what was asked.
+    TransportUnsupported,
+    /// What the reference names isn't there.
+    NotFound,
+    /// Bytes are not an image this product can read.
+    InvalidImage,
+    /// The registry does not accept the credentials, or wants some.
+    AuthenticationFailed,
+    /// The registry knows us and refuses.
+    AccessDenied,
+    /// A certificate is unknown, expired or for another name; or one side speaks no TLS.
+    TlsVerificationFailed,
+    /// Content does not have the digest or size it should have.
+    ContentMismatch,
+    /// The registry does not accept the manifest.
+    ManifestRejected,
+    /// Something from outside is larger than a bound of ours.
+    LimitExceeded,
+    /// The registry asks to slow down.
+    RateLimited,
+    /// The registry answers with an error of its own.
+    RegistryUnavailable,
+    /// The connection can't be made, or breaks.
+    NetworkError,
+    /// Nothing happened for too long.
+    Timeout,
+    /// A file or directory can't be read or written.
+    StorageFailed,
+    /// The destination holds something that is not ours to overwrite.
+    DestinationExists,
+    /// The push was called off.
+    Cancelled,
+    /// An invariant of ours does not hold.
+    InternalError,
+}
+
+/// One of the two ends of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// Where the image is read.
+    Source,
+    /// Where the image is written.
+    Destination,
+}
+
+/// Whether the same attempt may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It will fail again until something else changes.
+    Permanent,
+    /// It may succeed when tried again.
+    Transient,
+}
+
+/// An error; see the module's documentation.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: Kind,
+    class: Class,
+    side: Option<Side>,
+    /// What we were doing, innermost first.
+    doing: Vec<String>,
+    message: String,
+    hint: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Every kind, for tests and tables.
+    pub const ALL: [Self; 19] = [
+        Self::InvalidReference,
+        Self::InvalidOptions,
+        Self::TransportUnsupported,
+        Self::NotFound,
+        Self::InvalidImage,
+        Self::AuthenticationFailed,
+        Self::AccessDenied,
+        Self::TlsVerificationFailed,
+        Self::ContentMismatch,
+        Self::ManifestRejected,
+        Self::LimitExceeded,
+        Self::RateLimited,
+        Self::RegistryUnavailable,
+        Self::NetworkError,
+        Self::Timeout,
+        Self::StorageFailed,
+        Self::DestinationExists,
+        Self::Cancelled,
+        Self::InternalError,
+    ];
+
+    /// The name in conditions, events, metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidReference => "InvalidReference",
+            Self::InvalidOptions => "InvalidOptions",
+            Self::TransportUnsupported => "TransportUnsupported",
+            Self::NotFound => "NotFound",
+            Self::InvalidImage => "InvalidImage",
+            Self::AuthenticationFailed => "AuthenticationFailed",
+            Self::AccessDenied => "AccessDenied",
+            Self::TlsVerificationFailed => "TLSVerificationFailed",
+            Self::ContentMismatch => "ContentMismatch",
+            Self::ManifestRejected => "ManifestRejected",
+            Self::LimitExceeded => "LimitExceeded",
+            Self::RateLimited => "RateLimited",
+            Self::RegistryUnavailable => "RegistryUnavailable",
+            Self::NetworkError => "NetworkError",
+            Self::Timeout => "Timeout",
+            Self::StorageFailed => "StorageFailed",
+            Self::DestinationExists => "DestinationExists",
+            Self::Cancelled => "Cancelled",
+            Self::InternalError => "InternalError",
+        }
+    }
+
+    /// The class of an error of this kind, where nothing more is known.
+    pub fn class(self) -> Class {
+        match self {
+            Self::RateLimited | Self::RegistryUnavailable | Self::NetworkError | Self::Timeout => {
+                Class::Transient
+            }
+            _ => Class::Permanent,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Side ===
+
+impl Side {
+    /// The name in messages and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// An error of this kind, with its kind's class. `message` starts in lower case, has no full stop, and
+    /// stands user's values in backticks; it never holds a secret.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            class: kind.class(),
+            side: None,
+            doing: vec![],
+            message: printable(&message.into()),
+            hint: None,
+            retry_after: None,
+        }))
+    }
+
+    /// A fault of a file or directory: `verb` (such as `open`) could not be done to `path`.
+    pub fn io(verb: &str, path: &Path, cause: &io::Error) -> Self {
+        let kind = match cause.kind() {
+            io::ErrorKind::NotFound => Kind::NotFound,
+            _ => Kind::StorageFailed,
+        };
+        let error = Self::new(kind, format!("cannot {verb} `{}`: {cause}", path.display()));
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                error.transient().hint("make room on the file system, then push again")
+            }
+            io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy => error.transient(),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                error.hint("the file system is mounted read-only; choose another path")
+            }
+            io::ErrorKind::PermissionDenied => {
+                error.hint("check the permissions of the path, and the user this runs as")
+            }
+            _ => error,
+        }
+    }
+
+    /// A broken invariant of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Kind::InternalError, message)
+            .hint("this is a bug in imagepush; please report it with this text")
+    }
+
+    /// The push was called off.
+    pub fn cancelled() -> Self {
+        Self::new(Kind::Cancelled, "the push was cancelled")
+    }
+
+    /// Adds what we were doing; called from the inside outwards. Starts with a verb in -ing.
+    #[must_use]
+    pub fn doing(mut self, what: impl Into<String>) -> Self {
+        self.0.doing.push(printable(&what.into()));
+        self
+    }
+
+    /// Names the side, unless an inner place has.
+    #[must_use]
+    pub fn on(mut self, side: Side) -> Self {
+        self.0.side.get_or_insert(side);
+        self
+    }
+
+    /// Adds the next step for the user, unless an inner place knew better.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if self.0.hint.is_none() {
+            self.0.hint = Some(printable(&hint.into()));
+        }
+        self
+    }
+
+    /// Marks the error as one that trying again may cure.
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.0.class = Class::Transient;
+        self
+    }
+
+    /// Marks the error as one that trying again won't cure.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
+        self.0.class = Class::Permanent;
+        self
+    }
+
+    /// How long the other side asks us to wait; makes the error transient.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self.transient()
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Whether trying again may help.
+    pub fn class(&self) -> Class {
+        self.0.class
+    }
+
+    /// The end of the push it happened on.
+    pub fn side(&self) -> Option<Side> {
+        self.0.side
+    }
+
+    /// The next step for the user.
+    pub fn next_step(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// How long the other side asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The condition reason: the kind's name, but for a source that isn't there.
+    pub fn reason(&self) -> &'static str {
+        match (self.0.kind, self.0.side) {
+            (Kind::NotFound, Some(Side::Source)) => "SourceNotFound",
+            (kind, _) => kind.as_str(),
+        }
+    }
+
+    /// The exit code of a program that fails with it: 2 bad usage, 75 worth trying again, 130
+    /// interrupted, else 1.
+    pub fn exit_code(&self) -> u8 {
+        match (self.0.kind, self.0.class) {
+            (Kind::InvalidReference | Kind::InvalidOptions, _) => 2,
+            (Kind::Cancelled, _) => 130,
+            (_, Class::Transient) => 75,
+            (_, Class::Permanent) => 1,
+        }
+    }
+}
+
+/// Prints what we were doing, outermost first, and the cause; not the hint.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for what in self.0.doing.iter().rev() {
+            write!(f, "{what}: ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<ManifestError> for Error {
+    fn from(cause: ManifestError) -> Self {
+        let kind = match &cause {
+            ManifestError::TooLarge(_) | ManifestError::TooMany { .. } => Kind::LimitExceeded,
+            ManifestError::Schema1 => Kind::TransportUnsupported,
+            _ => Kind::InvalidImage,
+        };
+        Self::new(kind, cause.to_string())
+    }
+}
+
+impl From<JsonError> for Error {
+    fn from(cause: JsonError) -> Self {
+        Self::new(Kind::InvalidImage, cause.to_string())
+    }
+}
+
+impl From<ParseDigestError> for Error {
+    fn from(cause: ParseDigestError) -> Self {
+        Self::new(Kind::InvalidReference, cause.to_string())
+    }
+}
+
+impl From<ConvertError> for Error {
+    fn from(cause: ConvertError) -> Self {
+        Self::new(Kind::TransportUnsupported, cause.to_string())
+    }
+}
+
+/// Control characters and text direction marks from outside must not reach a terminal or a log as they are.
+fn printable(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+    };
+    if !text.contains(hidden) {
+        return text.to_owned();
+    }
+    text.chars()
+        .flat_map(|c| if hidden(c) { c.escape_default().collect() } else { vec![c] })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_and_what_next() {
+        let error = Error::new(Kind::RegistryUnavailable, "the registry answered 503")
+            .doing("uploading blob `sha256:ab`")
+            .doing("pushing to `docker://r/a:1`")
+            .on(Side::Destination)
+            .on(Side::Source)
+            .hint("try later")
+            .hint("an outer place's guess");
+        assert_eq!(
+            error.to_string(),
+            "pushing to `docker://r/a:1`: uploading blob `sha256:ab`: the registry answered 503"
+        );
+        assert_eq!(error.side(), Some(Side::Destination));
+        assert_eq!(error.next_step(), Some("try later"));
+    }
+
+    #[test]
+    fn exit_codes_follow_kind_and_class() {
+        let code = |kind| Error::new(kind, "").exit_code();
+        let codes = Kind::ALL.map(code);
+        assert_eq!(codes, [2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 75, 75, 75, 75, 1, 1, 130, 1]);
+        assert_eq!(Error::new(Kind::StorageFailed, "").transient().exit_code(), 75);
+        assert_eq!(Error::new(Kind::RateLimited, "").permanent().exit_code(), 1);
+    }
+
+    #[test]
+    fn kinds_have_names_of_their_own() {
+        let mut names = Kind::ALL.map(Kind::as_str).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Kind::ALL.len());
+    }
+
+    #[test]
+    fn file_faults_are_classed_by_their_cause() {
+        let error = |kind| Error::io("write", Path::new("/x"), &io::Error::from(kind));
+        let cases = [
+            (io::ErrorKind::StorageFull, Kind::StorageFailed, 75),
+            (io::ErrorKind::ReadOnlyFilesystem, Kind::StorageFailed, 1),
+            (io::ErrorKind::PermissionDenied, Kind::StorageFailed, 1),
+            (io::ErrorKind::NotFound, Kind::NotFound, 1),
+            (io::ErrorKind::Interrupted, Kind::StorageFailed, 75),
+        ];
+        for (cause, kind, code) in cases {
+            let error = error(cause);
+            assert_eq!((error.kind(), error.exit_code()), (kind, code), "{error}");
+        }
+    }
+
+    #[test]
+    fn control_characters_from_outside_are_escaped() {
+        let error = Error::new(Kind::AccessDenied, "a\u{1b}]0;x\r\u{202e}b é");
+        assert_eq!(error.to_string(), "a\\u{1b}]0;x\\r\\u{202e}b é");
+    }
+}

@@ -1,0 +1,71 @@
+//! The part of an image config that this product reads.
+//!
+//! Configs are moved as they are, byte for byte; nothing is ever written back, so that no field
+//! of Docker's (health check, shell, …) gets lost and an image keeps its ID.
+
+use serde::Deserialize;
+
+use super::json::{JsonError, parse_object, typed};
+use super::{Digest, Platform};
+
+/// Largest config that is read, in bytes; the same bound that containers/image has.
+pub const MAX_CONFIG_SIZE: u64 = 4 << 20;
+
+/// What is read of an image config (OCI image specification v1.1; Docker's agrees).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Config {
+    /// Operating system the image runs on; empty where the config doesn't say.
+    #[serde(default)]
+    pub os: String,
+    /// Architecture the image runs on; empty where the config doesn't say.
+    #[serde(default)]
+    pub architecture: String,
+    /// Variant of the architecture.
+    #[serde(default)]
+    pub variant: Option<String>,
+    /// The layers' diff IDs.
+    pub rootfs: RootFs,
+}
+
+/// The layers an image consists of, by the digests of their uncompressed forms.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RootFs {
+    /// Digest of each uncompressed layer, bottom first.
+    #[serde(default, deserialize_with = "super::descriptor::or_default")]
+    pub diff_ids: Vec<Digest>,
+}
+
+impl Config {
+    /// Reads a config.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        typed(parse_object(bytes, &["os", "architecture", "variant", "rootfs"])?)
+    }
+
+    /// The platform, if the config names one.
+    pub fn platform(&self) -> Option<Platform> {
+        let named = !self.os.is_empty() && !self.architecture.is_empty();
+        named.then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platform_and_the_diff_ids_are_read() {
+        let digest = Digest::of(b"layer");
+        let text = format!(
+            r#"{{"os":"linux","architecture":"arm","variant":"v7","rootfs":{{"type":"layers","diff_ids":["{digest}"]}},"config":{{"Healthcheck":{{}}}}}}"#
+        );
+        let config = Config::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.platform().unwrap().to_string(), "linux/arm/v7");
+        assert_eq!(config.rootfs.diff_ids, [digest]);
+    }
+
+    #[test]
+    fn a_config_without_a_root_file_system_is_refused() {
+        let error = Config::parse(br#"{"os":"linux"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "missing field `rootfs`");
+    }
+}

@@ -1,0 +1,112 @@
+//! Every bound on what comes from outside, each with its reason.
+
+use std::time::Duration;
+
+pub use crate::image::{
+    MAX_BLOB_SIZE, MAX_CONFIG_SIZE, MAX_INDEX_ENTRIES, MAX_LAYERS, MAX_MANIFEST_SIZE,
+};
+
+/// Deepest nesting of indexes. One index in another is already rare; a cycle can't be had by digest.
+pub const MAX_INDEX_DEPTH: usize = 4;
+
+/// Largest body of a registry's error answer that is read; longer ones are not the registry's schema.
+pub const MAX_ERROR_BODY: usize = 64 << 10;
+
+/// Most characters of a registry's own message that are shown.
+pub const MAX_ERROR_SHOWN: usize = 512;
+
+/// Largest answer of a token server; tokens with long lists of scopes have some 10 KiB.
+pub const MAX_TOKEN_BODY: usize = 64 << 10;
+
+/// Shortest and longest life of a token that is believed, whatever the token server says.
+pub const TOKEN_LIFE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24));
+
+/// Largest credential file; Docker's own are a few KiB, and a Kubernetes Secret holds at most 1 MiB.
+pub const MAX_AUTH_FILE: u64 = 1 << 20;
+
+/// Largest certificate or key file.
+pub const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
+
+/// Largest `index.json` of a layout: an index with descriptors for the most tags we expect in one folder.
+pub const MAX_LAYOUT_INDEX: u64 = 16 << 20;
+
+/// Largest `manifest.json` of a Docker archive; the bound that containers/image has.
+pub const MAX_ARCHIVE_MANIFEST: u64 = 1 << 20;
+
+/// Most members of an image archive: each blob is one, and images have at most a thousand layers.
+pub const MAX_ARCHIVE_MEMBERS: usize = 1 << 20;
+
+/// Largest YAML file that `apply` reads.
+pub const MAX_APPLY_FILE: u64 = 4 << 20;
+
+/// Bytes a compressed stream may expand to for each byte read, once past [`EXPANSION_GRACE`].
+/// zlib's own maximum is 1032.
+pub const MAX_EXPANSION: u64 = 1000;
+
+/// Bytes of output below which [`MAX_EXPANSION`] is not applied: a layer of zeros is legal and small.
+pub const EXPANSION_GRACE: u64 = 64 << 20;
+
+/// Largest zstd window, as a power of two: 128 MiB, the default bound of zstd's own tool.
+pub const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Memory that an xz decoder may use.
+pub const MAX_XZ_MEMORY: u64 = 128 << 20;
+
+/// Size of a chunk read from a file or a socket and handed from stage to stage. Large enough that a hand-over costs
+/// nothing beside hashing the chunk, small enough that a few dozen in flight stay within the memory goal.
+pub const CHUNK: usize = 256 << 10;
+
+/// Size of a block of gzip that is compressed by itself, so that several threads can work on one layer. Part
+/// of the output's identity: changing it changes the digests of compressed layers.
+pub const GZIP_BLOCK: usize = 1 << 20;
+
+/// The same for zstd, whose blocks share no window: larger ones compress better.
+pub const ZSTD_BLOCK: usize = 4 << 20;
+
+/// Blobs of one push that move at the same time; what skopeo has.
+pub const PARALLEL_BLOBS: usize = 6;
+
+/// Small blobs are bound by round trips, so more of them move at the same time.
+pub const PARALLEL_SMALL_BLOBS: usize = 32;
+
+/// Blobs up to this size count as small.
+pub const SMALL_BLOB: u64 = 1 << 20;
+
+/// Instances of an index that are copied at the same time.
+pub const PARALLEL_INSTANCES: usize = 4;
+
+/// First delay before an operation is tried again, where the user gave none.
+pub const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// Longest delay before an operation is tried again.
+pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+/// Longest `Retry-After` that is waited for inside a push; beyond it the push fails as worth trying later.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// Most retries a user may ask for.
+pub const MAX_RETRIES: u32 = 50;
+
+/// Establishing a TCP connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// From the end of a request to the head of its answer.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Between two chunks of a body, either way.
+pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Redirects followed for one request.
+pub const MAX_REDIRECTS: usize = 5;
+
+/// Wait for another process that writes the same layout.
+pub const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Cancelling an upload session after a failure; best effort.
+pub const UPLOAD_CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest message of a condition; etcd and every list of objects carry it.
+pub const MAX_CONDITION_MESSAGE: usize = 1024;
+
+/// Most manifests of an index that status lists.
+pub const MAX_STATUS_MANIFESTS: usize = 64;

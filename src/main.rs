@@ -1,0 +1,3 @@
+//! The `imagepush` program.
+
+fn main() {}

@@ -1,0 +1,105 @@
+//! The one input of the engine, whichever door it came through.
+//!
+//! The command line's arguments and the ImagePush object's spec each have one function that turns them into
+//! [`PushOptions`]. Defaults live here only.
+
+use std::time::Duration;
+
+use crate::access::Access;
+use crate::blob::Codec;
+use crate::error::{Error, Kind, Result};
+use crate::image::{ManifestFormat, Platform};
+use crate::limits::MAX_RETRIES;
+use crate::transport::Reference;
+
+/// Every choice of one push, validated.
+#[derive(Clone, Debug)]
+pub struct PushOptions {
+    /// Where the image is read.
+    pub source: Endpoint,
+    /// Where the image is written.
+    pub destination: Endpoint,
+    /// Which of an index's images are pushed.
+    pub platforms: Platforms,
+    /// The format of manifests at the destination; `None` keeps the source's where the destination can hold it.
+    pub format: Option<ManifestFormat>,
+    /// The form of layers at the destination.
+    pub layers: Layers,
+    /// How often and when an operation is tried again.
+    pub retry: Retry,
+}
+
+/// One end of a push.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The image's name.
+    pub reference: Reference,
+    /// What may be used to reach it.
+    pub access: Access,
+}
+
+/// Which of an index's images are pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// The index with all of them. A source that is one image is pushed as it is.
+    All,
+    /// The one image that runs best on this platform.
+    One(Platform),
+    /// An index of those for these platforms; at least one must be there.
+    List(Vec<Platform>),
+}
+
+/// The form of layers at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Layers {
+    /// As they come; plain layers are compressed with gzip where the destination wants them compressed.
+    #[default]
+    Keep,
+    /// As they come; none is compressed.
+    DoNotCompress,
+    /// Compressed this way; layers compressed another way are compressed anew.
+    Compress(Codec),
+}
+
+/// How often and when an operation is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How many times after the first; 0 means one attempt.
+    pub limit: u32,
+    /// A fixed delay between attempts; `None` grows it exponentially.
+    pub delay: Option<Duration>,
+}
+
+// === impl Retry ===
+
+impl Retry {
+    /// At most [`MAX_RETRIES`] more attempts.
+    pub fn new(limit: u32, delay: Option<Duration>) -> Result<Self> {
+        if limit > MAX_RETRIES {
+            let message = format!("{limit} retries are more than the limit of {MAX_RETRIES}");
+            return Err(Error::new(Kind::InvalidOptions, message));
+        }
+        Ok(Self { limit, delay })
+    }
+}
+
+/// Three more attempts, each later than the one before.
+impl Default for Retry {
+    fn default() -> Self {
+        Self { limit: 3, delay: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_retries_is_bounded() {
+        assert_eq!(Retry::new(0, None).unwrap().limit, 0);
+        assert_eq!(Retry::new(50, None).unwrap().limit, 50);
+        let error = Retry::new(51, None).unwrap_err();
+        assert_eq!(error.to_string(), "51 retries are more than the limit of 50");
+        assert_eq!(error.exit_code(), 2);
+    }
+}
