@@ -1,0 +1,33 @@
+# `make` or `make help` lists what there is.
+
+# Everything that is built is kept in this folder, outside of the clone.
+export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
+export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
+
+.DEFAULT_GOAL := help
+.PHONY: help install control-plane test lint deny generate ci
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## Install the Debian packages that the other targets need
+	@scripts/install-packages
+
+control-plane: ## Build etcd, kube-apiserver, kubectl and helm, and print their folder
+	@scripts/control-plane
+
+test: install control-plane ## Run every test
+	cargo test --locked
+
+lint: deny ## Check format, lints, documentation and dependencies
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+deny: ## Check licences, sources and bans of the dependencies
+	scripts/cargo-deny --locked check bans licenses sources
+
+generate: ## Write the generated files anew
+	BLESS=1 cargo test --locked --test it generated::
+
+ci: lint test ## What continuous integration runs
