@@ -1,3 +1,5 @@
 //! Integration tests: one binary, so that it is linked once.
 
-fn main() {}
+#![cfg(test)]
+
+mod architecture;
