@@ -3,7 +3,15 @@
 //! `plan` decides, without I/O, what has to be done; `copy` walks the image and does it, blob by blob. Everything runs
 //! inside the caller's task: dropping the future of [`push`] stops it, and the destination is as it was.
 
+mod blob;
+mod copy;
+mod plan;
 mod progress;
+mod retry;
+mod session;
+mod tree;
+
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +30,9 @@ pub struct Pushed {
     pub digest: Digest,
     /// Media type of that manifest or index.
     pub media_type: MediaType,
-    /// Its size and that of everything it points to, in bytes; shared blobs count once.
-    pub size_bytes: u64,
+    /// Its size and that of everything it points to, in bytes; shared blobs count once. `None` where an index was in
+    /// place already, so that nothing below it was read.
+    pub size_bytes: Option<u64>,
     /// Its image manifests: itself, or those of the index.
     pub manifests: Vec<PushedManifest>,
     /// What happened to the blobs.
@@ -104,15 +113,17 @@ pub struct PreviewBlob {
 /// **Errors** name the side and the object; a cancelled push has the kind `Cancelled`.
 pub async fn push(
     options: &PushOptions,
-    progress: &dyn Progress,
+    progress: &Arc<dyn Progress>,
     cancel: &CancellationToken,
 ) -> Result<Pushed> {
-    let _ = (options, progress, cancel);
-    Err(crate::error::Error::internal("not yet"))
+    let (source, destination) = (&options.source.reference, &options.destination.reference);
+    let doing = || format!("pushing `{source}` to `{destination}`");
+    session::push(options, progress, cancel).await.map_err(|error| error.doing(doing()))
 }
 
 /// Tells what [`push`] would do. Reads manifests only and writes nothing.
 pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
-    let _ = (options, cancel);
-    Err(crate::error::Error::internal("not yet"))
+    let (source, destination) = (&options.source.reference, &options.destination.reference);
+    let doing = || format!("planning the push of `{source}` to `{destination}`");
+    session::preview(options, cancel).await.map_err(|error| error.doing(doing()))
 }

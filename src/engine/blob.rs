@@ -1,0 +1,206 @@
+//! Moves one blob: looks whether it is there, else streams it through the stages that its action asks for.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::copy::Copy;
+use super::plan::{LayerAction, rewritten_layer};
+use super::progress::{BlobOutcome, Event};
+use super::retry::retry;
+use crate::blob::{Blob, Chunks, Expected, compress, decompress, verify};
+use crate::error::{Error, Kind, Result, Side};
+use crate::image::{Compression, Descriptor, Digest};
+use crate::limits::MAX_CONFIG_SIZE;
+use crate::transport::{BlobKind, Reused};
+
+/// A blob that is at the destination.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CopiedBlob {
+    /// Digest at the destination.
+    pub(super) digest: Digest,
+    /// Size at the destination, in bytes.
+    pub(super) size: u64,
+    pub(super) outcome: BlobOutcome,
+    /// For a layer that was rewritten, what points to it now.
+    pub(super) rewritten: Option<Descriptor>,
+}
+
+/// Reads a config into memory.
+pub(super) async fn read_config(copy: &Copy<'_>, config: &Descriptor) -> Result<Bytes> {
+    let read = || async {
+        if config.size > MAX_CONFIG_SIZE {
+            let message = format!(
+                "the config has {} bytes, more than the limit of {MAX_CONFIG_SIZE}",
+                config.size
+            );
+            return Err(Error::new(Kind::LimitExceeded, message));
+        }
+        let chunks = copy.source.blob(config).await?;
+        let (chunks, _) = Blob::verified(chunks, config).into_parts();
+        let whole = chunks.try_fold(BytesMut::new(), |mut whole, chunk| async move {
+            whole.extend_from_slice(&chunk);
+            Ok(whole)
+        });
+        Ok(whole.await?.freeze())
+    };
+    retry(copy.retry, copy.progress.as_ref(), read).await.map_err(|error| {
+        error.doing(format!("reading config `{}`", config.digest)).on(Side::Source)
+    })
+}
+
+/// Copies a config; `bytes` are its content where it has been read already.
+pub(super) async fn copy_config(
+    copy: &Copy<'_>,
+    config: &Descriptor,
+    bytes: Option<&Bytes>,
+) -> Result<CopiedBlob> {
+    copy_as_it_is(copy, config, BlobKind::Config, bytes).await
+}
+
+/// Copies a layer as its action says. `diff_id` is what its uncompressed bytes must be.
+pub(super) async fn copy_layer(
+    copy: &Copy<'_>,
+    layer: &Descriptor,
+    action: LayerAction,
+    diff_id: Option<&Digest>,
+) -> Result<CopiedBlob> {
+    match action {
+        LayerAction::Keep => copy_as_it_is(copy, layer, BlobKind::Layer, None).await,
+        LayerAction::Leave => {
+            copy.progress.event(Event::BlobStarted {
+                digest: &layer.digest,
+                size: layer.size,
+                kind: BlobKind::Layer,
+            });
+            Ok(finished(copy, layer, &layer.digest, layer.size, BlobOutcome::Left))
+        }
+        LayerAction::Compress(_) | LayerAction::Decompress => {
+            rewrite(copy, layer, action, diff_id).await
+        }
+    }
+}
+
+async fn copy_as_it_is(
+    copy: &Copy<'_>,
+    descriptor: &Descriptor,
+    kind: BlobKind,
+    bytes: Option<&Bytes>,
+) -> Result<CopiedBlob> {
+    started(copy, descriptor, kind);
+    let mut first = true;
+    let outcome = retry(copy.retry, copy.progress.as_ref(), || {
+        restarted(copy, descriptor, &mut first);
+        async move {
+            let reused = copy.destination.reuse_blob(descriptor, copy.mount_from).await;
+            match reused.map_err(|error| on_destination(error, descriptor))? {
+                Some(Reused::Present) => return Ok(BlobOutcome::Reused),
+                Some(Reused::Mounted) => return Ok(BlobOutcome::Mounted),
+                None => {}
+            }
+            let blob = match bytes {
+                Some(bytes) => {
+                    let chunks = stream::iter([Ok(bytes.clone())]).boxed();
+                    Blob::verified(chunks, descriptor)
+                }
+                None => open(copy, descriptor).await?,
+            };
+            put(copy, descriptor, blob, kind).await?;
+            Ok(BlobOutcome::Sent)
+        }
+    })
+    .await?;
+    Ok(finished(copy, descriptor, &descriptor.digest, descriptor.size, outcome))
+}
+
+async fn rewrite(
+    copy: &Copy<'_>,
+    layer: &Descriptor,
+    action: LayerAction,
+    diff_id: Option<&Digest>,
+) -> Result<CopiedBlob> {
+    started(copy, layer, BlobKind::Layer);
+    let mut first = true;
+    let (digest, size) = retry(copy.retry, copy.progress.as_ref(), || {
+        restarted(copy, layer, &mut first);
+        async move {
+            let (chunks, _) = open(copy, layer).await?.into_parts();
+            let mut plain = decompress(chunks);
+            if let Some(diff_id) = diff_id {
+                let expected = Expected { digest: diff_id.clone(), size: None };
+                plain = verify(plain, expected);
+            }
+            let plain = reading(plain, format!("decompressing layer `{}`", layer.digest));
+            let rewritten = match action {
+                LayerAction::Compress(codec) => compress(plain, codec),
+                _ => plain,
+            };
+            let blob = Blob::measured(rewritten);
+            let identity = blob.identity().clone();
+            put(copy, layer, blob, BlobKind::Layer).await?;
+            let (digest, size) = identity.settled()?;
+            Ok((digest.clone(), size))
+        }
+    })
+    .await?;
+    let compression = match action {
+        LayerAction::Compress(codec) => codec.format(),
+        _ => Compression::None,
+    };
+    let copied = finished(copy, layer, &digest, size, BlobOutcome::Sent);
+    Ok(CopiedBlob { rewritten: Some(rewritten_layer(compression, digest, size)?), ..copied })
+}
+
+/// Opens a blob of the source: verified, its errors named, its progress told.
+async fn open(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Blob> {
+    let doing = format!("reading blob `{}`", descriptor.digest);
+    let chunks = copy.source.blob(descriptor).await;
+    let chunks = chunks.map_err(|error| error.doing(doing.clone()).on(Side::Source))?;
+    let (progress, digest) = (Arc::clone(copy.progress), descriptor.digest.clone());
+    let advanced = move |chunk: &Bytes| {
+        progress.event(Event::BlobAdvanced { digest: &digest, bytes: chunk.len() as u64 });
+    };
+    let verified = Blob::verified(chunks, descriptor);
+    Ok(verified.map_chunks(|chunks| reading(chunks.inspect_ok(advanced).boxed(), doing)))
+}
+
+/// Marks the errors of a stream as the source's.
+fn reading(chunks: Chunks, doing: String) -> Chunks {
+    chunks.map_err(move |error| error.doing(doing.clone()).on(Side::Source)).boxed()
+}
+
+/// Hands a blob to the destination. Errors of the source pass unchanged: they say already whose they are.
+async fn put(copy: &Copy<'_>, descriptor: &Descriptor, blob: Blob, kind: BlobKind) -> Result<()> {
+    let result = copy.destination.put_blob(blob, kind).await;
+    result.map_err(|error| match error.side() {
+        Some(Side::Source) => error,
+        _ => on_destination(error, descriptor),
+    })
+}
+
+fn on_destination(error: Error, descriptor: &Descriptor) -> Error {
+    error.doing(format!("writing blob `{}`", descriptor.digest)).on(Side::Destination)
+}
+
+fn started(copy: &Copy<'_>, descriptor: &Descriptor, kind: BlobKind) {
+    let (digest, size) = (&descriptor.digest, descriptor.size);
+    copy.progress.event(Event::BlobStarted { digest, size, kind });
+}
+
+fn restarted(copy: &Copy<'_>, descriptor: &Descriptor, first: &mut bool) {
+    if !std::mem::replace(first, false) {
+        copy.progress.event(Event::BlobRestarted { digest: &descriptor.digest });
+    }
+}
+
+fn finished(
+    copy: &Copy<'_>,
+    source: &Descriptor,
+    digest: &Digest,
+    size: u64,
+    outcome: BlobOutcome,
+) -> CopiedBlob {
+    copy.progress.event(Event::BlobFinished { digest: &source.digest, outcome });
+    CopiedBlob { digest: digest.clone(), size, outcome, rewritten: None }
+}

@@ -1,0 +1,114 @@
+//! Tries an operation again when that may help. The one place that does.
+//!
+//! The class of an error, set where the fault was understood, decides; the other side's wish to wait is honoured up to
+//! a bound. Delays grow exponentially and are jittered, unless the user fixed them.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+use super::progress::{Event, Progress};
+use crate::error::{Class, Error, Result};
+use crate::limits::{MAX_RETRY_AFTER, MAX_RETRY_DELAY, RETRY_DELAY};
+use crate::options::Retry;
+
+/// Runs `operation` until it succeeds, fails for good, or has been tried often enough.
+///
+/// Returns the last error. Cancel by dropping the future.
+pub(super) async fn retry<T, F: Future<Output = Result<T>>>(
+    policy: Retry,
+    progress: &dyn Progress,
+    mut operation: impl FnMut() -> F,
+) -> Result<T> {
+    let attempts = policy.limit + 1;
+    let mut attempt = 1;
+    loop {
+        let error = match operation().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let Some(delay) = delay_before_next(policy, attempt, &error, jitter()) else {
+            return Err(error);
+        };
+        attempt += 1;
+        tracing::warn!(%error, attempt, attempts, ?delay, "operation failed, trying again");
+        progress.event(Event::Retrying { error: &error, attempt, attempts, delay });
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// How long to wait after attempt number `attempt` (from 1) failed; `None` to give up.
+///
+/// `jitter` is between 0 and 1.
+fn delay_before_next(policy: Retry, attempt: u32, error: &Error, jitter: f64) -> Option<Duration> {
+    if error.class() == Class::Permanent || attempt > policy.limit {
+        return None;
+    }
+    if let Some(asked) = error.retry_after() {
+        return (asked <= MAX_RETRY_AFTER).then_some(asked);
+    }
+    if let Some(fixed) = policy.delay {
+        return Some(fixed);
+    }
+    let grown = RETRY_DELAY.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_RETRY_DELAY);
+    // Between half of it and all of it: workers that failed together don't come back together.
+    Some(grown.mul_f64(0.5 + jitter / 2.0))
+}
+
+/// A number between 0 and 1 that differs from call to call; nothing depends on its quality.
+fn jitter() -> f64 {
+    let random = RandomState::new().hash_one(0u8);
+    f64::from(u32::try_from(random >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::engine::NoProgress;
+    use crate::error::Kind;
+
+    fn policy(limit: u32) -> Retry {
+        Retry { limit, delay: None }
+    }
+
+    fn unavailable() -> Error {
+        Error::new(Kind::RegistryUnavailable, "the registry answered 503")
+    }
+
+    #[test]
+    fn delays_grow_to_a_bound_and_honour_the_other_side() {
+        let ms = Duration::from_millis;
+        let fixed = Retry { limit: 9, delay: Some(ms(7)) };
+        let cases = [
+            (policy(3), 1, unavailable(), Some(ms(500))),
+            (policy(3), 2, unavailable(), Some(ms(1000))),
+            (policy(3), 3, unavailable(), Some(ms(2000))),
+            (policy(3), 4, unavailable(), None),
+            (policy(0), 1, unavailable(), None),
+            (policy(50), 40, unavailable(), Some(MAX_RETRY_DELAY)),
+            (fixed, 5, unavailable(), Some(ms(7))),
+            (fixed, 1, unavailable().after(ms(3000)), Some(ms(3000))),
+            (fixed, 1, unavailable().after(ms(61_000)), None),
+            (fixed, 1, unavailable().permanent(), None),
+            (fixed, 1, Error::new(Kind::AccessDenied, ""), None),
+        ];
+        for (policy, attempt, error, expected) in cases {
+            assert_eq!(delay_before_next(policy, attempt, &error, 1.0), expected, "{attempt}");
+        }
+        assert_eq!(delay_before_next(policy(3), 1, &unavailable(), 0.0), Some(ms(250)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_is_tried_as_often_as_allowed() {
+        for (limit, succeeds_at, expected) in [(3, 3, Ok(3)), (3, 9, Err(4)), (0, 2, Err(1))] {
+            let calls = Cell::new(0);
+            let operation = || async {
+                calls.set(calls.get() + 1);
+                if calls.get() >= succeeds_at { Ok(calls.get()) } else { Err(unavailable()) }
+            };
+            let result = retry(policy(limit), &NoProgress, operation).await;
+            assert_eq!(result.map_err(|_| calls.get()), expected);
+        }
+    }
+}
