@@ -35,9 +35,12 @@ pub(super) struct Copy<'a> {
 /// What one copy has done so far. Shared by its attempts with different formats.
 pub(super) struct CopyState {
     permits: Semaphore,
-    blobs: Mutex<HashMap<(Digest, LayerAction), Arc<OnceCell<CopiedBlob>>>>,
+    blobs: Mutex<HashMap<(Digest, LayerAction), OnceBlob>>,
     manifests: Mutex<Vec<PushedManifest>>,
 }
+
+/// A blob that is copied once; who comes while it is being copied waits for it.
+type OnceBlob = Arc<OnceCell<CopiedBlob>>;
 
 /// Permits in all; a small blob takes one, a large one so many that [`PARALLEL_BLOBS`] of them fit.
 const PERMITS: u32 = 32;
@@ -95,9 +98,9 @@ impl Copy<'_> {
         let bytes = config.as_ref().map(|(bytes, _)| bytes);
         let copy = copy_config(self, &image.config, bytes).boxed();
         let config_copy = self.once(&image.config, LayerAction::Keep, copy);
-        let (copied, _) = futures::try_join!(try_join_all(copies), config_copy)?;
+        let (layers, _) = futures::try_join!(try_join_all(copies), config_copy)?;
         let rewritten: Vec<Option<Descriptor>> =
-            copied.into_iter().map(|blob| blob.rewritten).collect();
+            layers.into_iter().map(|blob| blob.rewritten).collect();
         let manifest = assemble_image(plan, rewrites.then_some(rewritten.as_slice()))?;
         self.note(plan, &manifest);
         Ok(manifest)

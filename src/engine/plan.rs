@@ -137,12 +137,11 @@ fn check_fixed(format: ManifestFormat, held: &[ManifestFormat], layers: Layers) 
 /// Plans the push of a tree in one of the [`format_choices`].
 pub(super) fn plan(tree: &Tree, choice: FormatChoice, wants: &Wants) -> Result<Plan> {
     let format = target_format(&tree.manifest, choice, wants);
-    let body = match tree.manifest.as_image() {
-        Some(image) => PlanBody::Image(layer_actions(image, format, wants)?),
-        None => {
-            let plans = tree.children.iter().map(|child| plan(child, choice, wants));
-            PlanBody::Index(plans.collect::<Result<_>>()?)
-        }
+    let body = if let Some(image) = tree.manifest.as_image() {
+        PlanBody::Image(layer_actions(image, format, wants)?)
+    } else {
+        let plans = tree.children.iter().map(|child| plan(child, choice, wants));
+        PlanBody::Index(plans.collect::<Result<_>>()?)
     };
     let mut plan = Plan {
         source: tree.manifest.clone(),
