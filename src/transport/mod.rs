@@ -4,6 +4,8 @@
 //! knows the traits of this module only; no transport knows the engine, and none knows another one: what two of
 //! them share is in `local`.
 
+#[expect(dead_code, unused_imports, reason = "the transports that use all of it follow")]
+mod local;
 mod reference;
 
 use std::fmt;

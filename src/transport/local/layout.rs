@@ -1,0 +1,291 @@
+//! What OCI layouts have in common, be they directories or archives (OCI image specification v1.1, image layout).
+//!
+//! The names of their files, the grammar of references to their images, and `index.json` as a value: which entry
+//! a reference means, and how a new one is merged in. No I/O. Entries and fields that have no meaning here
+//! are kept as they were, malformed ones included, so that pushing one image harms no other.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Kind, Result};
+use crate::image::{Descriptor, Hasher, Manifest, MediaType};
+
+/// The file that marks a layout.
+pub(crate) const LAYOUT_FILE: &str = "oci-layout";
+/// What that file says in the layouts we make.
+pub(crate) const LAYOUT_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The file that lists the images.
+pub(crate) const INDEX_FILE: &str = "index.json";
+/// The directory with a directory of content for each digest algorithm.
+pub(crate) const BLOBS: &str = "blobs";
+/// Largest `oci-layout` that is read; it holds one short field.
+pub(crate) const MAX_LAYOUT_FILE: u64 = 4096;
+
+/// The annotation that names an image in `index.json`.
+const NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+/// Most names that an error lists.
+const SHOWN: usize = 10;
+
+/// Which image of a layout is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// The only one there.
+    Only,
+    /// The one with this name.
+    Named(String),
+    /// The one at this place of `index.json`, counted from 0.
+    At(usize),
+}
+
+/// `index.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LayoutIndex {
+    #[serde(default = "schema_version")]
+    schema_version: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    media_type: Option<Value>,
+    #[serde(default)]
+    manifests: Option<Vec<Value>>,
+    #[serde(flatten)]
+    other: Map<String, Value>,
+}
+
+/// Cuts `PATH[:NAME|@INDEX]` at its first colon, as containers/image does: such a path holds no colon.
+pub(crate) fn parse_details(details: &str) -> Result<(PathBuf, Selection)> {
+    let (path, name) = details.split_once(':').unwrap_or((details, ""));
+    if path.is_empty() {
+        return Err(Error::new(Kind::InvalidReference, "the path is empty"));
+    }
+    if path.contains('\0') {
+        return Err(Error::new(Kind::InvalidReference, "the path holds a NUL character"));
+    }
+    let selection = match name.strip_prefix('@') {
+        Some(place) => Selection::At(parse_place(place)?),
+        None if name.is_empty() => Selection::Only,
+        None if is_name(name) => Selection::Named(name.to_owned()),
+        None => {
+            let message = format!("`{name}` is not a name that an image of a layout can have");
+            return Err(Error::new(Kind::InvalidReference, message));
+        }
+    };
+    Ok((path.into(), selection))
+}
+
+fn parse_place(place: &str) -> Result<usize> {
+    let digits = !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_digit());
+    place.parse().ok().filter(|_| digits).ok_or_else(|| {
+        let message = format!("`@{place}` is not a place in `index.json`, such as `@0`");
+        Error::new(Kind::InvalidReference, message)
+    })
+}
+
+/// Whether this is a reference name of the OCI image specification v1.1, annex on annotations: components of letters and
+/// digits with single separators (or `--`) between them, joined by slashes.
+fn is_name(name: &str) -> bool {
+    name.split('/').all(|component| {
+        let separators = |run: &str| run == "--" || matches!(run.len(), 0 | 1);
+        let ends_well = component.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && component.ends_with(|c: char| c.is_ascii_alphanumeric());
+        ends_well
+            && component.chars().all(|c| c.is_ascii_alphanumeric() || "-._:@+".contains(c))
+            && component.split(|c: char| c.is_ascii_alphanumeric()).all(separators)
+    })
+}
+
+/// Checks the content of the file that marks a layout.
+pub(crate) fn check_version(content: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Layout {
+        image_layout_version: String,
+    }
+    let layout: Layout = serde_json::from_slice(content).map_err(|cause| {
+        Error::new(Kind::InvalidImage, format!("`{LAYOUT_FILE}` is malformed: {cause}"))
+    })?;
+    if layout.image_layout_version.starts_with("1.") {
+        return Ok(());
+    }
+    let version = layout.image_layout_version;
+    let message = format!("version `{version}` of the OCI layout is not supported");
+    Err(Error::new(Kind::TransportUnsupported, message))
+}
+
+/// Reads a manifest that a descriptor points to. Bytes that are others are an error, before anything is made of them.
+pub(crate) fn manifest_of(bytes: Bytes, descriptor: &Descriptor) -> Result<Manifest> {
+    let algorithm = descriptor.digest.algorithm();
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(&bytes);
+    let actual = hasher.finish();
+    let wrong = if bytes.len() as u64 != descriptor.size {
+        Some(format!("{} bytes instead of {}", bytes.len(), descriptor.size))
+    } else if actual != descriptor.digest {
+        Some(format!("the digest `{actual}`"))
+    } else {
+        None
+    };
+    match wrong {
+        Some(wrong) => {
+            let message = format!("manifest `{}` has {wrong}", descriptor.digest);
+            Err(Error::new(Kind::ContentMismatch, message))
+        }
+        None => {
+            Manifest::parse_with(bytes, Some(&descriptor.media_type), algorithm).map_err(|cause| {
+                Error::from(cause).doing(format!("reading manifest `{}`", descriptor.digest))
+            })
+        }
+    }
+}
+
+// === impl LayoutIndex ===
+
+impl LayoutIndex {
+    /// One without images.
+    pub(crate) fn new() -> Self {
+        Self {
+            schema_version: schema_version(),
+            media_type: Some(MediaType::OCI_INDEX.as_str().into()),
+            manifests: Some(vec![]),
+            other: Map::new(),
+        }
+    }
+
+    /// Reads `index.json`.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).map_err(|cause| {
+            Error::new(Kind::InvalidImage, format!("`{INDEX_FILE}` is malformed: {cause}"))
+        })
+    }
+
+    /// Writes `index.json`.
+    pub(crate) fn to_bytes(&self) -> Result<Bytes> {
+        let written = serde_json::to_vec(self);
+        written.map(Bytes::from).map_err(|cause| Error::internal(format!("{INDEX_FILE}: {cause}")))
+    }
+
+    /// The image that is meant. `layout` is the path of the layout or archive, for messages.
+    pub(crate) fn choose(&self, selection: &Selection, layout: &str) -> Result<Descriptor> {
+        let count = self.entries().len();
+        let entry = match selection {
+            Selection::Only if count == 1 => self.entries().first(),
+            Selection::Only => None,
+            Selection::Named(name) => self.named(name),
+            Selection::At(place) => self.entries().get(*place),
+        };
+        match entry {
+            Some(entry) => typed(entry),
+            None => Err(self.not_chosen(selection, layout)),
+        }
+    }
+
+    fn not_chosen(&self, selection: &Selection, layout: &str) -> Error {
+        let count = self.entries().len();
+        let message = match selection {
+            _ if count == 0 => format!("`{layout}` holds no image"),
+            Selection::Only => {
+                format!("`{layout}` holds {count} images and the reference names none")
+            }
+            Selection::Named(name) => format!("no image in `{layout}` is named `{name}`"),
+            Selection::At(place) => {
+                format!("`{layout}` holds {count} images, counted from 0, and none at {place}")
+            }
+        };
+        let unclear = *selection == Selection::Only && count > 0;
+        let kind = if unclear { Kind::InvalidReference } else { Kind::NotFound };
+        Error::new(kind, message).hint(self.listed())
+    }
+
+    /// The names there are, for a hint.
+    fn listed(&self) -> String {
+        let names: Vec<&str> = self.entries().iter().filter_map(name_of).collect();
+        let unnamed = self.entries().len() - names.len();
+        let mut listed =
+            names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        if names.len() > SHOWN {
+            listed.push(format!("{} more", names.len() - SHOWN));
+        }
+        if unnamed > 0 {
+            listed.push(format!("{unnamed} without a name (chosen by place, as in `@0`)"));
+        }
+        if listed.is_empty() {
+            "the layout is empty".into()
+        } else {
+            format!("there are: {}", listed.join(", "))
+        }
+    }
+
+    /// The image that a push under this name would replace, if there is one. Without a name: the only image, unless
+    /// it has one.
+    pub(crate) fn current(&self, name: Option<&str>) -> Option<Descriptor> {
+        let entry = match name {
+            Some(name) => self.named(name),
+            None => self.entries().first().filter(|_| self.entries().len() == 1),
+        };
+        let entry = entry.filter(|entry| name_of(entry) == name)?;
+        typed(entry).ok()
+    }
+
+    /// Gives an image its entry.
+    ///
+    /// A name moves to it; the image that had the name stays, without one. An entry of the same image without a name is
+    /// replaced. An entry that has both is left as it is.
+    pub(crate) fn put(&mut self, mut descriptor: Descriptor, name: Option<&str>) -> Result<()> {
+        let digest = Value::from(descriptor.digest.to_string());
+        let same = |entry: &Value| entry.get("digest") == Some(&digest);
+        if self.entries().iter().any(|entry| same(entry) && name_of(entry) == name) {
+            return Ok(());
+        }
+        let entries = self.manifests.get_or_insert_default();
+        if let Some(name) = name {
+            entries.iter_mut().filter(|entry| name_of(entry) == Some(name)).for_each(remove_name);
+            descriptor.annotations.insert(NAME_ANNOTATION.into(), name.into());
+        }
+        let new = serde_json::to_value(descriptor)
+            .map_err(|cause| Error::internal(format!("{INDEX_FILE}: {cause}")))?;
+        match entries.iter_mut().find(|entry| same(entry) && name_of(entry).is_none()) {
+            Some(entry) => *entry = new,
+            None => entries.push(new),
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> &[Value] {
+        self.manifests.as_deref().unwrap_or_default()
+    }
+
+    fn named(&self, name: &str) -> Option<&Value> {
+        self.entries().iter().find(|entry| name_of(entry) == Some(name))
+    }
+}
+
+fn schema_version() -> Value {
+    2.into()
+}
+
+fn typed(entry: &Value) -> Result<Descriptor> {
+    Descriptor::deserialize(entry).map_err(|cause| {
+        let message = format!("an entry of `{INDEX_FILE}` is malformed: {cause}");
+        Error::new(Kind::InvalidImage, message)
+    })
+}
+
+fn name_of(entry: &Value) -> Option<&str> {
+    let name = entry.get("annotations")?.get(NAME_ANNOTATION)?.as_str()?;
+    (!name.is_empty()).then_some(name)
+}
+
+fn remove_name(entry: &mut Value) {
+    let Some(Value::Object(annotations)) = entry.get_mut("annotations") else { return };
+    annotations.remove(NAME_ANNOTATION);
+    if annotations.is_empty()
+        && let Some(entry) = entry.as_object_mut()
+    {
+        entry.remove("annotations");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! The lock that writers of one place take, so that none loses what another one wrote.
+//!
+//! Advisory (`flock`), held by an open file: the kernel gives it back when its holder dies. The file is never removed,
+//! since two processes could then hold two different ones. Readers need no lock.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::blocking;
+use super::directory::{Directory, locate, refused};
+use crate::error::{Error, Kind, Result};
+use crate::limits::LOCK_TIMEOUT;
+
+/// A lock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Between two attempts to get a lock: writers hold it for milliseconds.
+const PAUSE: Duration = Duration::from_millis(20);
+
+// === impl Lock ===
+
+impl Lock {
+    /// Takes the lock of the file at `path`, which is made if it isn't there. Waits at most [`LOCK_TIMEOUT`].
+    ///
+    /// A file system without locks is refused: writers would lose each other's work without a word.
+    pub(crate) async fn acquire(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        let (directory, name) = blocking(move || locate(&path)).await?;
+        Self::acquire_in(&directory, &name.to_string_lossy()).await
+    }
+
+    /// The same with a file in a directory.
+    pub(crate) async fn acquire_in(directory: &Directory, name: &str) -> Result<Self> {
+        let path = directory.path_of(name);
+        let (directory, name) = (directory.clone(), name.to_owned());
+        let opened = blocking(move || {
+            directory.open_lock(&name).map_err(|cause| refused(&directory.path_of(&name), cause))
+        });
+        let file = opened.await?;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::Error(cause)) => return Err(Error::io("lock", &path, &cause)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(held_too_long(&path));
+                }
+                Err(TryLockError::WouldBlock) => sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+fn held_too_long(path: &Path) -> Error {
+    let seconds = LOCK_TIMEOUT.as_secs();
+    let message = format!("another process has held the lock `{}` for {seconds} s", path.display());
+    Error::new(Kind::Timeout, message).hint("wait for the other push to end, then push again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_writer_waits_and_then_says_for_what() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("lock");
+        let first = Lock::acquire(&path).await.unwrap();
+        let error = Lock::acquire(&path).await.unwrap_err();
+        let expected = format!("another process has held the lock `{}` for 60 s", path.display());
+        assert_eq!((error.to_string(), error.exit_code()), (expected, 75));
+
+        let (second, ()) = tokio::join!(Lock::acquire(&path), async {
+            sleep(Duration::from_secs(5)).await;
+            drop(first);
+        });
+        second.unwrap();
+        assert!(path.exists(), "the file of a lock is never removed");
+    }
+
+    #[tokio::test]
+    async fn a_link_is_not_taken_for_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("lock")).unwrap();
+        let error = Lock::acquire_in(&directory, "lock").await.unwrap_err();
+        let path = folder.path().join("lock");
+        let expected = format!("`{}` is a symbolic link, not a regular file", path.display());
+        assert_eq!(error.to_string(), expected);
+    }
+}

@@ -1,0 +1,132 @@
+//! Bytes from files to streams, and from streams to files.
+//!
+//! One chunk is read ahead and one is written behind, each on a blocking thread, so that the disk works while
+//! the stages in between do. Positions are given with each call: a file can be read from several places at once.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use rustix::fs::{FileType, Mode, OFlags};
+use tokio::task::JoinHandle;
+
+use super::directory::{file_type, not_a_file, read_all, refused};
+use super::{StagedFile, blocking};
+use crate::blob::Chunks;
+use crate::error::{Error, Kind, Result};
+use crate::limits::CHUNK;
+
+/// Opens a regular file by the user's own path; a link as its last part is followed. Blocks.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
+    open(path, OFlags::empty())
+}
+
+/// Reads a small file whole. A link as its last part, or anything but a regular file, is refused.
+pub(crate) async fn read_small(path: &Path, max: u64) -> Result<Bytes> {
+    let path = path.to_owned();
+    blocking(move || read_all(&open(&path, OFlags::NOFOLLOW)?, &path, max)).await
+}
+
+fn open(path: &Path, flags: OFlags) -> Result<File> {
+    // Opening a FIFO would wait for its other end.
+    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let file = File::from(opened.map_err(|cause| refused(path, cause))?);
+    let stat = rustix::fs::fstat(&file).map_err(|cause| refused(path, cause))?;
+    match file_type(&stat) {
+        FileType::RegularFile => Ok(file),
+        other => Err(not_a_file(path, other)),
+    }
+}
+
+/// The `length` bytes of a file from `offset` on. A file that ends before them is an error; `path` is for messages.
+pub(crate) fn read_range(file: Arc<File>, path: PathBuf, offset: u64, length: u64) -> Chunks {
+    let reading = Reading {
+        file,
+        path: path.into(),
+        offset,
+        end: offset.saturating_add(length),
+        ahead: None,
+    };
+    stream::try_unfold(reading, Reading::next).boxed()
+}
+
+struct Reading {
+    file: Arc<File>,
+    path: Arc<Path>,
+    offset: u64,
+    end: u64,
+    ahead: Option<JoinHandle<Result<Bytes>>>,
+}
+
+impl Reading {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
+        let Some(running) = self.ahead.take().or_else(|| self.start()) else { return Ok(None) };
+        let stopped = |error| Error::internal(format!("reading stopped: {error}"));
+        let chunk = running.await.map_err(stopped)??;
+        self.ahead = self.start();
+        Ok(Some((chunk, self)))
+    }
+
+    /// Starts to read the next chunk, if there is one.
+    fn start(&mut self) -> Option<JoinHandle<Result<Bytes>>> {
+        let left = self.end - self.offset;
+        let length = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+        let (file, path, offset) = (Arc::clone(&self.file), Arc::clone(&self.path), self.offset);
+        self.offset += length as u64;
+        let read = move || read_chunk(&file, &path, offset, length);
+        (length > 0).then(|| tokio::task::spawn_blocking(read))
+    }
+}
+
+fn read_chunk(file: &File, path: &Path, offset: u64, length: usize) -> Result<Bytes> {
+    let mut buffer = BytesMut::zeroed(length);
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => {
+                let end = offset + filled as u64;
+                let message =
+                    format!("`{}` ends after {end} bytes, before its content does", path.display());
+                return Err(Error::new(Kind::InvalidImage, message));
+            }
+            Ok(count) => filled += count,
+            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(Error::io("read", path, &cause)),
+        }
+    }
+    Ok(buffer.freeze())
+}
+
+/// Writes a stream to a file from its start; returns how many bytes that were. The stream's error comes back unchanged.
+pub(crate) async fn write_chunks(staged: &StagedFile, mut chunks: Chunks) -> Result<u64> {
+    let target: Arc<Path> = staged.target().into();
+    let mut offset = 0;
+    let mut behind: Option<JoinHandle<Result<()>>> = None;
+    while let Some(chunk) = chunks.try_next().await? {
+        settle(behind.take()).await?;
+        let (file, target, at) = (Arc::clone(staged.file()), Arc::clone(&target), offset);
+        offset += chunk.len() as u64;
+        let write = move || {
+            file.write_all_at(&chunk, at).map_err(|cause| Error::io("write", &target, &cause))
+        };
+        behind = Some(tokio::task::spawn_blocking(write));
+    }
+    settle(behind).await?;
+    Ok(offset)
+}
+
+async fn settle(write: Option<JoinHandle<Result<()>>>) -> Result<()> {
+    match write {
+        None => Ok(()),
+        Some(write) => {
+            write.await.map_err(|error| Error::internal(format!("writing stopped: {error}")))?
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

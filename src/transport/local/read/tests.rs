@@ -1,0 +1,83 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+const SIZE: usize = 3 * CHUNK + 17;
+
+fn content() -> Vec<u8> {
+    (0..SIZE).map(|n| u8::try_from(n % 251).unwrap()).collect()
+}
+
+async fn read(path: &Path, offset: usize, length: usize) -> Result<Vec<u8>> {
+    let file = Arc::new(open_file(path)?);
+    let chunks: Vec<Bytes> =
+        read_range(file, path.to_owned(), offset as u64, length as u64).try_collect().await?;
+    assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK));
+    Ok(chunks.concat())
+}
+
+#[tokio::test]
+async fn ranges_are_read_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let content = content();
+    std::fs::write(&path, &content).unwrap();
+    for (offset, length) in
+        [(0, SIZE), (5, 1), (5, CHUNK), (CHUNK - 1, CHUNK + 2), (SIZE, 0), (SIZE - 1, 1)]
+    {
+        let got = read(&path, offset, length).await.unwrap();
+        assert!(got == content[offset..offset + length], "{length} bytes from {offset}");
+    }
+    let error = read(&path, SIZE - 1, 2).await.unwrap_err();
+    let expected = format!("`{}` ends after {SIZE} bytes, before its content does", path.display());
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn streams_are_written_in_order_and_their_errors_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("f");
+    let parts: Vec<Bytes> = content().chunks(1000).map(Bytes::copy_from_slice).collect();
+
+    let staged = StagedFile::create(&target).await.unwrap();
+    let whole = stream::iter(parts.clone().into_iter().map(Ok)).boxed();
+    assert_eq!(write_chunks(&staged, whole).await.unwrap(), SIZE as u64);
+    staged.publish().await.unwrap();
+    assert!(std::fs::read(&target).unwrap() == content());
+
+    let staged = StagedFile::create(&target).await.unwrap();
+    let broken = Error::new(Kind::NetworkError, "the connection broke");
+    let broken = stream::iter([Ok(parts[0].clone()), Err(broken)]).boxed();
+    let error = write_chunks(&staged, broken).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (Kind::NetworkError, "the connection broke".into())
+    );
+}
+
+#[tokio::test]
+async fn small_files_are_regular_and_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    std::fs::write(&path, "12345").unwrap();
+    assert_eq!(read_small(&path, 5).await.unwrap(), "12345");
+    let error = read_small(&path, 4).await.unwrap_err();
+    let shown = path.display();
+    let expected = format!("`{shown}` has 5 bytes, more than the limit of 4");
+    assert_eq!((error.to_string(), error.kind()), (expected, Kind::LimitExceeded));
+
+    let link = folder.path().join("link");
+    symlink("f", &link).unwrap();
+    let error = read_small(&link, 5).await.unwrap_err();
+    let expected = format!("`{}` is a symbolic link, not a regular file", link.display());
+    assert_eq!(error.to_string(), expected);
+
+    let error = read_small(Path::new("/dev/zero"), 5).await.unwrap_err();
+    assert_eq!(error.to_string(), "`/dev/zero` is a device, not a regular file");
+    let error = read_small(folder.path(), 5).await.unwrap_err();
+    let expected = format!("`{}` is a directory, not a regular file", folder.path().display());
+    assert_eq!(error.to_string(), expected);
+    // Says it is empty, and isn't.
+    let error = read_small(Path::new("/proc/self/status"), 5).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::LimitExceeded);
+}

@@ -1,0 +1,135 @@
+//! A file being written beside its final place.
+//!
+//! It becomes visible under its own name in one step, complete and durable, or not at all: dropping it removes
+//! it, and what a killed process leaves is removed by the next one for the same target.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::directory::{Directory, file_type, locate, not_a_file};
+use super::{blocking, temporary};
+use crate::error::{Error, Result};
+
+/// A file being written; see the module's documentation.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    directory: Directory,
+    /// The temporary name; empty once it has been given up.
+    name: OsString,
+    target: OsString,
+    file: Arc<File>,
+}
+
+// === impl StagedFile ===
+
+impl StagedFile {
+    /// Creates a file that is to replace `target`, whose directory must exist.
+    ///
+    /// Symbolic links in `target` are followed, its last part included. A target that is there and isn't a regular
+    /// file (a directory, a device, a FIFO, a socket) is refused. Removes what killed processes left.
+    pub(crate) async fn create(target: &Path) -> Result<Self> {
+        let target = target.to_owned();
+        blocking(move || {
+            let (directory, name) = locate(&target)?;
+            if let Some(stat) = directory.stat(&name)?
+                && file_type(&stat) != FileType::RegularFile
+            {
+                return Err(not_a_file(&target, file_type(&stat)));
+            }
+            temporary::sweep(&directory, &name);
+            Self::create_in(&directory, &name)
+        })
+        .await
+    }
+
+    /// Creates a file that is to be `target` in a directory. Blocks.
+    pub(crate) fn create_in(directory: &Directory, target: impl AsRef<OsStr>) -> Result<Self> {
+        let target = target.as_ref();
+        for _ in 0..temporary::ATTEMPTS {
+            let name = temporary::name_for(target);
+            let file = match directory.create_file(&name) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => continue,
+                Err(cause) => {
+                    return Err(Error::io("create", &directory.path_of(target), &cause.into()));
+                }
+            };
+            if temporary::hold_file(&file, directory, &name) {
+                let file = Arc::new(file);
+                return Ok(Self {
+                    directory: directory.clone(),
+                    name,
+                    target: target.into(),
+                    file,
+                });
+            }
+        }
+        let path = directory.path_of(target);
+        Err(Error::internal(format!("no temporary name beside `{}` was free", path.display())))
+    }
+
+    /// Writes a whole small file. Blocks, and leaves `fsync` of the directory to the caller.
+    pub(crate) fn write_small(directory: &Directory, target: &str, content: &[u8]) -> Result<()> {
+        let staged = Self::create_in(directory, target)?;
+        let written = (&*staged.file).write_all(content);
+        written.map_err(|cause| Error::io("write", &staged.target(), &cause))?;
+        staged.place(directory, target)
+    }
+
+    /// The file, for writing at offsets (`FileExt::write_all_at`) and reading back.
+    pub(crate) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Where it is being written.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path_of(&self.name)
+    }
+
+    /// What it is to become, for messages.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.directory.path_of(&self.target)
+    }
+
+    /// Makes it the target: readable by all, durable, in one step.
+    pub(crate) async fn publish(self) -> Result<()> {
+        blocking(move || {
+            let (directory, target) = (self.directory.clone(), self.target.clone());
+            self.place(&directory, target)?;
+            directory.sync()
+        })
+        .await
+    }
+
+    /// As `publish`, under any name in any directory of the same file system, and without `fsync` of that directory,
+    /// which the caller does once for many files. Blocks.
+    pub(crate) fn place(mut self, directory: &Directory, name: impl AsRef<OsStr>) -> Result<()> {
+        let path = directory.path_of(name.as_ref());
+        let mode = self.file.set_permissions(Permissions::from_mode(0o644));
+        mode.map_err(|cause| Error::io("change the mode of", &path, &cause))?;
+        self.file.sync_all().map_err(|cause| Error::io("sync", &path, &cause))?;
+        self.directory.rename(&self.name, directory, name)?;
+        self.name.clear();
+        Ok(())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.name.is_empty()
+            && let Err(error) = self.directory.remove_file(&self.name)
+        {
+            tracing::warn!(%error, "a temporary file is left behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
