@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod blob;
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod image;

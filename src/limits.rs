@@ -36,6 +36,9 @@ pub const MAX_ARCHIVE_MANIFEST: u64 = 1 << 20;
 /// Most members of an image archive: each blob is one, and images have at most a thousand layers.
 pub const MAX_ARCHIVE_MEMBERS: usize = 1 << 20;
 
+/// Wait for file operations that are still under way when the program ends; they stop at their next chunk.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Largest YAML file that `apply` reads.
 pub const MAX_APPLY_FILE: u64 = 4 << 20;
 

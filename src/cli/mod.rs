@@ -1,0 +1,116 @@
+//! The command line: arguments in, exit code out.
+//!
+//! One file for each subcommand; what they share is in `output` (everything that is printed), `registry_access` (the flags
+//! that every registry takes), `logging` and `signals`. Arguments are parsed once, here at the door, into the types that the
+//! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
+
+mod completion;
+mod digest_file;
+mod logging;
+mod output;
+mod progress;
+mod push;
+mod registry_access;
+mod signals;
+mod usage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::completion::CompletionArgs;
+use self::logging::LogFormat;
+use self::output::{Output, Printer, Talk};
+use self::push::PushArgs;
+use crate::error::{Error, Kind, Result};
+use crate::options::PushOptions;
+use crate::transport::TRANSPORTS;
+
+/// Delivers container images from wherever they are to wherever they are wanted
+#[derive(Debug, Parser)]
+#[command(name = "imagepush", version, after_help = transports(), max_term_width = 100)]
+pub struct Cli {
+    /// How log lines on standard error look. The variable `RUST_LOG` chooses what is logged (default: `warn`)
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Push(Box<PushArgs>),
+    Completion(CompletionArgs),
+}
+
+/// Parses the program's arguments, its name first.
+///
+/// If there is nothing to run, because they are wrong or ask for help, that has been printed and the exit code is returned.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    Cli::try_parse_from(&arguments).map_err(|error| usage::report(&error, &arguments))
+}
+
+/// Does what the arguments say, and reports the outcome.
+pub async fn run(cli: Cli) -> ExitCode {
+    let Cli { log_format, command } = cli;
+    let (output, talk) = command.output();
+    let printer = Printer::new(output, talk);
+    let outcome = match logging::start(log_format, &printer) {
+        Ok(()) => command.run(&printer).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The options that the arguments of `imagepush push` stand for, the program's name first.
+pub fn push_options(arguments: impl IntoIterator<Item = OsString>) -> Result<PushOptions> {
+    let usage = |cause: String| Error::new(Kind::InvalidOptions, cause);
+    match Cli::try_parse_from(arguments).map_err(|error| usage(error.to_string()))?.command {
+        Command::Push(arguments) => arguments.options(),
+        Command::Completion(_) => Err(usage("these arguments are not those of a push".into())),
+    }
+}
+
+/// The definition of the command line, for documents that are generated from it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+// === impl Command ===
+
+impl Command {
+    fn output(&self) -> (Output, Talk) {
+        match self {
+            Self::Push(arguments) => arguments.output(),
+            Self::Completion(_) => (Output::Text, Talk::Normal),
+        }
+    }
+
+    async fn run(self, printer: &Printer) -> Result<()> {
+        match self {
+            Self::Push(arguments) => push::run(*arguments, printer).await,
+            Self::Completion(arguments) => completion::run(&arguments, printer),
+        }
+    }
+}
+
+/// The transports, as a section of the help.
+fn transports() -> String {
+    let form = |transport: &&dyn crate::transport::Transport| {
+        format!("{}:{}", transport.name(), transport.syntax())
+    };
+    let width = TRANSPORTS.iter().map(|transport| form(transport).len()).max().unwrap_or_default();
+    let lines = TRANSPORTS
+        .iter()
+        .map(|transport| format!("  {:width$}  {}\n", form(transport), transport.summary()));
+    format!("Transports:\n{}", lines.collect::<String>())
+}

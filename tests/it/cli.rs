@@ -1,0 +1,4 @@
+//! The built program, as a shell sees it: exit code, standard output and standard error, compared as one text.
+
+mod run;
+mod usage;
