@@ -127,3 +127,6 @@ pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Resul
     let doing = || format!("planning the push of `{source}` to `{destination}`");
     session::preview(options, cancel).await.map_err(|error| error.doing(doing()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,394 @@
+//! A transport in memory: both ends of a push, with a record of what was asked of them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Access;
+use crate::blob::{Blob, Chunks};
+use crate::engine::{Event, Progress};
+use crate::error::{Error, Kind, Result};
+use crate::image::{
+    Annotations, Compression, Descriptor, Digest, ImageManifest, Index, Manifest, ManifestFormat,
+    MediaType,
+};
+use crate::transport::{
+    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, ImageReference, ImageSource,
+    LayerForm, Locality, Reference, Repository, Reused, Role, Transport,
+};
+
+/// Something a destination was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Call {
+    Current,
+    Reuse(Digest),
+    PutBlob(Digest),
+    PutManifest(Digest, Role),
+    Commit,
+}
+
+/// A named place in memory. Clones are the same place.
+#[derive(Clone)]
+pub(super) struct Memory {
+    name: &'static str,
+    index: bool,
+    pinned: Option<Digest>,
+    store: Arc<Mutex<Store>>,
+}
+
+#[derive(Default)]
+pub(super) struct Store {
+    blobs: HashMap<Digest, Bytes>,
+    manifests: HashMap<Digest, Manifest>,
+    mountable: HashSet<Digest>,
+    named: Option<Digest>,
+    calls: Vec<Call>,
+    failures: Option<(usize, Error)>,
+    rejected: Option<ManifestFormat>,
+    cancel: Option<(usize, CancellationToken)>,
+}
+
+/// Keeps the events of a push as text.
+#[derive(Default)]
+pub(super) struct Listener(Mutex<Vec<String>>);
+
+struct MemoryTransport;
+
+// === impl Memory ===
+
+impl Memory {
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { name, index: true, pinned: None, store: Arc::default() }
+    }
+
+    /// A place that holds no index.
+    pub(super) fn single(name: &'static str) -> Self {
+        Self { index: false, ..Self::new(name) }
+    }
+
+    pub(super) fn pinned(&self, digest: &Digest) -> Self {
+        Self { pinned: Some(digest.clone()), ..self.clone() }
+    }
+
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap()
+    }
+
+    /// Records a call; cancels or fails if the test wants that here. Waits once, so that there is an await to stop at.
+    async fn called(&self, call: Call) -> Result<()> {
+        let result = self.store().record(call);
+        tokio::task::yield_now().await;
+        result
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "memory:{}", self.name)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[async_trait]
+impl ImageReference for Memory {
+    fn transport(&self) -> &'static dyn Transport {
+        &MemoryTransport
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.pinned.as_ref()
+    }
+
+    async fn source(&self, _access: &Access) -> Result<Box<dyn ImageSource>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    async fn destination(&self, _access: &Access) -> Result<Box<dyn ImageDestination>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl ImageSource for Memory {
+    async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
+        let store = self.store();
+        let digest = instance.map(|entry| &entry.digest).or(store.named.as_ref());
+        let manifest = digest.and_then(|digest| store.manifests.get(digest)).cloned();
+        manifest.ok_or_else(|| Error::new(Kind::NotFound, "no such manifest"))
+    }
+
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
+        let bytes = self.store().blobs.get(&descriptor.digest).cloned();
+        let bytes = bytes.ok_or_else(|| Error::new(Kind::NotFound, "no such blob"))?;
+        Ok(stream::iter([Ok(bytes)]).boxed())
+    }
+}
+
+#[async_trait]
+impl ImageDestination for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
+            index: self.index,
+            artifacts: true,
+            layers: LayerForm::Compressed,
+            foreign_layers: true,
+            identity: ImageIdentity::Manifest,
+        }
+    }
+
+    async fn current(&self) -> Result<Option<Current>> {
+        self.called(Call::Current).await?;
+        let store = self.store();
+        let manifest = store.named.as_ref().and_then(|digest| store.manifests.get(digest));
+        Ok(manifest.map(|manifest| Current {
+            digest: manifest.digest().clone(),
+            media_type: manifest.media_type().clone(),
+            size: manifest.bytes().len() as u64,
+            config: None,
+        }))
+    }
+
+    async fn reuse_blob(
+        &self,
+        descriptor: &Descriptor,
+        _mount_from: Option<&Repository>,
+    ) -> Result<Option<Reused>> {
+        self.called(Call::Reuse(descriptor.digest.clone())).await?;
+        let store = self.store();
+        if store.mountable.contains(&descriptor.digest) {
+            return Ok(Some(Reused::Mounted));
+        }
+        Ok(store.blobs.contains_key(&descriptor.digest).then_some(Reused::Present))
+    }
+
+    async fn put_blob(&self, blob: Blob, _kind: BlobKind) -> Result<()> {
+        let (chunks, identity) = blob.into_parts();
+        let bytes = chunks.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
+        let digest = identity.settled()?.0.clone();
+        self.called(Call::PutBlob(digest.clone())).await?;
+        self.store().blobs.insert(digest, bytes.into());
+        Ok(())
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        self.called(Call::PutManifest(manifest.digest().clone(), role)).await?;
+        let mut store = self.store();
+        if store.rejected == Some(manifest.format()) {
+            return Err(Error::new(Kind::ManifestRejected, "manifest invalid"));
+        }
+        store.add_manifest(manifest);
+        if role == Role::Named {
+            store.named = Some(manifest.digest().clone());
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.called(Call::Commit).await
+    }
+}
+
+impl Transport for MemoryTransport {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn summary(&self) -> &'static str {
+        "images in the memory of a test"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "NAME"
+    }
+
+    fn locality(&self) -> Locality {
+        Locality::NodeLocal
+    }
+
+    fn parse(&self, _details: &str) -> Result<Reference> {
+        Err(Error::internal("tests make these references themselves"))
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// An image of gzip layers with these bytes; they need not be gzip as long as nobody decompresses them.
+    pub(super) fn add_image(&mut self, format: ManifestFormat, layers: &[&[u8]]) -> Manifest {
+        self.add(format, Compression::Gzip, layers, layers)
+    }
+
+    /// An image of uncompressed layers.
+    pub(super) fn add_plain_image(&mut self, layers: &[&[u8]]) -> Manifest {
+        self.add(ManifestFormat::Oci, Compression::None, layers, layers)
+    }
+
+    pub(super) fn add_plain_image_with_diff_ids(
+        &mut self,
+        layers: &[&[u8]],
+        plain: &[&[u8]],
+    ) -> Manifest {
+        self.add(ManifestFormat::Oci, Compression::None, layers, plain)
+    }
+
+    fn add(
+        &mut self,
+        format: ManifestFormat,
+        compression: Compression,
+        layers: &[&[u8]],
+        plain: &[&[u8]],
+    ) -> Manifest {
+        let config = Bytes::from(config(plain));
+        self.put_blob(&config);
+        let media_type = MediaType::of_layer(format, compression).unwrap();
+        let layer = |bytes: &&[u8]| {
+            self.put_blob(bytes);
+            Descriptor::of(media_type.clone(), bytes)
+        };
+        let image = ImageManifest {
+            schema_version: 2,
+            media_type: None,
+            artifact_type: None,
+            config: Descriptor::of(MediaType::OCI_CONFIG, &config),
+            layers: layers.iter().map(layer).collect(),
+            subject: None,
+            annotations: Annotations::new(),
+            other: BTreeMap::new(),
+        };
+        let manifest = Manifest::from_image(image, format.manifest_type());
+        self.add_manifest(&manifest);
+        manifest
+    }
+
+    /// An index with an image for each platform, of these layers and one of its own.
+    pub(super) fn add_index(&mut self, platforms: &[&str], layers: &[&[u8]]) -> Manifest {
+        let mut entries = vec![];
+        for platform in platforms {
+            let layers: Vec<&[u8]> = layers.iter().copied().chain([platform.as_bytes()]).collect();
+            let mut entry = self.add_image(ManifestFormat::Oci, &layers).descriptor();
+            entry.platform = Some(platform.parse().unwrap());
+            entries.push(entry);
+        }
+        let index = Manifest::from_index(Index::new(entries), MediaType::OCI_INDEX);
+        self.add_manifest(&index);
+        index
+    }
+
+    pub(super) fn add_manifest(&mut self, manifest: &Manifest) {
+        self.manifests.insert(manifest.digest().clone(), manifest.clone());
+    }
+
+    pub(super) fn name(&mut self, manifest: &Manifest) {
+        self.named = Some(manifest.digest().clone());
+    }
+
+    pub(super) fn unname(&mut self) {
+        self.named = None;
+    }
+
+    pub(super) fn named(&self) -> Option<Digest> {
+        self.named.clone()
+    }
+
+    pub(super) fn put_blob(&mut self, bytes: &[u8]) {
+        self.blobs.insert(Digest::of(bytes), Bytes::copy_from_slice(bytes));
+    }
+
+    pub(super) fn mountable(&mut self, bytes: &[u8]) {
+        self.mountable.insert(Digest::of(bytes));
+    }
+
+    /// Gives other bytes for the digest of `right`.
+    pub(super) fn corrupt(&mut self, right: &[u8], wrong: &'static [u8]) {
+        self.blobs.insert(Digest::of(right), Bytes::from_static(wrong));
+    }
+
+    pub(super) fn blob(&self, digest: &Digest) -> Bytes {
+        self.blobs[digest].clone()
+    }
+
+    pub(super) fn manifest(&self, digest: &Digest) -> Manifest {
+        self.manifests[digest].clone()
+    }
+
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.calls.clone()
+    }
+
+    pub(super) fn forget_calls(&mut self) {
+        self.calls.clear();
+    }
+
+    /// Manifests of this format are rejected from now on.
+    pub(super) fn reject(&mut self, format: ManifestFormat) {
+        self.rejected = Some(format);
+    }
+
+    /// The next calls fail.
+    pub(super) fn fail_times(&mut self, times: usize, error: Error) {
+        self.failures = Some((times, error));
+    }
+
+    /// Cancels the push when so many calls have been made.
+    pub(super) fn cancel_after(&mut self, calls: usize, token: &CancellationToken) {
+        self.cancel = Some((calls, token.clone()));
+    }
+
+    fn record(&mut self, call: Call) -> Result<()> {
+        if let Some((calls, token)) = &self.cancel
+            && self.calls.len() == *calls
+        {
+            token.cancel();
+        }
+        self.calls.push(call);
+        match &mut self.failures {
+            Some((times, error)) if *times > 0 => {
+                *times -= 1;
+                Err(error.clone())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The bytes of the config of an image with these uncompressed layers.
+pub(super) fn config(plain: &[&[u8]]) -> Vec<u8> {
+    let diff_ids: Vec<Digest> = plain.iter().map(|bytes| Digest::of(bytes)).collect();
+    serde_json::to_vec(&serde_json::json!({"rootfs": {"diff_ids": diff_ids}})).unwrap()
+}
+
+// === impl Listener ===
+
+impl Listener {
+    pub(super) fn events(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Progress for Listener {
+    fn event(&self, event: Event<'_>) {
+        let text = match event {
+            Event::Planned { blobs, bytes } => format!("planned {blobs} blobs of {bytes} bytes"),
+            Event::BlobStarted { digest, .. } => format!("started {digest}"),
+            Event::BlobAdvanced { digest, bytes } => format!("advanced {digest} by {bytes}"),
+            Event::BlobRestarted { digest } => format!("restarted {digest}"),
+            Event::BlobFinished { digest, outcome } => {
+                format!("{} {digest}", format!("{outcome:?}").to_lowercase())
+            }
+            Event::Manifest { digest } => format!("manifest {digest}"),
+            Event::Retrying { attempt, .. } => format!("attempt {attempt}"),
+        };
+        self.0.lock().unwrap().push(text);
+    }
+}
