@@ -109,9 +109,9 @@ async fn shared_blobs_of_an_index_move_once() {
         pushed.manifests.iter().map(|m| m.platform.clone().unwrap().to_string()).collect();
     assert_eq!(names, platforms);
     let puts = destination.store().calls();
-    let named =
+    let last =
         puts.iter().position(|call| matches!(call, Call::PutManifest(d, _) if d == index.digest()));
-    assert_eq!(named, Some(puts.len() - 2));
+    assert_eq!(last, Some(puts.len() - 2));
 }
 
 #[tokio::test]
@@ -168,12 +168,13 @@ async fn layers_are_compressed_and_checked_against_their_diff_ids() {
     let mut options = options(&source, &destination);
     options.layers = Layers::Compress(Codec::new(Compression::Zstd, None).unwrap());
     let pushed = run(&options).await.unwrap();
-    let store = destination.store();
-    let written = store.manifest(&pushed.digest);
-    let layer = &written.as_image().unwrap().layers[0];
-    assert_eq!(layer.media_type.layer_compression(), Some(Compression::Zstd));
-    assert_eq!(zstd::decode_all(&store.blob(&layer.digest)[..]).unwrap(), b"a layer");
-    drop(store);
+    {
+        let store = destination.store();
+        let written = store.manifest(&pushed.digest);
+        let layer = &written.as_image().unwrap().layers[0];
+        assert_eq!(layer.media_type.layer_compression(), Some(Compression::Zstd));
+        assert_eq!(zstd::decode_all(&store.blob(&layer.digest)[..]).unwrap(), b"a layer");
+    }
 
     let lying = source.store().add_plain_image_with_diff_ids(&[b"a layer"], &[b"another"]);
     source.store().name(&lying);
