@@ -24,8 +24,8 @@ pub(crate) enum LogFormat {
 /// The variable that chooses what is logged.
 const VARIABLE: &str = "RUST_LOG";
 
-/// What is logged where the user chose nothing.
-const DEFAULT: &str = "warn";
+/// What is logged where the user chose nothing. That something is tried again is told by the progress already.
+const DEFAULT: &str = "warn,imagepush::engine::retry=error";
 
 /// Libraries that see credentials.
 const SILENT: &str = "h2=off,hyper=off,hyper_util=off,reqwest=off,rustls=off,tower=off";

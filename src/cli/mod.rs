@@ -6,6 +6,7 @@
 
 mod completion;
 mod digest_file;
+mod inspect;
 mod logging;
 mod output;
 mod progress;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::completion::CompletionArgs;
+use self::inspect::InspectArgs;
 use self::logging::LogFormat;
 use self::output::{Output, Printer, Talk};
 use self::push::PushArgs;
@@ -42,6 +44,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Push(Box<PushArgs>),
+    Inspect(InspectArgs),
     Completion(CompletionArgs),
 }
 
@@ -76,7 +79,7 @@ pub fn push_options(arguments: impl IntoIterator<Item = OsString>) -> Result<Pus
     let usage = |cause: String| Error::new(Kind::InvalidOptions, cause);
     match Cli::try_parse_from(arguments).map_err(|error| usage(error.to_string()))?.command {
         Command::Push(arguments) => arguments.options(),
-        Command::Completion(_) => Err(usage("these arguments are not those of a push".into())),
+        _ => Err(usage("these arguments are not those of a push".into())),
     }
 }
 
@@ -91,6 +94,7 @@ impl Command {
     fn output(&self) -> (Output, Talk) {
         match self {
             Self::Push(arguments) => arguments.output(),
+            Self::Inspect(arguments) => (arguments.output(), Talk::Normal),
             Self::Completion(_) => (Output::Text, Talk::Normal),
         }
     }
@@ -98,6 +102,7 @@ impl Command {
     async fn run(self, printer: &Printer) -> Result<()> {
         match self {
             Self::Push(arguments) => push::run(*arguments, printer).await,
+            Self::Inspect(arguments) => inspect::run(arguments, printer).await,
             Self::Completion(arguments) => completion::run(&arguments, printer),
         }
     }

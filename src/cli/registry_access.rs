@@ -25,8 +25,8 @@ pub(crate) struct RegistryArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     cert_dir: Option<PathBuf>,
 
-    /// Credentials for the destination if it is a registry, else for the source. Other users of the machine can
-    /// see them while the program runs; `--authfile` keeps them to yourself
+    /// Credentials for the registry; in a push, for the destination's if it is in one, else for the source's. Other users
+    /// of the machine can see them while the program runs; `--authfile` keeps them to yourself
     #[arg(long, value_name = "USER:PASSWORD")]
     creds: Option<Login>,
 
@@ -57,6 +57,22 @@ pub(crate) struct SourceRegistryArgs {
 /// `USER:PASSWORD` as given. It is cut where a fault can be told without showing it.
 #[derive(Clone, Debug)]
 pub(crate) struct Login(Secret);
+
+/// What the one side of a command that reads one image may use.
+pub(crate) fn of_image(registry: RegistryArgs, reference: &Reference) -> Result<Access> {
+    let RegistryArgs { authfile, cert_dir, creds, tls_verify } = registry;
+    let named = reference.repository().is_some();
+    let useless = |flag| {
+        let message = format!("`{flag}` has no use: `{reference}` is not in a registry");
+        Error::new(Kind::InvalidOptions, message)
+    };
+    given_only_if(named, authfile.is_some(), || useless("--authfile"))?;
+    given_only_if(named, cert_dir.is_some(), || useless("--cert-dir"))?;
+    given_only_if(named, creds.is_some(), || useless("--creds"))?;
+    given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
+    let creds = creds.map(|login| login.cut("--creds")).transpose()?;
+    Ok(access(named, credentials(creds, authfile), cert_dir, tls_verify))
+}
 
 /// What the two sides of a push may use.
 pub(crate) fn of_push(

@@ -7,13 +7,14 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::copy::Copy;
 use super::plan::{LayerAction, rewritten_layer};
-use super::progress::{BlobOutcome, Event};
+use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use crate::blob::{Blob, Chunks, Expected, compress, decompress, verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, Descriptor, Digest};
 use crate::limits::MAX_CONFIG_SIZE;
-use crate::transport::{BlobKind, Reused};
+use crate::options::Retry;
+use crate::transport::{BlobKind, ImageSource, Reused};
 
 /// A blob that is at the destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,12 @@ pub(super) struct CopiedBlob {
 }
 
 /// Reads a config into memory.
-pub(super) async fn read_config(copy: &Copy<'_>, config: &Descriptor) -> Result<Bytes> {
+pub(super) async fn read_config(
+    source: &dyn ImageSource,
+    policy: Retry,
+    progress: &dyn Progress,
+    config: &Descriptor,
+) -> Result<Bytes> {
     let read = || async {
         if config.size > MAX_CONFIG_SIZE {
             let message = format!(
@@ -37,7 +43,7 @@ pub(super) async fn read_config(copy: &Copy<'_>, config: &Descriptor) -> Result<
             );
             return Err(Error::new(Kind::LimitExceeded, message));
         }
-        let chunks = copy.source.blob(config).await?;
+        let chunks = source.blob(config).await?;
         let (chunks, _) = Blob::verified(chunks, config).into_parts();
         let whole = chunks.try_fold(BytesMut::new(), |mut whole, chunk| async move {
             whole.extend_from_slice(&chunk);
@@ -45,7 +51,7 @@ pub(super) async fn read_config(copy: &Copy<'_>, config: &Descriptor) -> Result<
         });
         Ok(whole.await?.freeze())
     };
-    retry(copy.retry, copy.progress.as_ref(), read).await.map_err(|error| {
+    retry(policy, progress, read).await.map_err(|error| {
         error.doing(format!("reading config `{}`", config.digest)).on(Side::Source)
     })
 }

@@ -111,7 +111,8 @@ impl Copy<'_> {
         descriptor: &Descriptor,
         layers: usize,
     ) -> Result<(bytes::Bytes, Config)> {
-        let bytes = read_config(self, descriptor).await?;
+        let bytes =
+            read_config(self.source, self.retry, self.progress.as_ref(), descriptor).await?;
         let reading = || format!("reading config `{}`", descriptor.digest);
         let config = Config::parse(&bytes)
             .map_err(|error| Error::from(error).doing(reading()).on(Side::Source))?;

@@ -5,6 +5,7 @@
 
 mod blob;
 mod copy;
+mod inspect;
 mod plan;
 mod progress;
 mod retry;
@@ -15,11 +16,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use inspect::Inspected;
 pub use progress::{BlobOutcome, Event, NoProgress, Progress};
 
 use crate::error::Result;
 use crate::image::{Digest, MediaType, Platform};
-use crate::options::PushOptions;
+use crate::options::{Endpoint, PushOptions, Retry};
 
 /// What a push did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +128,16 @@ pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Resul
     let (source, destination) = (&options.source.reference, &options.destination.reference);
     let doing = || format!("planning the push of `{source}` to `{destination}`");
     session::preview(options, cancel).await.map_err(|error| error.doing(doing()))
+}
+
+/// Reads the manifest or index that a name points to and, for a container image, its config. Writes nothing.
+pub async fn inspect(
+    endpoint: &Endpoint,
+    retry: Retry,
+    cancel: &CancellationToken,
+) -> Result<Inspected> {
+    let doing = || format!("inspecting `{}`", endpoint.reference);
+    inspect::inspect(endpoint, retry, cancel).await.map_err(|error| error.doing(doing()))
 }
 
 #[cfg(test)]

@@ -70,7 +70,11 @@ pub(super) async fn preview(options: &PushOptions, cancel: &CancellationToken) -
     until(cancel, preview).await
 }
 
-async fn until<T>(cancel: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Does the work unless it is called off before its end.
+pub(super) async fn until<T>(
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Error::cancelled()),
