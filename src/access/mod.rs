@@ -39,6 +39,13 @@ pub enum Credentials {
     Files(AuthFiles),
 }
 
+/// Chooses the cryptography that all TLS of this process uses. Every program calls it before its first connection;
+/// calling it again does nothing.
+pub fn install_crypto_provider() {
+    // An error only says that one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// How strictly TLS is taken with the registry that one side names. It never holds for another host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TlsPolicy {
@@ -66,6 +73,11 @@ impl Credentials {
             Self::Explicit(credential) => Ok(Lookup::explicit(credential.clone())),
             Self::Files(files) => files.lookup(registry, repository),
         }
+    }
+
+    /// Credentials from the usual places; see [`AuthFiles::search`].
+    pub fn search(environment: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
+        Self::Files(AuthFiles::search(environment))
     }
 
     /// Credentials from this one file, which must exist.

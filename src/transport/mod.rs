@@ -4,6 +4,7 @@
 //! knows the traits of this module only; no transport knows the engine, and none knows another one: what two of
 //! them share is in `local`.
 
+mod docker;
 #[expect(dead_code, unused_imports, reason = "the transports that use all of it follow")]
 mod local;
 mod reference;
@@ -21,7 +22,7 @@ use crate::error::Result;
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// Every transport, sorted by name. Help, completion, the CRD and the list in errors derive from it.
-pub static TRANSPORTS: &[&dyn Transport] = &[];
+pub static TRANSPORTS: &[&dyn Transport] = &[&docker::Docker];
 
 /// A parsed reference of any transport.
 pub type Reference = Arc<dyn ImageReference>;

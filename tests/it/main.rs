@@ -4,3 +4,6 @@
 
 mod architecture;
 mod cli;
+mod docker;
+#[expect(dead_code, reason = "the tests of faults that use all of it follow")]
+mod support;

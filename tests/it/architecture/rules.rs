@@ -53,6 +53,10 @@ impl Rules {
         if module == "lib" || is_within(target, module) || is_within(module, owner) {
             return true;
         }
+        // What is together below a module of the second level, such as one transport, is one thing.
+        if second(module).is_some_and(|outer| is_within(target, outer)) {
+            return true;
+        }
         let row = self.modules.get(top(module)).map(Vec::as_slice).unwrap_or_default();
         let mut of_its_own = row.iter().filter(|entry| top(entry) == top(module)).peekable();
         if of_its_own.peek().is_none() && top(module) == top(target) {
@@ -75,6 +79,12 @@ fn is_within(module: &str, outer: &str) -> bool {
 
 fn top(module: &str) -> &str {
     module.split("::").next().unwrap_or(module)
+}
+
+/// The module of the second level that a module of a deeper one is in.
+fn second(module: &str) -> Option<&str> {
+    let mut ends = module.match_indices("::").map(|(end, _)| end);
+    ends.nth(1).map(|end| &module[..end])
 }
 
 /// The rows of the table with these headings: the names of the first column, each with those of the second.

@@ -1,0 +1,161 @@
+//! The connections of one side: to the registry that the user named, under its policy, and to other hosts, under none.
+//!
+//! Every request of this transport goes out through [`Connections::execute`]. It knows nothing of credentials.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::{Request, Response};
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::error;
+use super::tls::{Audience, Trust};
+use crate::access::{Certificates, TlsPolicy};
+use crate::error::{Error, Result};
+use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+
+/// The host that serves Docker Hub, which references call `docker.io`.
+const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+
+/// Connections to a registry and to where it sends us.
+pub(super) struct Connections {
+    /// Host and port that the registry is reached at.
+    authority: String,
+    policy: TlsPolicy,
+    /// Whether the registry is spoken to in plain HTTP.
+    plain: AtomicBool,
+    registry: reqwest::Client,
+    trust: Trust,
+    others: OnceCell<reqwest::Client>,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// Gets ready to connect; connects to nothing yet.
+    pub(super) async fn open(
+        registry: &str,
+        certificates: &Certificates,
+        policy: TlsPolicy,
+    ) -> Result<Self> {
+        let certificates = certificates.clone();
+        let (trust, client) = blocking(move || {
+            let trust = Trust::load(&certificates)?;
+            let client = trust.client(Audience::Registry(policy))?;
+            Ok((trust, client))
+        })
+        .await?;
+        let authority = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
+        Ok(Self {
+            authority: authority.to_owned(),
+            policy,
+            plain: AtomicBool::new(policy == TlsPolicy::PlainHttp),
+            registry: client,
+            trust,
+            others: OnceCell::new(),
+        })
+    }
+
+    /// The registry's address, without a path.
+    pub(super) fn base(&self) -> Result<Url> {
+        let scheme = if self.plain.load(Ordering::Relaxed) { "http" } else { "https" };
+        Url::parse(&format!("{scheme}://{}", self.authority))
+            .map_err(|error| Error::internal(format!("`{}` is no host: {error}", self.authority)))
+    }
+
+    /// Whether a URL leads to the registry that the user named: same scheme, host and port.
+    pub(super) fn is_registry(&self, url: &Url) -> bool {
+        self.base().is_ok_and(|base| base.origin() == url.origin())
+    }
+
+    /// Sends a request and waits for the head of its answer. Redirects are answers like others.
+    ///
+    /// Without a `wait` the caller watches the time; it does so for requests whose bodies take long.
+    pub(super) async fn execute(
+        &self,
+        request: Request,
+        wait: Option<Duration>,
+    ) -> Result<Response> {
+        let again = request.try_clone();
+        match self.attempt(request, wait).await? {
+            Ok(response) => Ok(response),
+            Err((failure, url)) => match again.and_then(|again| self.in_plain(again, &failure)) {
+                Some(again) => {
+                    let attempt = self.attempt(again, wait).await?;
+                    attempt.map_err(|(failure, url)| error::of_failure(&failure, &url))
+                }
+                None => Err(error::of_failure(&failure, &url)),
+            },
+        }
+    }
+
+    /// How long the answer to a request without a long body may take.
+    pub(super) const PATIENCE: Option<Duration> = Some(
+        // Connecting has a limit of its own, and comes first.
+        CONNECT_TIMEOUT.saturating_add(RESPONSE_TIMEOUT),
+    );
+
+    async fn attempt(
+        &self,
+        request: Request,
+        wait: Option<Duration>,
+    ) -> Result<Result<Response, (reqwest::Error, Url)>> {
+        let url = request.url().clone();
+        let method = request.method().clone();
+        let answer = self.client_for(&url).await?.execute(request);
+        let answer = match wait {
+            None => answer.await,
+            Some(wait) => {
+                tokio::time::timeout(wait, answer).await.map_err(|_| error::no_answer(&url))?
+            }
+        };
+        let status = answer.as_ref().map(|response| response.status().as_u16()).ok();
+        tracing::debug!(%method, host = url.host_str(), path = url.path(), status, "request");
+        Ok(answer.map_err(|failure| (failure, url)))
+    }
+
+    async fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {
+        if self.is_registry(url) {
+            return Ok(&self.registry);
+        }
+        let build = || async {
+            let trust = self.trust.clone();
+            blocking(move || trust.client(Audience::Others)).await
+        };
+        self.others.get_or_try_init(build).await
+    }
+
+    /// The same request in plain HTTP, if the registry speaks no TLS and the user allows that.
+    fn in_plain(&self, mut request: Request, failure: &reqwest::Error) -> Option<Request> {
+        let allowed = self.policy == TlsPolicy::SkipVerifyOrPlainHttp;
+        // A reference without a port may mean the one of plain HTTP.
+        let no_port = !self.authority.contains(':');
+        let no_tls = error::speaks_no_tls(failure) || (no_port && error::is_refused(failure));
+        let https = request.url().scheme() == "https";
+        if !(allowed && https && no_tls && self.leads_here(request.url())) {
+            return None;
+        }
+        self.plain.store(true, Ordering::Relaxed);
+        tracing::debug!(host = self.authority, "the registry speaks no TLS, going on without");
+        let mut url = self.base().ok()?;
+        url.set_path(request.url().path());
+        url.set_query(request.url().query());
+        *request.url_mut() = url;
+        Some(request)
+    }
+
+    /// Whether a URL leads to the registry by TLS, even if another request has found by now that it speaks none.
+    fn leads_here(&self, url: &Url) -> bool {
+        Url::parse(&format!("https://{}", self.authority))
+            .is_ok_and(|base| base.origin() == url.origin())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal(format!("reading certificates stopped: {error}")))?
+}

@@ -1,0 +1,242 @@
+//! Writes an image to a registry.
+//!
+//! Blobs become visible as they arrive, though no name leads to them; the tag is written last and publishes the image in one
+//! step. So `commit` has nothing left to do.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _};
+use oci_client::errors::OciErrorCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+
+use super::client::{Call, Client};
+use super::error::{Refusal, unexpected};
+use super::reference::Target;
+use super::source::{ask_manifest, get_manifest, media_type, reading_manifest};
+use super::upload::{self, Mount, Session, agrees, content_digest, content_length};
+use crate::blob::Blob;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Descriptor, Digest, Manifest, ManifestFormat};
+use crate::transport::{
+    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
+    Reused, Role,
+};
+
+/// An image in a registry, being written.
+pub(super) struct DockerDestination {
+    client: Client,
+    target: Target,
+    /// Sessions that the registry opened instead of mounting a blob.
+    sessions: Mutex<HashMap<Digest, Session>>,
+}
+
+// === impl DockerDestination ===
+
+impl DockerDestination {
+    /// Writes what `target` is to point to.
+    pub(super) fn new(client: Client, target: Target) -> Self {
+        Self { client, target, sessions: Mutex::default() }
+    }
+
+    async fn mount(&self, digest: &Digest, from: &Repository) -> Result<Option<bool>> {
+        match upload::mount(&self.client, digest, from).await? {
+            Mount::Mounted => Ok(Some(true)),
+            Mount::Session(session) => {
+                self.sessions().insert(digest.clone(), session);
+                Ok(Some(false))
+            }
+            Mount::No => Ok(None),
+        }
+    }
+
+    async fn reuse(
+        &self,
+        descriptor: &Descriptor,
+        mount_from: Option<&Repository>,
+    ) -> Result<Option<Reused>> {
+        let digest = &descriptor.digest;
+        if let Some(from) = mount_from {
+            match self.mount(digest, from).await? {
+                Some(true) => return Ok(Some(Reused::Mounted)),
+                Some(false) => return Ok(None),
+                None => {}
+            }
+        }
+        let present = upload::present(&self.client, digest, descriptor.size).await?;
+        Ok(present.then_some(Reused::Present))
+    }
+
+    async fn send(&self, blob: Blob) -> Result<()> {
+        let known = blob.identity().get().map(|(digest, _)| digest.clone());
+        let opened = known.and_then(|digest| self.sessions().remove(&digest));
+        let session = match opened {
+            Some(session) => session,
+            None => upload::start(&self.client).await?,
+        };
+        session.send(&self.client, blob).await
+    }
+
+    async fn write_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        if let Some(pinned) = target.digest().filter(|pinned| *pinned != manifest.digest()) {
+            let message = format!("the manifest is `{}` and not `{pinned}`", manifest.digest());
+            return Err(Error::new(Kind::ContentMismatch, message)
+                .hint("name a tag, or copy the image without changing it"));
+        }
+        let mut call =
+            Call::new(Method::PUT, self.client.url(&["manifests", &target.to_string()])?);
+        let media_type = HeaderValue::from_str(manifest.media_type().as_str())
+            .map_err(|_| Error::internal("a media type is not fit for a header"))?;
+        call.headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);
+        call.body = manifest.bytes().clone();
+        let response = self.client.send(&call).await?;
+        match response.status() {
+            StatusCode::CREATED => agrees(response.headers(), manifest.digest()),
+            status if status.is_success() => self.confirm(target, manifest, status).await,
+            _ => Err(self.rejection(Refusal::read(response).await)),
+        }
+    }
+
+    /// Something answered that may not be a registry; asks it for what it should have now.
+    async fn confirm(
+        &self,
+        target: &Target,
+        manifest: &Manifest,
+        status: StatusCode,
+    ) -> Result<()> {
+        match self.look(target).await {
+            Ok(Some(current)) if current.digest == *manifest.digest() => Ok(()),
+            _ => Err(unexpected(status)),
+        }
+    }
+
+    /// The error for a manifest that was not taken. Another format may be, if it is this one that is refused.
+    fn rejection(&self, refusal: Refusal) -> Error {
+        use OciErrorCode::{ManifestInvalid, TagInvalid, Unsupported};
+        let code = matches!(refusal.code(), Some(ManifestInvalid | TagInvalid | Unsupported));
+        let by_code = code && refusal.status.is_client_error();
+        if by_code || refusal.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            return Error::new(Kind::ManifestRejected, refusal.words())
+                .hint("choose another format with `--format`");
+        }
+        self.client.explain(refusal)
+    }
+
+    async fn look(&self, target: &Target) -> Result<Option<Current>> {
+        let response = ask_manifest(&self.client, Method::HEAD, target).await?;
+        match response.status().as_u16() {
+            200 => match described(&response) {
+                Some(current) => Ok(Some(current)),
+                None => self.read(target).await,
+            },
+            404 => Ok(None),
+            405 | 501 => self.read(target).await,
+            _ => Err(self.client.refusal(response).await),
+        }
+    }
+
+    /// What the name has, from the manifest itself.
+    async fn read(&self, target: &Target) -> Result<Option<Current>> {
+        match get_manifest(&self.client, target).await {
+            Ok(manifest) => Ok(Some(Current {
+                digest: manifest.digest().clone(),
+                media_type: manifest.media_type().clone(),
+                size: manifest.bytes().len() as u64,
+                config: None,
+            })),
+            // What can't be read is not our image, and is about to be replaced.
+            Err(error)
+                if [Kind::NotFound, Kind::InvalidImage, Kind::TransportUnsupported]
+                    .contains(&error.kind()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the error by which a blob's stream ends: it has to come back as it is, not as what HTTP makes of it.
+fn overhear(blob: Blob) -> (Blob, Arc<OnceLock<Error>>) {
+    let failure = Arc::new(OnceLock::new());
+    let heard = Arc::clone(&failure);
+    let hear = move |error: &Error| {
+        // A second error of a stream that has failed would tell nothing.
+        let _ = heard.set(error.clone());
+    };
+    (blob.map_chunks(|chunks| chunks.inspect_err(hear).boxed()), failure)
+}
+
+/// What the head of an answer tells of a manifest, if it tells all.
+fn described(response: &Response) -> Option<Current> {
+    Some(Current {
+        digest: content_digest(response.headers())?,
+        media_type: media_type(response)?,
+        size: content_length(response.headers())?,
+        config: None,
+    })
+}
+
+#[async_trait]
+impl ImageDestination for DockerDestination {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
+            index: true,
+            artifacts: true,
+            layers: LayerForm::Compressed,
+            foreign_layers: true,
+            identity: ImageIdentity::Manifest,
+        }
+    }
+
+    async fn current(&self) -> Result<Option<Current>> {
+        let current = self.look(&self.target).await;
+        current.map_err(|error| error.doing(reading_manifest(&self.client, &self.target)))
+    }
+
+    async fn reuse_blob(
+        &self,
+        descriptor: &Descriptor,
+        mount_from: Option<&Repository>,
+    ) -> Result<Option<Reused>> {
+        self.reuse(descriptor, mount_from).await.map_err(|error| {
+            let (digest, repository) = (&descriptor.digest, self.client.repository());
+            error.doing(format!("looking for blob `{digest}` in `docker://{repository}`"))
+        })
+    }
+
+    async fn put_blob(&self, blob: Blob, _kind: BlobKind) -> Result<()> {
+        let digest = blob.identity().get().map(|(digest, _)| digest.to_string());
+        let (blob, failure) = overhear(blob);
+        self.send(blob).await.map_err(|error| {
+            if let Some(failure) = failure.get() {
+                return failure.clone();
+            }
+            let repository = self.client.repository();
+            let named = digest.map(|digest| format!(" `{digest}`")).unwrap_or_default();
+            error.doing(format!("writing blob{named} to `docker://{repository}`"))
+        })
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        let target = match role {
+            Role::Named => self.target.clone(),
+            Role::Instance => Target::Digest(manifest.digest().clone()),
+        };
+        self.write_manifest(manifest, &target).await.map_err(|error| {
+            let repository = self.client.repository();
+            error.doing(format!("writing manifest `{target}` to `docker://{repository}`"))
+        })
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}

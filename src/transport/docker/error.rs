@@ -1,0 +1,259 @@
+//! What comes back from a registry, or doesn't, turned into our errors.
+//!
+//! Kind and class are decided here by status and error code (distribution specification v1.1, "Error Codes"), and by
+//! the type of a connection's failure; never by words. Messages hold no query strings and no bodies but the specification's
+//! own error document.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use oci_client::errors::{OciEnvelope, OciErrorCode};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use rustls::{AlertDescription, CertificateError};
+use url::Url;
+
+use super::body;
+use crate::error::{Class, Error, Kind};
+use crate::limits::{MAX_ERROR_BODY, MAX_ERROR_SHOWN, RESPONSE_TIMEOUT};
+
+/// An answer that is not what we hoped for.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// The code and message of the registry's first error.
+    pub(super) first: Option<(OciErrorCode, String)>,
+    retry_after: Option<Duration>,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// Reads what the registry says of its refusal.
+    pub(super) async fn read(response: Response) -> Self {
+        let status = response.status();
+        let retry_after = retry_after(response.headers(), Timestamp::now());
+        // Without a body the status alone has to do.
+        let body = body::read(response, MAX_ERROR_BODY as u64, "error").await.unwrap_or_default();
+        Self { status, first: first_error(&body), retry_after }
+    }
+
+    /// The code, if the registry gave one.
+    pub(super) fn code(&self) -> Option<&OciErrorCode> {
+        self.first.as_ref().map(|(code, _)| code)
+    }
+
+    /// The error, for requests whose refusal has no special meaning.
+    pub(super) fn into_error(self) -> Error {
+        let (kind, class) = classify(self.status, self.code());
+        let retry_after = self.retry_after;
+        let error = Error::new(kind, self.words());
+        match (class, retry_after) {
+            (Class::Permanent, _) => error.permanent(),
+            (Class::Transient, None) => error.transient(),
+            (Class::Transient, Some(wait)) => error.after(wait),
+        }
+    }
+
+    /// What the registry answered, in words.
+    pub(super) fn words(&self) -> String {
+        let status = status_words(self.status);
+        match &self.first {
+            None => format!("the registry answered {status}"),
+            Some((code, message)) => {
+                let said = match (code_name(code), message.as_str()) {
+                    (code, "") => code,
+                    (code, message) => format!("{code}: {message}"),
+                };
+                let said: String = said.chars().take(MAX_ERROR_SHOWN).collect();
+                format!("the registry answered {status} ({said})")
+            }
+        }
+    }
+}
+
+/// An answer whose status is none that the protocol has for the request.
+pub(super) fn unexpected(status: StatusCode) -> Error {
+    let message =
+        format!("the registry answered {}, which means nothing here", status_words(status));
+    Error::new(Kind::RegistryUnavailable, message)
+        .permanent()
+        .hint("check that the host is a registry")
+}
+
+/// The registry's own name for a status, such as `404 Not Found`.
+pub(super) fn status_words(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("{} {reason}", status.as_u16()),
+        None => status.as_u16().to_string(),
+    }
+}
+
+fn classify(status: StatusCode, code: Option<&OciErrorCode>) -> (Kind, Class) {
+    use Class::{Permanent, Transient};
+    use OciErrorCode as Code;
+    match (status.as_u16(), code) {
+        (429, _) | (400..500, Some(Code::Toomanyrequests)) => (Kind::RateLimited, Transient),
+        // The upload session is gone; another one may live longer.
+        (_, Some(Code::BlobUploadUnknown | Code::BlobUploadInvalid)) => {
+            (Kind::RegistryUnavailable, Transient)
+        }
+        // A blob that was there has gone.
+        (_, Some(Code::ManifestBlobUnknown)) => (Kind::RegistryUnavailable, Transient),
+        (400..500, Some(Code::DigestInvalid | Code::SizeInvalid)) => {
+            (Kind::ContentMismatch, Permanent)
+        }
+        (400..500, Some(Code::NameInvalid)) => (Kind::InvalidReference, Permanent),
+        (401, _) => (Kind::AuthenticationFailed, Permanent),
+        (403 | 407 | 413, _) => (Kind::AccessDenied, Permanent),
+        (404 | 410, _) => (Kind::NotFound, Permanent),
+        (405 | 501, _) => (Kind::TransportUnsupported, Permanent),
+        (408 | 499 | 500 | 502 | 503 | 504 | 522, _) => (Kind::RegistryUnavailable, Transient),
+        _ => (Kind::RegistryUnavailable, Permanent),
+    }
+}
+
+fn first_error(body: &[u8]) -> Option<(OciErrorCode, String)> {
+    let envelope: OciEnvelope = serde_json::from_slice(body).ok()?;
+    envelope.errors.into_iter().next().map(|first| (first.code, first.message))
+}
+
+/// The code as the registry writes it.
+fn code_name(code: &OciErrorCode) -> String {
+    let value = serde_json::to_value(code).ok();
+    value.as_ref().and_then(|value| value.as_str()).unwrap_or_default().to_owned()
+}
+
+/// `Retry-After` of RFC 9110: seconds, or a date. A date that has passed means now.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
+}
+
+/// A request that got no answer at all.
+pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
+    let place = place(url);
+    if let Some(tls) = find::<rustls::Error>(failure) {
+        return of_tls(tls, &place);
+    }
+    if failure.is_timeout() {
+        let message = format!("connecting to `{place}` took too long");
+        return Error::new(Kind::Timeout, message);
+    }
+    let cause = innermost(failure);
+    let message = if failure.is_connect() {
+        format!("cannot connect to `{place}`: {cause}")
+    } else {
+        format!("the connection to `{place}` broke: {cause}")
+    };
+    let error = Error::new(Kind::NetworkError, message);
+    if is_refused(failure) {
+        return error.hint("check that the registry runs, and its host and port");
+    }
+    error
+}
+
+/// A request that was sent, and not answered in time.
+pub(super) fn no_answer(url: &Url) -> Error {
+    let seconds = RESPONSE_TIMEOUT.as_secs();
+    Error::new(Kind::Timeout, format!("`{}` did not answer within {seconds} s", place(url)))
+}
+
+fn of_tls(tls: &rustls::Error, place: &str) -> Error {
+    let skip =
+        "pass the authority with `--cert-dir`, or trust any certificate with `--tls-verify=false`";
+    let (what, hint) = match tls {
+        rustls::Error::InvalidCertificate(cause) => match cause {
+            CertificateError::UnknownIssuer => {
+                ("the certificate of `{}` is signed by an unknown authority".to_owned(), skip)
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+                "the certificate of `{}` has expired".to_owned(),
+                "renew the certificate, and check this machine's clock",
+            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+                "the certificate of `{}` is not valid yet".to_owned(),
+                "check this machine's clock",
+            ),
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                (
+                    "the certificate of `{}` is for another name".to_owned(),
+                    "use a name that the certificate lists",
+                )
+            }
+            other => (format!("the certificate of `{{}}` is not accepted: {other}"), skip),
+        },
+        rustls::Error::InvalidMessage(_) => (
+            "`{}` does not speak TLS".to_owned(),
+            "allow plain HTTP to this registry with `--tls-verify=false`",
+        ),
+        rustls::Error::AlertReceived(alert) => {
+            return of_alert(*alert, place);
+        }
+        other => (format!("TLS with `{{}}` failed: {other}"), skip),
+    };
+    Error::new(Kind::TlsVerificationFailed, what.replacen("{}", place, 1)).hint(hint)
+}
+
+fn of_alert(alert: AlertDescription, place: &str) -> Error {
+    let message = format!("`{place}` refused the TLS handshake: {alert:?}");
+    Error::new(Kind::TlsVerificationFailed, message).hint(
+        "if the registry wants a client certificate, put it into the directory of `--cert-dir`",
+    )
+}
+
+/// Whether the other side answered a TLS handshake with something else, or hung up on it.
+pub(super) fn speaks_no_tls(failure: &reqwest::Error) -> bool {
+    let other = matches!(find::<rustls::Error>(failure), Some(rustls::Error::InvalidMessage(_)));
+    let hung_up = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+    let io = find::<io::Error>(failure).map(io::Error::kind);
+    failure.is_connect() && (other || io.is_some_and(|kind| hung_up.contains(&kind)))
+}
+
+/// Whether nothing listens there.
+pub(super) fn is_refused(failure: &reqwest::Error) -> bool {
+    find::<io::Error>(failure).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Host and port of a URL, for messages.
+pub(super) fn place(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Scheme, host and port of a URL, for messages.
+pub(super) fn origin(url: &Url) -> String {
+    format!("{}://{}", url.scheme(), place(url))
+}
+
+/// The words of the innermost cause.
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    causes(error).filter_map(|cause| cause.downcast_ref::<T>()).last()
+}
+
+/// An error and its causes. An `io::Error` hides the one it wraps from `source`.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

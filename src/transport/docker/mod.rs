@@ -1,0 +1,53 @@
+//! `docker://`: images in registries, by the OCI distribution specification v1.1.
+//!
+//! `reference` parses names; `client` sends every request and decides about addresses, with `auth` and `challenge` for
+//! credentials, `redirect` and `realm` for where they may go, and `tls` for certificates; `source`, `destination` and `upload` speak
+//! the protocol; `error` turns what comes back into ours. No other file here opens a connection.
+
+mod auth;
+mod body;
+mod challenge;
+mod client;
+mod connections;
+mod destination;
+mod error;
+mod realm;
+mod redirect;
+mod reference;
+mod source;
+mod tls;
+mod token;
+mod upload;
+
+use std::sync::Arc;
+
+pub(super) use reference::DockerReference;
+
+use super::{Locality, Reference, Transport};
+use crate::error::Result;
+
+/// The transport.
+#[derive(Debug)]
+pub(super) struct Docker;
+
+impl Transport for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn summary(&self) -> &'static str {
+        "an image in a registry"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "//[HOST[:PORT]/]NAME[:TAG|@DIGEST]"
+    }
+
+    fn locality(&self) -> Locality {
+        Locality::Remote
+    }
+
+    fn parse(&self, details: &str) -> Result<Reference> {
+        Ok(Arc::new(DockerReference::parse(details)?))
+    }
+}

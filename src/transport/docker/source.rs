@@ -1,0 +1,104 @@
+//! Reads an image from a registry.
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode};
+
+use super::body;
+use super::client::{Call, Client};
+use super::reference::Target;
+use crate::blob::Chunks;
+use crate::error::Result;
+use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
+use crate::transport::ImageSource;
+
+/// The manifests that we can read, for `Accept`.
+const ACCEPTED: [MediaType; 4] = [
+    MediaType::OCI_MANIFEST,
+    MediaType::OCI_INDEX,
+    MediaType::DOCKER_MANIFEST,
+    MediaType::DOCKER_LIST,
+];
+
+/// An image in a registry, being read.
+pub(super) struct DockerSource {
+    client: Client,
+    target: Target,
+}
+
+// === impl DockerSource ===
+
+impl DockerSource {
+    /// Reads what `target` points to.
+    pub(super) fn new(client: Client, target: Target) -> Self {
+        Self { client, target }
+    }
+}
+
+#[async_trait]
+impl ImageSource for DockerSource {
+    async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
+        let target = match instance {
+            Some(instance) => Target::Digest(instance.digest.clone()),
+            None => self.target.clone(),
+        };
+        let manifest = get_manifest(&self.client, &target).await;
+        manifest.map_err(|error| error.doing(reading_manifest(&self.client, &target)))
+    }
+
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
+        let digest = &descriptor.digest;
+        get_blob(&self.client, digest).await.map_err(|error| {
+            let repository = self.client.repository();
+            error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
+        })
+    }
+}
+
+async fn get_blob(client: &Client, digest: &Digest) -> Result<Chunks> {
+    let call = Call::new(Method::GET, client.url(&["blobs", &digest.to_string()])?);
+    let response = client.download(call).await?;
+    match response.status() {
+        StatusCode::OK => Ok(body::chunks(response)),
+        _ => Err(client.refusal(response).await),
+    }
+}
+
+/// Reads a manifest. The digest that the registry says it has is not looked at: it is computed.
+pub(super) async fn get_manifest(client: &Client, target: &Target) -> Result<Manifest> {
+    let response = ask_manifest(client, Method::GET, target).await?;
+    if response.status() != StatusCode::OK {
+        return Err(client.refusal(response).await);
+    }
+    let declared = media_type(&response);
+    let algorithm = target.digest().map_or(Algorithm::Sha256, Digest::algorithm);
+    let bytes = body::read(response, MAX_MANIFEST_SIZE, "manifest").await?;
+    Ok(Manifest::parse_with(bytes, declared.as_ref(), algorithm)?)
+}
+
+/// Asks for a manifest by GET or HEAD.
+pub(super) async fn ask_manifest(
+    client: &Client,
+    method: Method,
+    target: &Target,
+) -> Result<Response> {
+    let mut call = Call::new(method, client.url(&["manifests", &target.to_string()])?);
+    call.headers = HeaderMap::new();
+    for accepted in ACCEPTED {
+        if let Ok(value) = HeaderValue::from_str(accepted.as_str()) {
+            call.headers.append(ACCEPT, value);
+        }
+    }
+    client.download(call).await
+}
+
+/// The media type that an answer declares.
+pub(super) fn media_type(response: &Response) -> Option<MediaType> {
+    let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(MediaType::from_header(value))
+}
+
+/// What we are doing, for errors about a manifest.
+pub(super) fn reading_manifest(client: &Client, target: &Target) -> String {
+    format!("reading manifest `{target}` of `docker://{}`", client.repository())
+}

@@ -1,0 +1,259 @@
+//! Certificates for a registry: which authorities are believed, and what we show of ourselves.
+//!
+//! Reads the directory that the user named, or takes texts as they are, and builds HTTP clients with them. What is
+//! shown to the registry (a client certificate) is never shown to another host; authorities are the user's, so they hold
+//! wherever this side connects to.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Identity, redirect};
+
+use crate::access::{Certificates, Secret, TlsPolicy, install_crypto_provider};
+use crate::error::{Error, Kind, Result};
+use crate::limits::{CONNECT_TIMEOUT, MAX_CERTIFICATE_FILE};
+
+/// Certificates, parsed.
+#[derive(Clone, Default)]
+pub(super) struct Trust {
+    authorities: Vec<Certificate>,
+    identity: Option<Identity>,
+}
+
+/// What connections made by a client may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// The registry that the user named, under its policy.
+    Registry(TlsPolicy),
+    /// Any other host: verified, and told nothing of us.
+    Others,
+}
+
+// === impl Trust ===
+
+impl Trust {
+    /// Reads and parses certificates. Blocks on files.
+    pub(super) fn load(certificates: &Certificates) -> Result<Self> {
+        match certificates {
+            Certificates::System => Ok(Self::default()),
+            Certificates::Directory(path) => Self::read(path),
+            Certificates::Pem(texts) => {
+                let mut trust = Self::default();
+                for text in &texts.authorities {
+                    trust.add_authorities(text.as_bytes(), "the certificate authority given")?;
+                }
+                if let Some(own) = &texts.identity {
+                    let pair = (own.certificate.as_bytes(), &own.key);
+                    trust.set_identity(pair, "the client certificate given")?;
+                }
+                Ok(trust)
+            }
+        }
+    }
+
+    fn read(folder: &Path) -> Result<Self> {
+        let mut trust = Self::default();
+        let mut pairs: BTreeMap<PathBuf, [bool; 2]> = BTreeMap::new();
+        let failed = |error| Error::io("read", folder, &error);
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let pair = || path.with_extension("");
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("crt") => {
+                    let name = format!("`{}`", path.display());
+                    trust.add_authorities(&read_bounded(&path)?, &name)?;
+                }
+                Some("cert") => pairs.entry(pair()).or_default()[0] = true,
+                Some("key") => pairs.entry(pair()).or_default()[1] = true,
+                _ => {}
+            }
+        }
+        for (stem, found) in pairs {
+            trust.add_pair(&stem, found)?;
+        }
+        Ok(trust)
+    }
+
+    fn add_pair(&mut self, stem: &Path, [certificate, key]: [bool; 2]) -> Result<()> {
+        let with = |extension: &str| PathBuf::from(format!("{}.{extension}", stem.display()));
+        let (certificate_path, key_path) = (with("cert"), with("key"));
+        let invalid = |message: String| Error::new(Kind::InvalidOptions, message);
+        if !key {
+            let message = format!("`{}` has no key beside it", certificate_path.display());
+            let hint = format!(
+                "put the key at `{}`; certificate authorities have the extension .crt",
+                key_path.display()
+            );
+            return Err(invalid(message).hint(hint));
+        }
+        if !certificate {
+            let message = format!("`{}` has no certificate beside it", key_path.display());
+            let hint = format!("put the certificate at `{}`", certificate_path.display());
+            return Err(invalid(message).hint(hint));
+        }
+        let name = format!("`{}`", certificate_path.display());
+        if self.identity.is_some() {
+            return Err(invalid(format!("{name} is a second client certificate"))
+                .hint("leave one pair of .cert and .key in the directory"));
+        }
+        let key = Secret::new(String::from_utf8_lossy(&read_bounded(&key_path)?));
+        self.set_identity((&read_bounded(&certificate_path)?, &key), &name)
+    }
+
+    fn add_authorities(&mut self, pem: &[u8], name: &str) -> Result<()> {
+        let invalid = |_| no_certificate(name);
+        let found = Certificate::from_pem_bundle(pem).map_err(invalid)?;
+        if found.is_empty() {
+            return Err(no_certificate(name));
+        }
+        self.authorities.extend(found);
+        Ok(())
+    }
+
+    fn set_identity(&mut self, (certificate, key): (&[u8], &Secret), name: &str) -> Result<()> {
+        let pem = zeroize::Zeroizing::new([certificate, b"\n", key.expose().as_bytes()].concat());
+        let identity = Identity::from_pem(&pem).map_err(|_| {
+            let message = format!("{name} is not a certificate with its key in PEM form");
+            Error::new(Kind::InvalidOptions, message)
+        })?;
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// A client for one audience. Blocks while it reads the system's roots.
+    pub(super) fn client(&self, audience: Audience) -> Result<reqwest::Client> {
+        install_crypto_provider();
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("imagepush/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(
+                ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            )]))
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // Whether a request may be sent again is decided by whoever knows what it does.
+            .retry(reqwest::retry::never())
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT);
+        let builder = match audience {
+            Audience::Registry(TlsPolicy::PlainHttp) => builder.tls_certs_only([]),
+            Audience::Registry(TlsPolicy::SkipVerify | TlsPolicy::SkipVerifyOrPlainHttp) => {
+                builder.tls_danger_accept_invalid_certs(true)
+            }
+            Audience::Registry(TlsPolicy::Verify) | Audience::Others => {
+                builder.tls_certs_merge(self.authorities.clone())
+            }
+        };
+        let builder = match (audience, &self.identity) {
+            (Audience::Registry(_), Some(identity)) => builder.identity(identity.clone()),
+            _ => builder,
+        };
+        builder.build().map_err(|error| {
+            let cause = super::error::innermost(&error);
+            let message = format!("cannot set up TLS: {cause}");
+            Error::new(Kind::TlsVerificationFailed, message)
+                .hint("check the certificates of `--cert-dir` and the system's CA certificates")
+        })
+    }
+}
+
+fn no_certificate(name: &str) -> Error {
+    Error::new(Kind::InvalidOptions, format!("{name} holds no certificate in PEM form"))
+}
+
+fn read_bounded(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+    let file = File::open(path).map_err(|error| Error::io("open", path, &error))?;
+    let mut bytes = zeroize::Zeroizing::new(vec![]);
+    let read = file.take(MAX_CERTIFICATE_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Error::io("read", path, &error))?;
+    if bytes.len() as u64 > MAX_CERTIFICATE_FILE {
+        let message =
+            format!("`{}` has more than the limit of {MAX_CERTIFICATE_FILE} bytes", path.display());
+        return Err(Error::new(Kind::LimitExceeded, message));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{ClientIdentity, TrustedCertificates};
+
+    /// A certificate signed by its own key, and that key.
+    fn pair() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+
+    /// Loads a directory with these files; the message has `D` in the place of the directory.
+    fn load(files: &[(&str, &str)]) -> Result<(usize, bool), String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let trust = Trust::load(&Certificates::Directory(folder.path().into()));
+        let message = |error: Error| {
+            let shown = format!("{error}; {}", error.next_step().unwrap_or_default());
+            shown.replace(&folder.path().display().to_string(), "D")
+        };
+        let trust = trust.map_err(message)?;
+        trust.client(Audience::Registry(TlsPolicy::Verify)).unwrap();
+        Ok((trust.authorities.len(), trust.identity.is_some()))
+    }
+
+    #[test]
+    fn a_directory_holds_authorities_and_one_pair() {
+        let (certificate, key) = pair();
+        let twice = format!("{certificate}{certificate}");
+        assert_eq!(load(&[]), Ok((0, false)));
+        let files = [("a.crt", &*twice), ("c.cert", &certificate), ("c.key", &key), ("x", "y")];
+        assert_eq!(load(&files), Ok((2, true)));
+    }
+
+    #[test]
+    fn a_directory_that_is_wrong_says_why() {
+        let (certificate, key) = pair();
+        let cases: [(&[(&str, &str)], &str); 5] = [
+            (
+                &[("c.cert", &certificate)],
+                "`D/c.cert` has no key beside it; put the key at `D/c.key`; \
+                 certificate authorities have the extension .crt",
+            ),
+            (
+                &[("c.key", &key)],
+                "`D/c.key` has no certificate beside it; put the certificate at `D/c.cert`",
+            ),
+            (&[("a.crt", "canary")], "`D/a.crt` holds no certificate in PEM form; "),
+            (
+                &[("c.cert", "canary"), ("c.key", &key)],
+                "`D/c.cert` is not a certificate with its key in PEM form; ",
+            ),
+            (
+                &[
+                    ("a.cert", &certificate),
+                    ("a.key", &key),
+                    ("b.cert", &certificate),
+                    ("b.key", &key),
+                ],
+                "`D/b.cert` is a second client certificate; \
+                 leave one pair of .cert and .key in the directory",
+            ),
+        ];
+        for (files, message) in cases {
+            assert_eq!(load(files), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn texts_do_as_well_as_files() {
+        let (certificate, key) = pair();
+        let identity = ClientIdentity { certificate: certificate.clone(), key: Secret::new(key) };
+        let texts =
+            TrustedCertificates { authorities: vec![certificate], identity: Some(identity) };
+        let trust = Trust::load(&Certificates::Pem(texts)).unwrap();
+        assert_eq!((trust.authorities.len(), trust.identity.is_some()), (1, true));
+    }
+}

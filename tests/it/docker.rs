@@ -1,0 +1,5 @@
+//! `docker://`, through the traits: what holds of any registry is checked against docker-registry and ours alike; what needs a
+//! log of requests, or a registry that breaks down, against ours.
+
+mod behaviour;
+mod harness;

@@ -1,0 +1,178 @@
+//! A registry in this process, for what a real one can't be made to do: it keeps a log of the requests it got, and breaks
+//! down as scripted.
+//!
+//! `store` is the well-behaved part, checked against docker-registry by the same tests; `faults` are the rules by which it
+//! misbehaves; `login` asks for credentials.
+
+pub(crate) mod faults;
+pub(crate) mod login;
+mod store;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+use tokio::task::JoinHandle;
+
+pub(crate) use faults::Rule;
+pub(crate) use login::Login;
+use store::Store;
+
+/// A running registry that speaks plain HTTP; it ends when this is dropped.
+pub(crate) struct Registry {
+    /// Host and port.
+    pub(crate) host: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+/// One request as it was received, and the status of its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    /// The path, without the query.
+    pub(crate) path: String,
+    pub(crate) query: String,
+    /// 0 until it is answered.
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+}
+
+#[derive(Default)]
+struct Shared {
+    store: Mutex<Store>,
+    rules: Mutex<Vec<Rule>>,
+    login: Mutex<Login>,
+    log: Mutex<Vec<Seen>>,
+}
+
+impl Registry {
+    /// Starts a registry that lets everybody in.
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let task = tokio::spawn(async move {
+            axum::serve(listener, router).await.unwrap();
+        });
+        Self { host: address.to_string(), shared, task }
+    }
+
+    /// Asks for credentials from now on.
+    pub(crate) fn set_login(&self, login: Login) {
+        *self.shared.login.lock().unwrap() = login;
+    }
+
+    /// Forgets the tokens that were given out.
+    pub(crate) fn revoke_tokens(&self) {
+        self.shared.login.lock().unwrap().revoke();
+    }
+
+    /// Misbehaves by this rule, too.
+    pub(crate) fn add_rule(&self, rule: Rule) {
+        self.shared.rules.lock().unwrap().push(rule);
+    }
+
+    /// The requests so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.shared.log.lock().unwrap().clone()
+    }
+
+    /// The requests so far, as `METHOD path status`; forgets them.
+    pub(crate) fn take_log(&self) -> Vec<String> {
+        let log = std::mem::take(&mut *self.shared.log.lock().unwrap());
+        log.iter().map(Seen::to_string).collect()
+    }
+
+    /// Waits until a request has been received whose line starts so.
+    pub(crate) async fn received(&self, start: &str) {
+        for _ in 0..1000 {
+            if self.seen().iter().any(|seen| seen.to_string().starts_with(start)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no request `{start}` came: {:?}", self.take_log());
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.method, self.path, self.status)
+    }
+}
+
+impl Seen {
+    /// The value of `Authorization`, if it was sent.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.headers.get(AUTHORIZATION)?.to_str().ok()
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let seen = Seen {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        status: 0,
+        headers: request.headers().clone(),
+    };
+    let at = {
+        let mut log = shared.log.lock().unwrap();
+        log.push(seen.clone());
+        log.len() - 1
+    };
+    let act = faults::find(&mut shared.rules.lock().unwrap(), &seen);
+    let response = match act {
+        Some(act) if act.replaces() => act.answer(request).await,
+        Some(act) => act.spoil(behave(&shared, &seen, request).await).await,
+        None => behave(&shared, &seen, request).await,
+    };
+    if let Some(entry) = shared.log.lock().unwrap().get_mut(at) {
+        entry.status = response.status().as_u16();
+    }
+    response
+}
+
+async fn behave(shared: &Shared, seen: &Seen, request: Request) -> Response {
+    let host = seen.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if seen.path == "/token" {
+        let body = axum::body::to_bytes(request.into_body(), 1 << 16).await.unwrap_or_default();
+        return shared.login.lock().unwrap().token(seen, &body);
+    }
+    if let Some(refused) = shared.login.lock().unwrap().refuse(seen, host) {
+        return refused;
+    }
+    let Ok(body) = axum::body::to_bytes(request.into_body(), usize::MAX).await else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    shared.store.lock().unwrap().answer(seen, &body)
+}
+
+/// An answer without a body.
+pub(crate) fn status(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// The specification's error document.
+pub(crate) fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response
+}

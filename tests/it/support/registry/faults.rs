@@ -1,0 +1,137 @@
+//! Rules by which the registry misbehaves.
+
+use std::future::pending;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use futures::{StreamExt as _, stream};
+
+use super::Seen;
+
+/// Misbehaves on some requests.
+pub(crate) struct Rule {
+    method: &'static str,
+    path: String,
+    /// How many matching requests are left alone first, and how many are then not.
+    skip: usize,
+    times: usize,
+    act: Act,
+}
+
+/// What is done instead of, or with, the right answer.
+#[derive(Clone)]
+pub(crate) enum Act {
+    /// Answers with status, headers and body, after reading the request's body.
+    Respond(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Answers with a status before the request's body has been read, and doesn't read it.
+    RespondEarly(u16),
+    /// Closes the connection without an answer.
+    Drop,
+    /// Never answers.
+    Stall,
+    /// Sends this many bytes of the right body, then closes the connection.
+    Truncate(usize),
+    /// Sends the head and this many bytes of the right body, then nothing.
+    StallBody(usize),
+    /// Answers 200 with a body that never ends.
+    Endless,
+    /// Replaces a header of the right answer; an empty value removes it.
+    Header(&'static str, String),
+    /// Replaces the status of the right answer.
+    Status(u16),
+}
+
+impl Rule {
+    /// Each request of this method whose path holds this text.
+    pub(crate) fn each(method: &'static str, path: impl Into<String>, act: Act) -> Self {
+        Self { method, path: path.into(), skip: 0, times: usize::MAX, act }
+    }
+
+    /// Only the n-th of them, counted from 1.
+    #[must_use]
+    pub(crate) fn nth(self, n: usize) -> Self {
+        Self { skip: n - 1, times: 1, ..self }
+    }
+
+    fn matches(&mut self, seen: &Seen) -> bool {
+        let matches = seen.method.as_str() == self.method && seen.path.contains(&self.path);
+        if !matches || self.times == 0 {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.times -= 1;
+        true
+    }
+}
+
+pub(super) fn find(rules: &mut [Rule], seen: &Seen) -> Option<Act> {
+    rules.iter_mut().find_map(|rule| rule.matches(seen).then(|| rule.act.clone()))
+}
+
+impl Act {
+    /// Whether the right answer isn't even made.
+    pub(super) fn replaces(&self) -> bool {
+        !matches!(self, Self::Truncate(_) | Self::StallBody(_) | Self::Header(..) | Self::Status(_))
+    }
+
+    pub(super) async fn answer(self, request: Request) -> Response {
+        match self {
+            Self::Respond(code, headers, body) => {
+                let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+                let mut response = Response::new(Body::from(body));
+                *response.status_mut() = StatusCode::from_u16(code).unwrap();
+                for (name, value) in headers {
+                    response.headers_mut().append(name, HeaderValue::from_str(&value).unwrap());
+                }
+                response
+            }
+            Self::RespondEarly(code) => super::status(StatusCode::from_u16(code).unwrap()),
+            Self::Stall => pending().await,
+            Self::Endless => {
+                let zeros =
+                    stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![0; 1 << 16])));
+                Response::new(Body::from_stream(zeros))
+            }
+            // Ends the connection's task, and with it the connection, without a message.
+            _ => std::panic::resume_unwind(Box::new("scripted")),
+        }
+    }
+
+    pub(super) async fn spoil(self, mut response: Response) -> Response {
+        match self {
+            Self::Status(code) => *response.status_mut() = StatusCode::from_u16(code).unwrap(),
+            Self::Header(name, value) => {
+                response.headers_mut().remove(name);
+                if !value.is_empty() {
+                    let name = HeaderName::from_static(name);
+                    response.headers_mut().insert(name, HeaderValue::from_str(&value).unwrap());
+                }
+            }
+            Self::Truncate(length) => {
+                let broken = stream::iter([Err(std::io::Error::other("scripted"))]);
+                response = cut(response, length, broken.boxed()).await;
+            }
+            Self::StallBody(length) => {
+                response = cut(response, length, stream::pending().boxed()).await;
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+async fn cut(
+    response: Response,
+    length: usize,
+    then: stream::BoxStream<'static, std::io::Result<Bytes>>,
+) -> Response {
+    let (head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let start = stream::iter([Ok(body.slice(..length))]);
+    Response::from_parts(head, Body::from_stream(start.chain(then)))
+}

@@ -1,0 +1,217 @@
+//! The content of a registry, and the answers of one that behaves (distribution specification v1.1).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use axum::http::{HeaderName, Method, Response, StatusCode};
+use imagepush::image::{Body as Content, Digest, Manifest};
+
+use super::{Seen, refusal, status};
+
+#[derive(Default)]
+pub(super) struct Store {
+    repositories: BTreeMap<String, Repository>,
+    uploads: BTreeMap<String, Vec<u8>>,
+    opened: usize,
+}
+
+#[derive(Default)]
+struct Repository {
+    blobs: BTreeMap<String, Bytes>,
+    /// Manifests by digest: media type and bytes.
+    manifests: BTreeMap<String, (String, Bytes)>,
+    tags: BTreeMap<String, String>,
+}
+
+type Answer = Response<Body>;
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+impl Store {
+    pub(super) fn answer(&mut self, seen: &Seen, body: &Bytes) -> Answer {
+        if seen.path == "/v2/" {
+            return status(StatusCode::OK);
+        }
+        let Some(path) = seen.path.strip_prefix("/v2/") else { return not_found("NAME_UNKNOWN") };
+        for part in ["/manifests/", "/blobs/uploads/", "/blobs/", "/tags/"] {
+            if let Some((name, rest)) = path.split_once(part) {
+                return match part {
+                    "/manifests/" => self.manifest(seen, name, rest, body),
+                    "/blobs/uploads/" => self.upload(seen, name, rest, body),
+                    "/blobs/" => self.blob(seen, name, rest),
+                    _ => self.tags(name),
+                };
+            }
+        }
+        not_found("NAME_UNKNOWN")
+    }
+
+    fn manifest(&mut self, seen: &Seen, name: &str, target: &str, body: &Bytes) -> Answer {
+        match seen.method {
+            Method::PUT => return self.put_manifest(seen, name, target, body),
+            Method::GET | Method::HEAD => {}
+            Method::DELETE => {
+                let repository = self.repositories.entry(name.to_owned()).or_default();
+                repository.manifests.remove(target);
+                return status(StatusCode::ACCEPTED);
+            }
+            _ => return refusal(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", ""),
+        }
+        let Some(repository) = self.repositories.get(name) else {
+            return not_found("MANIFEST_UNKNOWN");
+        };
+        let digest = repository.tags.get(target).map_or(target, String::as_str);
+        let Some((media_type, bytes)) = repository.manifests.get(digest) else {
+            return not_found("MANIFEST_UNKNOWN");
+        };
+        content(seen, media_type, digest, bytes)
+    }
+
+    fn put_manifest(&mut self, seen: &Seen, name: &str, target: &str, body: &Bytes) -> Answer {
+        let declared = seen.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let declared = declared.unwrap_or_default().to_owned();
+        let Ok(manifest) = Manifest::parse(body.clone(), None) else {
+            return refusal(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", "manifest invalid");
+        };
+        let repository = self.repositories.entry(name.to_owned()).or_default();
+        let missing = match manifest.body() {
+            Content::Image(image) => {
+                image.blobs().any(|blob| !repository.blobs.contains_key(&blob.digest.to_string()))
+            }
+            Content::Index(index) => index
+                .manifests
+                .iter()
+                .any(|entry| !repository.manifests.contains_key(&entry.digest.to_string())),
+        };
+        if missing {
+            return refusal(StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN", "blob unknown");
+        }
+        let digest = manifest.digest().to_string();
+        if target.contains(':') && target != digest {
+            return refusal(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "digest invalid");
+        }
+        if !target.contains(':') {
+            repository.tags.insert(target.to_owned(), digest.clone());
+        }
+        repository.manifests.insert(digest.clone(), (declared, body.clone()));
+        created(&format!("/v2/{name}/manifests/{digest}"), &digest)
+    }
+
+    fn blob(&mut self, seen: &Seen, name: &str, digest: &str) -> Answer {
+        let blobs = self.repositories.get(name).map(|repository| &repository.blobs);
+        match blobs.and_then(|blobs| blobs.get(digest)) {
+            Some(bytes) => content(seen, "application/octet-stream", digest, bytes),
+            None => not_found("BLOB_UNKNOWN"),
+        }
+    }
+
+    fn upload(&mut self, seen: &Seen, name: &str, session: &str, body: &Bytes) -> Answer {
+        if seen.method == Method::POST {
+            return self.open(seen, name);
+        }
+        let Some(bytes) = self.uploads.get_mut(session) else {
+            return not_found("BLOB_UPLOAD_UNKNOWN");
+        };
+        if seen.method == Method::DELETE {
+            self.uploads.remove(session);
+            return status(StatusCode::NO_CONTENT);
+        }
+        bytes.extend_from_slice(body);
+        let end = bytes.len().saturating_sub(1);
+        match seen.method {
+            Method::PATCH => {
+                let mut response = located(StatusCode::ACCEPTED, &seen.path);
+                response.headers_mut().insert(RANGE, format!("0-{end}").parse().unwrap());
+                response
+            }
+            Method::PUT => self.close(seen, name, session),
+            _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", ""),
+        }
+    }
+
+    fn open(&mut self, seen: &Seen, name: &str) -> Answer {
+        if let (Some(digest), Some(from)) = (seen.argument("mount"), seen.argument("from")) {
+            let blob = self.repositories.get(&from).and_then(|from| from.blobs.get(&digest));
+            if let Some(blob) = blob.cloned() {
+                let repository = self.repositories.entry(name.to_owned()).or_default();
+                repository.blobs.insert(digest.clone(), blob);
+                return created(&format!("/v2/{name}/blobs/{digest}"), &digest);
+            }
+        }
+        self.opened += 1;
+        let session = format!("session-{}", self.opened);
+        self.uploads.insert(session.clone(), vec![]);
+        located(StatusCode::ACCEPTED, &format!("/v2/{name}/blobs/uploads/{session}"))
+    }
+
+    fn close(&mut self, seen: &Seen, name: &str, session: &str) -> Answer {
+        let bytes = Bytes::from(self.uploads.remove(session).unwrap_or_default());
+        let digest = seen.argument("digest").unwrap_or_default();
+        if Digest::of(&bytes).to_string() != digest {
+            return refusal(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "digest invalid");
+        }
+        let repository = self.repositories.entry(name.to_owned()).or_default();
+        repository.blobs.insert(digest.clone(), bytes);
+        created(&format!("/v2/{name}/blobs/{digest}"), &digest)
+    }
+
+    fn tags(&self, name: &str) -> Answer {
+        let Some(repository) = self.repositories.get(name) else {
+            return not_found("NAME_UNKNOWN");
+        };
+        let tags: BTreeSet<&String> = repository.tags.keys().collect();
+        let body = serde_json::json!({"name": name, "tags": tags});
+        Response::new(Body::from(body.to_string()))
+    }
+
+    pub(super) fn open_sessions(&self) -> usize {
+        self.uploads.len()
+    }
+}
+
+impl Seen {
+    /// A parameter of the query.
+    pub(super) fn argument(&self, name: &str) -> Option<String> {
+        let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+}
+
+fn content(seen: &Seen, media_type: &str, digest: &str, bytes: &Bytes) -> Answer {
+    let range = seen.headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let start =
+        range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let part = bytes.slice(start.unwrap_or(0).min(bytes.len())..);
+    let mut response = status(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, media_type.parse().unwrap());
+    headers.insert(CONTENT_LENGTH, part.len().into());
+    headers.insert(DIGEST, digest.parse().unwrap());
+    if let Some(start) = start {
+        let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+        headers.insert(CONTENT_RANGE, range.parse().unwrap());
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    if seen.method == Method::GET {
+        *response.body_mut() = Body::from(part);
+    }
+    response
+}
+
+fn located(code: StatusCode, location: &str) -> Answer {
+    let mut response = status(code);
+    response.headers_mut().insert(LOCATION, location.parse().unwrap());
+    response
+}
+
+fn created(location: &str, digest: &str) -> Answer {
+    let mut response = located(StatusCode::CREATED, location);
+    response.headers_mut().insert(DIGEST, digest.parse().unwrap());
+    response
+}
+
+fn not_found(code: &str) -> Answer {
+    let message = code.to_lowercase().replace('_', " ");
+    refusal(StatusCode::NOT_FOUND, code, &message)
+}
