@@ -7,6 +7,7 @@
 mod docker;
 #[expect(dead_code, unused_imports, reason = "the transports that use all of it follow")]
 mod local;
+mod oci;
 mod reference;
 
 use std::fmt;
@@ -22,7 +23,7 @@ use crate::error::Result;
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// Every transport, sorted by name. Help, completion, the CRD and the list in errors derive from it.
-pub static TRANSPORTS: &[&dyn Transport] = &[&docker::Docker];
+pub static TRANSPORTS: &[&dyn Transport] = &[&docker::Docker, &oci::Oci];
 
 /// A parsed reference of any transport.
 pub type Reference = Arc<dyn ImageReference>;
@@ -196,6 +197,15 @@ pub struct Current {
     pub size: u64,
     /// Digest of its config, where [`ImageIdentity::Config`] applies.
     pub config: Option<Digest>,
+}
+
+impl Current {
+    /// The image with this manifest, where manifests tell images apart.
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let size = manifest.bytes().len() as u64;
+        let (digest, media_type) = (manifest.digest().clone(), manifest.media_type().clone());
+        Self { digest, media_type, size, config: None }
+    }
 }
 
 /// How a blob came to be at the destination without being sent.

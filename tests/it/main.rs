@@ -5,5 +5,6 @@
 mod architecture;
 mod cli;
 mod docker;
+mod oci;
 #[expect(dead_code, reason = "the tests of faults that use all of it follow")]
 mod support;

@@ -6,6 +6,7 @@
 //! functions that are not `async` are called from inside [`blocking`]. Nothing in here knows an image format
 //! but [`layout`], which holds what the transports of OCI layouts share.
 
+mod complete;
 mod directory;
 pub(crate) mod layout;
 mod lock;
@@ -14,12 +15,13 @@ mod staged;
 mod staged_directory;
 mod temporary;
 
+pub(crate) use complete::{Store, is_complete};
 pub(crate) use directory::{Directory, locate};
 pub(crate) use lock::Lock;
-pub(crate) use read::{open_file, read_range, read_small, write_chunks};
+pub(crate) use read::{is_intact, open_file, read_range, read_small, read_whole, write_chunks};
 pub(crate) use staged::StagedFile;
 pub(crate) use staged_directory::{Published, StagedDirectory};
-pub(crate) use temporary::is_temporary;
+pub(crate) use temporary::{is_temporary, sweep};
 
 use crate::error::{Error, Result};
 

@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::directory::{file_type, not_a_file, read_all, refused};
 use super::{StagedFile, blocking};
-use crate::blob::Chunks;
+use crate::blob::{Blob, Chunks};
 use crate::error::{Error, Kind, Result};
+use crate::image::Descriptor;
 use crate::limits::CHUNK;
 
 /// Opens a regular file by the user's own path; a link as its last part is followed. Blocks.
@@ -52,6 +53,30 @@ pub(crate) fn read_range(file: Arc<File>, path: PathBuf, offset: u64, length: u6
         ahead: None,
     };
     stream::try_unfold(reading, Reading::next).boxed()
+}
+
+/// A whole file; `path` is for messages.
+pub(crate) fn read_whole(file: File, path: PathBuf) -> Result<Chunks> {
+    let length = file.metadata().map_err(|cause| Error::io("examine", &path, &cause))?.len();
+    Ok(read_range(Arc::new(file), path, 0, length))
+}
+
+/// Whether a file's content is what `descriptor` says, by its size and its digest.
+pub(crate) async fn is_intact(file: File, path: PathBuf, descriptor: &Descriptor) -> Result<bool> {
+    let length = file.metadata().map_err(|cause| Error::io("examine", &path, &cause))?.len();
+    if length != descriptor.size {
+        return Ok(false);
+    }
+    let blob = Blob::verified(read_range(Arc::new(file), path, 0, length), descriptor);
+    let mut chunks = blob.into_parts().0;
+    loop {
+        match chunks.try_next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(true),
+            Err(error) if error.kind() == Kind::ContentMismatch => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 struct Reading {

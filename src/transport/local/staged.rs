@@ -75,12 +75,17 @@ impl StagedFile {
         Err(Error::internal(format!("no temporary name beside `{}` was free", path.display())))
     }
 
+    /// Writes a whole small file down, durably, without giving it its name. Blocks.
+    pub(crate) fn write(directory: &Directory, target: &str, content: &[u8]) -> Result<Self> {
+        let staged = Self::create_in(directory, target)?;
+        let written = (&*staged.file).write_all(content).and_then(|()| staged.file.sync_all());
+        written.map_err(|cause| Error::io("write", &staged.target(), &cause))?;
+        Ok(staged)
+    }
+
     /// Writes a whole small file. Blocks, and leaves `fsync` of the directory to the caller.
     pub(crate) fn write_small(directory: &Directory, target: &str, content: &[u8]) -> Result<()> {
-        let staged = Self::create_in(directory, target)?;
-        let written = (&*staged.file).write_all(content);
-        written.map_err(|cause| Error::io("write", &staged.target(), &cause))?;
-        staged.place(directory, target)
+        Self::write(directory, target, content)?.place(directory, target)
     }
 
     /// The file, for writing at offsets (`FileExt::write_all_at`) and reading back.

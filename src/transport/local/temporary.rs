@@ -42,7 +42,7 @@ pub(crate) fn is_temporary(name: &OsStr) -> bool {
 }
 
 /// Removes what killed processes left of `target` in `directory`. Best effort: whatever fails is left.
-pub(super) fn sweep(directory: &Directory, target: &OsStr) {
+pub(crate) fn sweep(directory: &Directory, target: &OsStr) {
     let prefix = prefix_for(target);
     for name in directory.names().unwrap_or_default() {
         let ending = name.as_bytes().strip_prefix(prefix.as_slice());

@@ -1,5 +1,10 @@
-//! What several test modules share: registries, certificates, images.
+//! What several test modules share: registries and certificates, images, tools that have to agree with us, and
+//! readers of what was written.
 
 pub(crate) mod certificates;
 pub(crate) mod docker_registry;
+pub(crate) mod images;
+pub(crate) mod push;
 pub(crate) mod registry;
+pub(crate) mod tools;
+pub(crate) mod validate;

@@ -1,0 +1,208 @@
+//! Writing an image into a layout.
+//!
+//! Until commit everything goes to a directory of our own: beside the layout's place if nothing is there yet, else inside
+//! the layout, so that moving a file is a rename. Commit puts the whole directory in its place, or moves the blobs in
+//! and merges `index.json`. Dropping removes that directory.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use super::super::local::{
+    Directory, Lock, Published, StagedDirectory, StagedFile, blocking, is_complete, is_intact,
+    locate, sweep, write_chunks,
+};
+use super::super::{
+    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
+    Reused, Role,
+};
+use super::store::{LOCK_FILE, LayoutStore};
+use crate::blob::Blob;
+use crate::error::{Error, Kind, Result};
+use crate::image::{Descriptor, Manifest, ManifestFormat};
+
+/// What directories in a layout are staged as.
+const STAGED: &str = "layout";
+
+/// An image of a layout, being written.
+pub(super) struct LayoutDestination {
+    name: Option<String>,
+    place: Place,
+    /// Made when the first content comes, so that a push with nothing to do leaves no trace.
+    staging: OnceCell<Arc<Staging>>,
+    named: Mutex<Option<Descriptor>>,
+}
+
+/// Where the layout is, or is to be.
+#[derive(Clone, Debug)]
+struct Place {
+    parent: Directory,
+    target: OsString,
+    /// The directory, if it was there when we came.
+    existing: Option<LayoutStore>,
+}
+
+/// The directory that new content is collected in.
+struct Staging {
+    directory: StagedDirectory,
+    store: LayoutStore,
+}
+
+// === impl LayoutDestination ===
+
+impl LayoutDestination {
+    /// Looks at the place; writes nothing.
+    pub(super) async fn open(path: PathBuf, name: Option<String>) -> Result<Self> {
+        let place = blocking(move || {
+            let (parent, target) = locate(&path)?;
+            let existing = match parent.stat(&target)? {
+                Some(_) => Some(LayoutStore::writable(Directory::open(&parent.path_of(&target))?)?),
+                None => None,
+            };
+            Ok(Place { parent, target, existing })
+        });
+        let place = place.await?;
+        Ok(Self { name, place, staging: OnceCell::new(), named: Mutex::new(None) })
+    }
+
+    async fn staging(&self) -> Result<Arc<Staging>> {
+        let place = self.place.clone();
+        let made = || async { blocking(move || Staging::create(&place).map(Arc::new)).await };
+        self.staging.get_or_try_init(made).await.cloned()
+    }
+}
+
+#[async_trait]
+impl ImageDestination for LayoutDestination {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            formats: &[ManifestFormat::Oci],
+            index: true,
+            artifacts: true,
+            layers: LayerForm::Compressed,
+            foreign_layers: true,
+            identity: ImageIdentity::Manifest,
+        }
+    }
+
+    async fn current(&self) -> Result<Option<Current>> {
+        let Some(store) = self.place.existing.clone() else { return Ok(None) };
+        let name = self.name.clone();
+        blocking(move || {
+            let Some(image) = store.index()?.current(name.as_deref()) else { return Ok(None) };
+            let manifest = store.manifest(&image).ok();
+            let whole = manifest.filter(|manifest| is_complete(manifest, &store));
+            Ok(whole.map(|manifest| Current::of(&manifest)))
+        })
+        .await
+    }
+
+    async fn reuse_blob(
+        &self,
+        descriptor: &Descriptor,
+        _: Option<&Repository>,
+    ) -> Result<Option<Reused>> {
+        let Some(store) = self.place.existing.clone() else { return Ok(None) };
+        let digest = descriptor.digest.clone();
+        let path = store.blob_path(&digest);
+        // A link, or a directory, in a blob's place is replaced like a blob with other bytes.
+        let opened = blocking(move || Ok(store.blob(&digest).ok().flatten())).await?;
+        let Some(file) = opened else { return Ok(None) };
+        Ok(is_intact(file, path, descriptor).await?.then_some(Reused::Present))
+    }
+
+    async fn put_blob(&self, blob: Blob, _: BlobKind) -> Result<()> {
+        let staging = self.staging().await?;
+        let (chunks, identity) = blob.into_parts();
+        let parent = staging.store.directory().clone();
+        let staged = blocking(move || StagedFile::create_in(&parent, "blob")).await?;
+        write_chunks(&staged, chunks).await?;
+        let digest = identity.settled()?.0.clone();
+        blocking(move || staging.store.place_blob(staged, &digest)).await
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        if manifest.format() != ManifestFormat::Oci {
+            let message = format!("a layout holds no `{}`", manifest.media_type());
+            return Err(Error::new(Kind::ManifestRejected, message));
+        }
+        let staging = self.staging().await?;
+        let copy = manifest.clone();
+        blocking(move || staging.store.put_manifest(&copy)).await?;
+        if role == Role::Named {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            *named = Some(manifest.descriptor());
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        let Self { name, place, staging, named } = *self;
+        let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (Some(image), Some(staging)) = (named, staging.into_inner()) else {
+            return Err(Error::internal("commit came before the named manifest"));
+        };
+        let target = if let Some(store) = place.existing.clone() {
+            store
+        } else {
+            let (staging, image, name) = (Arc::clone(&staging), image.clone(), name.clone());
+            let published = blocking(move || staging.publish(&place, &image, name.as_deref()));
+            let Some(store) = published.await? else { return Ok(()) };
+            store
+        };
+        let lock = Lock::acquire_in(target.directory(), LOCK_FILE).await?;
+        blocking(move || {
+            target.take_blobs(&staging.store)?;
+            target.publish(&image, name.as_deref())?;
+            drop((staging, lock));
+            Ok(())
+        })
+        .await
+    }
+}
+
+// === impl Staging ===
+
+impl Staging {
+    fn create(place: &Place) -> Result<Self> {
+        let directory = match &place.existing {
+            None => StagedDirectory::create(&place.parent, &place.target)?,
+            Some(layout) => {
+                // Of a process that was killed when there was no layout yet.
+                sweep(&place.parent, &place.target);
+                StagedDirectory::create(layout.directory(), OsStr::new(STAGED))?
+            }
+        };
+        let store = LayoutStore::staging(directory.directory().clone());
+        Ok(Self { directory, store })
+    }
+
+    /// Makes the directory a layout and puts it in its place in one step. If another process has made one there
+    /// meanwhile, or the file system can't do it, returns the layout that the content has to be moved to.
+    fn publish(
+        &self,
+        place: &Place,
+        image: &Descriptor,
+        name: Option<&str>,
+    ) -> Result<Option<LayoutStore>> {
+        self.store.sync_blobs()?;
+        self.store.publish(image, name)?;
+        self.store.directory().set_mode(0o755)?;
+        match self.directory.publish_new(&place.target)? {
+            Published::Done => Ok(None),
+            Published::Conflict => {
+                let there = Directory::open(&place.parent.path_of(&place.target))?;
+                LayoutStore::writable(there).map(Some)
+            }
+            Published::Unsupported => {
+                let target = place.target.to_string_lossy();
+                let made = place.parent.make_subdirectory(&target)?;
+                place.parent.sync()?;
+                LayoutStore::writable(made).map(Some)
+            }
+        }
+    }
+}

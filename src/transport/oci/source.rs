@@ -1,0 +1,54 @@
+//! Reading an image of a layout.
+//!
+//! `index.json` is read once, so that a push sees one state of it; content is addressed by digest from there on.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use super::super::ImageSource;
+use super::super::local::layout::Selection;
+use super::super::local::{blocking, read_whole};
+use super::store::LayoutStore;
+use crate::blob::Chunks;
+use crate::error::Result;
+use crate::image::{Descriptor, Manifest};
+
+/// An image of a layout, being read.
+pub(super) struct LayoutSource {
+    store: LayoutStore,
+    image: Descriptor,
+}
+
+// === impl LayoutSource ===
+
+impl LayoutSource {
+    /// Opens the layout and finds the image.
+    pub(super) async fn open(path: PathBuf, selection: Selection) -> Result<Self> {
+        blocking(move || {
+            let store = LayoutStore::open(&path)?;
+            let image = store.index()?.choose(&selection, &path.display().to_string())?;
+            Ok(Self { store, image })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ImageSource for LayoutSource {
+    async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
+        let store = self.store.clone();
+        let descriptor = instance.unwrap_or(&self.image).clone();
+        blocking(move || store.manifest(&descriptor)).await
+    }
+
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
+        let store = self.store.clone();
+        let digest = descriptor.digest.clone();
+        blocking(move || {
+            let file = store.blob(&digest)?.ok_or_else(|| store.missing(&digest))?;
+            read_whole(file, store.blob_path(&digest))
+        })
+        .await
+    }
+}
