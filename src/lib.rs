@@ -4,6 +4,7 @@
 //! line. The modules, in reading order; see ARCHITECTURE.md for who may import whom.
 
 pub mod access;
+pub mod api;
 pub mod blob;
 pub mod cli;
 pub mod engine;

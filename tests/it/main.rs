@@ -4,7 +4,9 @@
 
 mod architecture;
 mod cli;
+mod crd;
 mod docker;
+mod generated;
 mod oci;
 #[expect(dead_code, reason = "the tests of faults that use all of it follow")]
 mod support;

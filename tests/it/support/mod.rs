@@ -1,7 +1,8 @@
-//! What several test modules share: registries and certificates, images, tools that have to agree with us, and
-//! readers of what was written.
+//! What several test modules share: registries and certificates, an API server, images, tools that have to agree
+//! with us, and readers of what was written.
 
 pub(crate) mod certificates;
+pub(crate) mod control_plane;
 pub(crate) mod docker_registry;
 pub(crate) mod images;
 pub(crate) mod push;

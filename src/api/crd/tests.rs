@@ -1,0 +1,157 @@
+//! The CEL rules, evaluated in process over the schema that is installed; the API server gives the same answers, which
+//! the integration tests show.
+
+use kube::core::cel::Validator;
+use serde_json::{Value, json};
+
+use super::crd;
+
+/// A minimal object with `changes` merged into its spec.
+fn object(changes: &Value) -> Value {
+    let mut spec = json!({
+        "source": {"reference": "docker://a.example/x:1"},
+        "destination": {"reference": "docker://b.example/x:1"},
+        "interval": "10m",
+    });
+    for (field, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => drop(spec.as_object_mut().unwrap().remove(field)),
+            value => spec[field] = value.clone(),
+        }
+    }
+    json!({"metadata": {"name": "x"}, "spec": spec})
+}
+
+/// What the rules say to an object, or to a change of one.
+fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let crd = serde_json::to_value(crd().unwrap()).unwrap();
+    let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+    match Validator::new().validate_with_defaults(schema, new, old) {
+        Ok(()) => vec![],
+        Err(found) => found.into_vec().into_iter().map(|error| error.message).collect(),
+    }
+}
+
+#[test]
+fn what_makes_sense_is_accepted() {
+    let secret = json!({"name": "s"});
+    let cases = [
+        json!({}),
+        json!({"runPolicy": "Once", "interval": null}),
+        json!({"interval": "1m"}),
+        json!({"timeout": "1h30m", "suspend": true, "mode": "DryRun", "format": "v2s2"}),
+        json!({"destination": {"reference": "docker://b.example/x:1", "secretRef": secret,
+               "certSecretRef": secret, "tlsPolicy": "SkipVerify"}}),
+        json!({"platforms": {}}),
+        json!({"platforms": {"mode": "List", "list": ["linux/amd64", "linux/arm/v7"]}}),
+        json!({"compression": {"disabled": true}}),
+        json!({"compression": {"format": "gzip", "level": 9}}),
+        json!({"compression": {"format": "zstd", "level": 20}}),
+        json!({"retry": {"limit": 0, "delay": "2s"}}),
+    ];
+    for changes in cases {
+        assert_eq!(refusals(&object(&changes), None), [""; 0], "{changes}");
+    }
+}
+
+#[test]
+fn contradictions_are_refused_with_a_sentence() {
+    let interval =
+        "`interval` must be set when `runPolicy` is 'Continuous', and may not be set otherwise";
+    let docker = "`secretRef`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport";
+    let list = "`list` must be set when `mode` is 'List', and may not be set otherwise";
+    let disabled = "`format` and `level` may not be specified when `disabled` is true";
+    let with = |reference: &str, more: Value| {
+        let mut side = json!({"reference": reference});
+        side.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"source": side})
+    };
+    let form = "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'";
+    let secret = json!({"name": "s"});
+    let cases = [
+        (with("app", json!({})), form),
+        (with("docker:", json!({})), form),
+        (with("Registry.example/app:1", json!({})), form),
+        (json!({"interval": null}), interval),
+        (json!({"runPolicy": "Once"}), interval),
+        (json!({"interval": "59s"}), "`interval` must be greater than or equal to 1m"),
+        (json!({"timeout": "500ms"}), "`timeout` must be between 1s and 24h"),
+        (json!({"timeout": "25h"}), "`timeout` must be between 1s and 24h"),
+        (json!({"retry": {"delay": "16m"}}), "`delay` must be less than or equal to 15m"),
+        (with("oci:x", json!({"secretRef": secret})), docker),
+        (with("oci:x", json!({"certSecretRef": secret})), docker),
+        (with("oci:x", json!({"tlsPolicy": "Verify"})), docker),
+        (
+            with("docker://a/x", json!({"certSecretRef": secret, "tlsPolicy": "PlainHTTP"})),
+            "`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'",
+        ),
+        (json!({"platforms": {"mode": "List"}}), list),
+        (json!({"platforms": {"list": ["linux/amd64"]}}), list),
+        (json!({"compression": {"disabled": true, "format": "gzip"}}), disabled),
+        (
+            json!({"compression": {"level": 3}}),
+            "`level` may only be specified together with `format`",
+        ),
+        (
+            json!({"compression": {"format": "gzip", "level": 10}}),
+            "`level` must be between 1 and 9 when `format` is 'gzip'",
+        ),
+    ];
+    for (changes, message) in cases {
+        let refusals = refusals(&object(&changes), None);
+        assert!(refusals.contains(&message.to_owned()), "{changes}: {refusals:?}");
+    }
+}
+
+#[test]
+fn some_fields_cannot_be_changed() {
+    let once = object(&json!({"runPolicy": "Once", "interval": null}));
+    let moved = json!({"reference": "docker://c.example/x:1"});
+    let elsewhere = object(&json!({"runPolicy": "Once", "interval": null, "destination": moved}));
+    assert_eq!(
+        refusals(&elsewhere, Some(&once)),
+        ["`source` and `destination` are immutable when `runPolicy` is 'Once'"]
+    );
+    let continuous = object(&json!({}));
+    assert_eq!(refusals(&continuous, Some(&once)), ["`runPolicy` is immutable"]);
+    let followed = object(&json!({"destination": moved}));
+    assert_eq!(refusals(&followed, Some(&continuous)), [""; 0]);
+}
+
+/// Every field says what it is, no value may be null, and every text and list has a bound.
+#[test]
+fn the_schema_is_documented_and_bounded() {
+    fn walk(path: &str, schema: &Value, problems: &mut Vec<String>) {
+        if schema.get("nullable").is_some() {
+            problems.push(format!("{path} may be null"));
+        }
+        let bounded = match schema["type"].as_str() {
+            Some("string") => {
+                ["maxLength", "enum", "format"].iter().any(|key| schema.get(key).is_some())
+            }
+            Some("array") => schema.get("maxItems").is_some(),
+            _ => true,
+        };
+        if !bounded {
+            problems.push(format!("{path} has no bound"));
+        }
+        if let Some(items) = schema.get("items") {
+            walk(&format!("{path}[]"), items, problems);
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if field["description"].as_str().is_none_or(str::is_empty) {
+                problems.push(format!("{path} has no description"));
+            }
+            walk(&path, field, problems);
+        }
+    }
+    let crd = serde_json::to_value(crd().unwrap()).unwrap();
+    let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+    let mut problems = vec![];
+    for part in ["spec", "status"] {
+        walk(part, &schema["properties"][part], &mut problems);
+    }
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(schema["properties"]["status"]["default"], json!({"observedGeneration": -1}));
+}

@@ -1,0 +1,16 @@
+//! The ImagePush object as the Kubernetes API sees it: types, conditions, and the CRD made of them.
+//!
+//! Plain data with documentation: what stands on a field here is what `kubectl explain` shows. Nothing in here
+//! waits, talks to a cluster, or knows the engine; the controller and the command line turn a spec into options.
+
+pub mod conditions;
+mod crd;
+pub mod v1alpha1;
+
+pub use crd::{crd, crd_yaml};
+
+/// The API group. Annotations and labels use it as their prefix.
+pub const GROUP: &str = "imagepush.dev";
+
+/// The field manager under which the operator writes status.
+pub const FIELD_MANAGER: &str = "imagepush-controller";

@@ -1,0 +1,15 @@
+//! Version `v1alpha1` of ImagePush.
+//!
+//! The spec is what a person writes, the status what the operator writes; each has a file. The operator never writes
+//! a spec. Rules that join several fields are CEL, evaluated by the API server, so that a contradiction is refused at once.
+
+mod spec;
+mod status;
+
+pub use spec::{
+    Compression, CompressionFormat, ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode,
+    PlatformMode, Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
+};
+pub use status::{
+    Artifact, ArtifactManifest, ImagePushStatus, Preview, Progress, RetryStatus, SourceStatus,
+};

@@ -1,0 +1,328 @@
+//! What a person asks for: the spec of an ImagePush.
+//!
+//! Every string and list has a bound, which also keeps the cost of the CEL rules finite. Defaults stand only where
+//! the API server may fill them in without a later diff: on single values at fixed places. Of a field that may be
+//! absent and has one of a few values, the schema shows the documentation of the type, not of the field.
+#![expect(
+    unreachable_pub,
+    reason = "the derive of `KubeSchema` repeats the type where nothing reaches it"
+)]
+#![expect(clippy::duplicated_attributes, reason = "several columns have the same type")]
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::status::ImagePushStatus;
+
+/// What is pushed: from where, to where, how, and how often.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "imagepush.dev",
+    version = "v1alpha1",
+    kind = "ImagePush",
+    plural = "imagepushes",
+    shortname = "ipush",
+    category = "imagepush",
+    namespaced,
+    status = "ImagePushStatus",
+    derive = "PartialEq",
+    doc = "ImagePush copies a container image from its source to its destination, and keeps it there. \
+           Wait for it with `kubectl wait --for=condition=Ready`.",
+    selectable = ".spec.destination.reference",
+    selectable = ".spec.suspend",
+    printcolumn(
+        name = "Destination",
+        type_ = "string",
+        json_path = ".spec.destination.reference",
+        description = "Where the image is written"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the destination holds the image"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why it is ready or not, in one word"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Digest",
+        type_ = "string",
+        json_path = ".status.artifact.digest",
+        description = "Digest of the image at the destination",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Last Push",
+        type_ = "date",
+        json_path = ".status.lastPushTime",
+        description = "When the destination was last written",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Retries",
+        type_ = "integer",
+        json_path = ".status.retry.count",
+        description = "Failed attempts since the last success",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        description = "Why it is ready or not, in a sentence",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.runPolicy == 'Continuous') == has(self.interval)")
+    .message("`interval` must be set when `runPolicy` is 'Continuous', and may not be set otherwise"))]
+#[x_kube(validation = Rule::new("!has(self.interval) || duration(self.interval) >= duration('1m')")
+    .message("`interval` must be greater than or equal to 1m").field_path(".interval"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.timeout) || (duration(self.timeout) >= duration('1s') && duration(self.timeout) <= duration('24h'))")
+    .message("`timeout` must be between 1s and 24h").field_path(".timeout"))]
+#[x_kube(validation = Rule::new("oldSelf.runPolicy == self.runPolicy")
+    .message("`runPolicy` is immutable").field_path(".runPolicy"))]
+#[x_kube(validation = Rule::new(
+    "self.runPolicy != 'Once' || (self.source == oldSelf.source && self.destination == oldSelf.destination)")
+    .message("`source` and `destination` are immutable when `runPolicy` is 'Once'"))]
+pub struct ImagePushSpec {
+    /// Where the image is read.
+    pub source: ImageLocation,
+
+    /// Where the image is written. Its name points to the image only once everything the image consists of is there.
+    pub destination: ImageLocation,
+
+    /// How often the push is done. `Once` is done when it has succeeded. `Continuous` looks again after each `interval`,
+    /// follows a source whose tag moves, and restores a destination that was changed or deleted. Can't be
+    /// changed afterwards.
+    #[serde(default)]
+    pub run_policy: RunPolicy,
+
+    /// How long after a check the next one comes, for example `1h`; varied by a tenth, so that many objects
+    /// don't check at the same moment. At least `1m`. Must be set when `runPolicy` is `Continuous`, and only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}(ms|s|m|h))+$"))]
+    pub interval: Option<String>,
+
+    /// How long one attempt may take before it is given up and tried again, for example `30m`. From `1s` to
+    /// `24h`; the operator's own default, 30 minutes unless configured otherwise, holds where this is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}(ms|s|m|h))+$"))]
+    pub timeout: Option<String>,
+
+    /// Stops the push, also one that is running, until this is false again. What is at the destination stays there.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// `Apply` pushes. `DryRun` only reads manifests, tells in `status.preview` what a push would send, and writes nothing.
+    #[serde(default)]
+    pub mode: Mode,
+
+    /// Which images of a multi-platform source are pushed. All of them where this is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platforms: Option<Platforms>,
+
+    /// Format of the manifests at the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ManifestFormat>,
+
+    /// How layers are compressed at the destination. Where it is not set, layers stay as they are, and plain ones are
+    /// compressed with gzip where the destination wants them compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+
+    /// How a single request is repeated within an attempt. Attempts themselves are repeated for as long as the failure
+    /// may pass, at growing distances from 5 seconds to 15 minutes; see `status.retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// The place of an image, with what is needed to reach it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.reference.matches('^[a-z][a-z0-9-]*:.+$')")
+    .message("`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'")
+    .field_path(".reference"))]
+#[x_kube(validation = Rule::new(
+    "self.reference.startsWith('docker:') || !(has(self.secretRef) || has(self.certSecretRef) || has(self.tlsPolicy))")
+    .message("`secretRef`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.certSecretRef) || !has(self.tlsPolicy) || self.tlsPolicy != 'PlainHTTP'")
+    .message("`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'"))]
+pub struct ImageLocation {
+    /// Name of the image, with its transport, as on the command line: for example
+    /// `docker://registry.example/team/app:1.0`, or with a digest instead of a tag
+    /// `docker://registry.example/team/app@sha256:…`. The operator reaches registries (`docker`); the transports that
+    /// read and write files are refused with the reason `TransportUnsupported`.
+    #[schemars(length(min = 1, max = 512))]
+    pub reference: String,
+
+    /// Secret of type `kubernetes.io/dockerconfigjson` in the object's own namespace. Of its entries, the one for
+    /// this reference's registry is used, and for no other host. Without it, the registry is asked anonymously.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretReference>,
+
+    /// Secret in the object's own namespace with certificates in PEM: `ca.crt` is trusted beside the system's authorities;
+    /// `tls.crt` with `tls.key` is shown to a registry that asks for a client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_secret_ref: Option<SecretReference>,
+
+    /// How the connection to this registry is secured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_policy: Option<TlsPolicy>,
+}
+
+/// A Secret in the object's own namespace. There is no field for a namespace: other namespaces can't be reached.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// How the connection to this registry is secured. `Verify`, the default: HTTPS with a verified certificate.
+/// `SkipVerify`: HTTPS with any certificate, never plain HTTP. `PlainHTTP`: HTTP without TLS; credentials and
+/// content can be read on the way.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// HTTPS with a verified certificate.
+    Verify,
+    /// HTTPS with any certificate, never plain HTTP.
+    SkipVerify,
+    /// HTTP without TLS.
+    #[serde(rename = "PlainHTTP")]
+    PlainHttp,
+}
+
+/// How often the push is done.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunPolicy {
+    /// Until it has succeeded.
+    Once,
+    /// Again after each interval.
+    #[default]
+    Continuous,
+}
+
+/// Whether anything is written.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The image is pushed.
+    #[default]
+    Apply,
+    /// Only what would be pushed is told.
+    DryRun,
+}
+
+/// Which images of a multi-platform source are pushed.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.mode == 'List') == has(self.list)")
+    .message("`list` must be set when `mode` is 'List', and may not be set otherwise"))]
+pub struct Platforms {
+    /// `All`: the whole index. `System`: the one image for the platform that the operator runs on. `List`: an index of
+    /// the images for the platforms of `list`. A source that is a single image is pushed as it is.
+    #[serde(default)]
+    pub mode: PlatformMode,
+
+    /// Platforms as `OS/ARCH` or `OS/ARCH/VARIANT`, for example `linux/arm64` or `linux/arm/v7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 3, max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub list: Option<Vec<String>>,
+}
+
+/// Which images of an index are meant.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlatformMode {
+    /// All of them.
+    #[default]
+    All,
+    /// The one for the platform that the operator runs on.
+    System,
+    /// Those of a list.
+    List,
+}
+
+/// Format of the manifests at the destination: `oci`, or `v2s2` (Docker's version 2, schema 2). Where it is not set,
+/// the source's format is kept if the destination can hold it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ManifestFormat {
+    /// OCI image manifest.
+    Oci,
+    /// Docker image manifest version 2, schema 2.
+    V2s2,
+}
+
+/// How layers are compressed at the destination.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.disabled || (!has(self.format) && !has(self.level))")
+    .message("`format` and `level` may not be specified when `disabled` is true"))]
+#[x_kube(validation = Rule::new("!has(self.level) || has(self.format)")
+    .message("`level` may only be specified together with `format`"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.level) || !has(self.format) || self.format != 'gzip' || self.level <= 9")
+    .message("`level` must be between 1 and 9 when `format` is 'gzip'"))]
+pub struct Compression {
+    /// Layers are left as they are; none is compressed.
+    #[serde(default)]
+    pub disabled: bool,
+
+    /// The compression that layers are written with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<CompressionFormat>,
+
+    /// Level of compression: 1 to 9 for gzip (6 where it is not set), 1 to 20 for zstd (3 where it is not set).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 20))]
+    pub level: Option<i32>,
+}
+
+/// Layers are written with this compression, `gzip` or `zstd`; those compressed another way are compressed anew, which
+/// changes their digests and the image's.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum CompressionFormat {
+    /// gzip, which every client reads.
+    Gzip,
+    /// Zstandard: smaller and faster, for clients that know OCI images.
+    Zstd,
+}
+
+/// How a single request is repeated within an attempt.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "!has(self.delay) || (duration(self.delay) >= duration('0s') && duration(self.delay) <= duration('15m'))")
+    .message("`delay` must be less than or equal to 15m").field_path(".delay"))]
+pub struct Retry {
+    /// How many times a failed request is repeated. 0 means that the first failure ends the attempt.
+    #[serde(default = "Retry::default_limit")]
+    #[schemars(range(min = 0, max = 50))]
+    pub limit: i32,
+
+    /// Wait before each repetition, for example `2s`, at most `15m`. Where it is not set, waits grow from half a second
+    /// to 30 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}(ms|s|m|h))+$"))]
+    pub delay: Option<String>,
+}
+
+// === impl Retry ===
+
+impl Retry {
+    /// What the command line has as its default, too; a test compares them.
+    fn default_limit() -> i32 {
+        3
+    }
+}

@@ -1,0 +1,166 @@
+//! What the operator tells: the status of an ImagePush.
+//!
+//! Everything in here can be found out again by looking, except for the count of failed attempts: losing it costs time,
+//! never content. The list of manifests is bounded, since every list and watch of objects carries it.
+#![expect(
+    unreachable_pub,
+    reason = "the derive of `KubeSchema` repeats the type where nothing reaches it"
+)]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator knows about the push. Written by the operator only.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagePushStatus {
+    /// The last generation of the spec for which it was decided that the push is done, can't be done, or is
+    /// suspended. -1 before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` sums up: True when the destination holds the image. `Reconciling` is there while the operator works on
+    /// it or waits to try again, `Stalled` while it takes a change by somebody else to go on; never both.
+    /// `SourceResolved` tells whether the source could be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+
+    /// The image that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceStatus>,
+
+    /// The image that the destination holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Artifact>,
+
+    /// When the destination was last written. A check that finds everything in place does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_push_time: Option<Time>,
+
+    /// Digest over the fields of the spec that decide what is pushed, at the last success. Tells an edit that matters
+    /// from one that doesn't while the object is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub observed_spec_digest: Option<String>,
+
+    /// The failed attempts since the last success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryStatus>,
+
+    /// How far the running attempt is; updated every few seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+
+    /// What a push would do; only with `mode: DryRun`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+}
+
+/// The image that was read.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// Its name.
+    #[schemars(length(max = 600))]
+    pub reference: String,
+    /// Digest of the manifest or index that the name pointed to.
+    #[schemars(length(max = 256))]
+    pub digest: String,
+}
+
+/// The image that the destination holds.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    /// Digest of its manifest or index: `repository@digest` pulls it.
+    #[schemars(length(max = 256))]
+    pub digest: String,
+    /// Media type of its manifest or index.
+    #[schemars(length(max = 256))]
+    pub media_type: String,
+    /// Size of everything it consists of, in bytes; what several images share counts once.
+    #[schemars(range(min = 0))]
+    pub size_bytes: i64,
+    /// Its images, one for each platform; the first 64 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub manifests: Vec<ArtifactManifest>,
+}
+
+/// One image of an artifact.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactManifest {
+    /// Digest of its manifest.
+    #[schemars(length(max = 256))]
+    pub digest: String,
+    /// Its platform, as `OS/ARCH` or `OS/ARCH/VARIANT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub platform: Option<String>,
+    /// Size of its manifest, in bytes.
+    #[schemars(range(min = 0))]
+    pub size_bytes: i64,
+}
+
+/// The failed attempts since the last success.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryStatus {
+    /// How many there were.
+    #[schemars(range(min = 0))]
+    pub count: i32,
+    /// When the next attempt starts; not set where none is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_retry_time: Option<Time>,
+    /// Why the last one failed, in the word that conditions use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub last_failure_reason: Option<String>,
+}
+
+/// How far the running attempt is. Sizes are those at the source.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// How many blobs the push consists of.
+    #[schemars(range(min = 0))]
+    pub blobs_total: i64,
+    /// How many of them are at the destination.
+    #[schemars(range(min = 0))]
+    pub blobs_done: i64,
+    /// How many bytes they have.
+    #[schemars(range(min = 0))]
+    pub bytes_total: i64,
+    /// How many of them were read.
+    #[schemars(range(min = 0))]
+    pub bytes_done: i64,
+}
+
+/// What a push would do.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// Digest that the destination would have; not set where layers have to be compressed to know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub digest: Option<String>,
+    /// Media type that the destination would have.
+    #[schemars(length(max = 256))]
+    pub media_type: String,
+    /// Whether the destination holds it already.
+    pub already_present: bool,
+    /// How many images would be copied.
+    #[schemars(range(min = 0))]
+    pub images: i64,
+    /// How many different blobs they have.
+    #[schemars(range(min = 0))]
+    pub blobs: i64,
+    /// Size of those blobs at the source, in bytes.
+    #[schemars(range(min = 0))]
+    pub bytes: i64,
+}

@@ -1,0 +1,264 @@
+//! A real Kubernetes API server with its etcd, one for the whole test binary.
+//!
+//! Nothing else of Kubernetes runs: no scheduler, no kubelet, no controllers. Tests keep apart by namespaces of their own.
+//! Both programs end with the test process, however that ends: a shell waits for the end of a pipe that the process holds.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use tokio::sync::OnceCell;
+
+/// How long the API server may take to answer; it needs three seconds on an idle machine.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// Between two looks at something that is awaited.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
+
+/// Starts a program, and ends it when our end of the pipe closes. `$0` is a folder to remove at the end.
+const TIED_TO_A_PIPE: &str = r#""$@" & read -r _; kill $!; wait; rm -rf "$0""#;
+
+/// The running control plane.
+pub(crate) struct ControlPlane {
+    /// Folder with `kubectl` and `helm`.
+    programs: PathBuf,
+    /// Credentials of an administrator.
+    kubeconfig: PathBuf,
+    namespaces: AtomicU32,
+    _processes: [Child; 2],
+}
+
+/// The control plane; started by the first test that asks.
+pub(crate) async fn control_plane() -> &'static ControlPlane {
+    static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
+    // A start that fails is not tried again by each of the tests.
+    let start =
+        async || tokio::spawn(ControlPlane::start()).await.map_err(|cause| cause.to_string());
+    let shared = SHARED.get_or_init(start).await;
+    shared.as_ref().expect("the control plane starts")
+}
+
+/// The folder with the programs that Kubernetes is made of, built on first use.
+pub(crate) fn programs() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/control-plane");
+    let output = Command::new(&script).stderr(Stdio::inherit()).output();
+    let output = output.unwrap_or_else(|cause| panic!("cannot run {}: {cause}", script.display()));
+    assert!(output.status.success(), "`make control-plane` fails: no API server to test with");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    async fn start() -> Self {
+        let programs = tokio::task::spawn_blocking(programs).await.unwrap();
+        let folder = tempfile::Builder::new().prefix("imagepush-control-plane-").tempdir().unwrap();
+        let folder = folder.keep();
+        let [client, peer, api] = free_ports();
+        write_certificates(&folder);
+        let kubeconfig = write_kubeconfig(&folder, api);
+        let etcd = start_etcd(&programs, &folder, client, peer);
+        let server = start_api_server(&programs, &folder, client, api);
+        let plane = Self {
+            programs,
+            kubeconfig,
+            namespaces: AtomicU32::new(0),
+            _processes: [etcd, server],
+        };
+        plane.wait_until_ready(&folder.join("kube-apiserver.log")).await;
+        plane.install().await;
+        plane
+    }
+
+    async fn wait_until_ready(&self, log: &Path) {
+        let ready = async {
+            while self.kubectl(&["get", "--raw", "/readyz"]).await.stdout != "ok" {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        if tokio::time::timeout(READY_WITHIN, ready).await.is_err() {
+            let log = fs::read_to_string(log).unwrap_or_default();
+            let end: Vec<&str> = log.lines().rev().take(20).collect();
+            panic!(
+                "kube-apiserver is not ready after {READY_WITHIN:?}; its log, backwards: {end:#?}"
+            );
+        }
+    }
+
+    /// Installs the operator as a user does. Nothing here runs its Deployment; tests run the operator themselves, with
+    /// the service account that this makes.
+    async fn install(&self) {
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default");
+        self.kubectl(&["apply", "--server-side", "-k", config]).await.succeeded();
+        let crd = "crd/imagepushes.imagepush.dev";
+        self.kubectl(&["wait", "--for=condition=Established", crd]).await.succeeded();
+    }
+
+    /// A namespace for one test.
+    pub(crate) async fn namespace(&self) -> String {
+        let name = format!("test-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
+        self.kubectl(&["create", "namespace", &name]).await.succeeded();
+        name
+    }
+
+    /// Runs kubectl as an administrator.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Output {
+        self.kubectl_with(arguments, "").await
+    }
+
+    /// Runs kubectl as an administrator, with something on its standard input.
+    pub(crate) async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = tokio::process::Command::new(self.programs.join("kubectl"));
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", "/nonexistent").args(arguments);
+        run(command, input).await
+    }
+}
+
+/// What a program printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+// === impl Output ===
+
+impl Output {
+    /// Its standard output; a failure of the program is one of the test.
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> String {
+        assert!(self.success, "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// Runs a program to its end.
+pub(crate) async fn run(mut command: tokio::process::Command, input: &str) -> Output {
+    use tokio::io::AsyncWriteExt as _;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap_or_else(|cause| panic!("{command:?}: {cause}"));
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    Output {
+        success: output.status.success(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Ports that nobody listens on. All are held until the last one is found, so that they differ.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn start_etcd(programs: &Path, folder: &Path, client: u16, peer: u16) -> Child {
+    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    let data = folder.join("etcd").display().to_string();
+    let arguments = [
+        "--name=test".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=test={peer}"),
+        "--unsafe-no-fsync".to_owned(),
+    ];
+    start(&programs.join("etcd"), &arguments, &folder.join("etcd.log"), &folder.join("etcd"))
+}
+
+fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Child {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let arguments = [
+        format!("--etcd-servers=http://127.0.0.1:{etcd}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--cert-dir={}", file("certificates")),
+        format!("--tls-cert-file={}", file("server.crt")),
+        format!("--tls-private-key-file={}", file("server.key")),
+        format!("--client-ca-file={}", file("ca.crt")),
+        format!("--service-account-key-file={}", file("accounts.pub")),
+        format!("--service-account-signing-key-file={}", file("accounts.key")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        "--endpoint-reconciler-type=none".to_owned(),
+        "--profiling=false".to_owned(),
+    ];
+    let log = folder.join("kube-apiserver.log");
+    start(&programs.join("kube-apiserver"), &arguments, &log, folder)
+}
+
+/// Starts a program that ends with this process; then `remove` is removed.
+fn start(program: &Path, arguments: &[String], log: &Path, remove: &Path) -> Child {
+    let log = fs::File::create(log).unwrap();
+    Command::new("sh")
+        .args(["-c", TIED_TO_A_PIPE])
+        .arg(remove)
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", program.display()))
+}
+
+/// An authority, a server certificate, an administrator's certificate, and the key that signs tokens.
+fn write_certificates(folder: &Path) {
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut authority = named("imagepush test authority", None, &[]);
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    write("ca.crt", &authority.self_signed(&key).unwrap().pem());
+    let issuer = Issuer::new(authority, key);
+
+    let issue = |name: &str, mut parameters: CertificateParams, purpose| {
+        parameters.extended_key_usages = vec![purpose];
+        let key = KeyPair::generate().unwrap();
+        write(&format!("{name}.crt"), &parameters.signed_by(&key, &issuer).unwrap().pem());
+        write(&format!("{name}.key"), &key.serialize_pem());
+    };
+    let server = named("kube-apiserver", None, &["127.0.0.1", "localhost"]);
+    issue("server", server, ExtendedKeyUsagePurpose::ServerAuth);
+    let administrator = named("administrator", Some("system:masters"), &[]);
+    issue("administrator", administrator, ExtendedKeyUsagePurpose::ClientAuth);
+    let accounts = KeyPair::generate().unwrap();
+    write("accounts.key", &accounts.serialize_pem());
+    write("accounts.pub", &accounts.public_key_pem());
+}
+
+fn named(name: &str, group: Option<&str>, hosts: &[&str]) -> CertificateParams {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut parameters = CertificateParams::new(hosts).unwrap();
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    if let Some(group) = group {
+        parameters.distinguished_name.push(DnType::OrganizationName, group);
+    }
+    parameters
+}
+
+fn write_kubeconfig(folder: &Path, port: u16) -> PathBuf {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"), "certificate-authority": file("ca.crt")}}],
+        "users": [{"name": "test", "user": {
+            "client-certificate": file("administrator.crt"), "client-key": file("administrator.key")}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    });
+    let path = folder.join("kubeconfig");
+    fs::write(&path, config.to_string()).unwrap();
+    path
+}
