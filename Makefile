@@ -5,7 +5,7 @@ export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
 export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help install control-plane test lint deny generate ci
+.PHONY: help install control-plane test lint deny bench generate ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,11 @@ lint: deny ## Check format, lints, documentation and dependencies
 
 deny: ## Check licences, sources and bans of the dependencies
 	scripts/cargo-deny --locked check bans licenses sources
+
+bench: install ## Measure pushes beside skopeo (builds with optimisation first: minutes)
+	cargo build --locked --release
+	IMAGEPUSH_BINARY=$(CARGO_TARGET_DIR)/release/imagepush \
+		cargo test --locked --test it bench:: -- --ignored --nocapture --test-threads=1
 
 generate: ## Write the generated files anew
 	BLESS=1 cargo test --locked --test it generated::

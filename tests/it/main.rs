@@ -3,9 +3,11 @@
 #![cfg(test)]
 
 mod architecture;
+mod bench;
 mod cli;
 mod crd;
 mod docker;
+mod gates;
 mod generated;
 mod oci;
 #[expect(dead_code, reason = "the tests of faults that use all of it follow")]

@@ -1,6 +1,7 @@
-//! Debian's docker-registry, run for one test on a port of its own.
+//! Debian's docker-registry, run for one test on a port of its own, with a log of the requests it got.
 
 use std::fmt::Write as _;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -15,7 +16,15 @@ pub(crate) struct DockerRegistry {
     process: Child,
     /// Host and port.
     pub(crate) host: String,
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+/// A request that a registry got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) status: u16,
 }
 
 /// How a registry is to run.
@@ -26,6 +35,9 @@ pub(crate) struct Setup<'a> {
     /// User and password that are asked for.
     pub(crate) login: Option<(&'a str, &'a str)>,
 }
+
+/// File with a line for each request.
+const ACCESS_LOG: &str = "access.log";
 
 /// The first start reads the program from disk.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,17 +52,24 @@ impl DockerRegistry {
     pub(crate) fn start(setup: &Setup<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config.yml");
-        std::fs::write(&config, configuration(setup, folder.path())).unwrap();
+        fs::write(&config, configuration(setup, folder.path())).unwrap();
+        let access_log = File::create(folder.path().join(ACCESS_LOG)).unwrap();
         let mut process = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(access_log)
             .stderr(Stdio::piped())
             .spawn()
             .expect("docker-registry must be installed: run `scripts/install-packages`");
         let host = listening(process.stderr.take().unwrap());
-        Self { process, host, _folder: folder }
+        Self { process, host, folder }
+    }
+
+    /// Everything that it was asked so far, in order. A line is written before its answer is sent.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        let log = fs::read_to_string(self.folder.path().join(ACCESS_LOG)).unwrap();
+        log.lines().filter_map(Request::parse).collect()
     }
 }
 
@@ -58,6 +77,17 @@ impl Drop for DockerRegistry {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+impl Request {
+    /// Reads `127.0.0.1 - - [date] "HEAD /v2/… HTTP/1.1" 200 …`.
+    fn parse(line: &str) -> Option<Self> {
+        let mut quoted = line.split('"');
+        let request = quoted.nth(1)?;
+        let status = quoted.next()?.split_whitespace().next()?.parse().ok()?;
+        let mut words = request.split(' ');
+        Some(Self { method: words.next()?.to_owned(), path: words.next()?.to_owned(), status })
     }
 }
 
@@ -78,7 +108,7 @@ fn configuration(setup: &Setup<'_>, folder: &Path) -> String {
             .args(["-nbB", user, password])
             .output()
             .expect("htpasswd must be installed: run `scripts/install-packages`");
-        std::fs::write(&path, made.stdout).unwrap();
+        fs::write(&path, made.stdout).unwrap();
         writeln!(text, "auth:\n  htpasswd: {{realm: test, path: {}}}", path.display()).unwrap();
     }
     text

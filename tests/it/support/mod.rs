@@ -5,6 +5,8 @@ pub(crate) mod certificates;
 pub(crate) mod control_plane;
 pub(crate) mod docker_registry;
 pub(crate) mod images;
+pub(crate) mod layout;
+pub(crate) mod measured;
 pub(crate) mod push;
 pub(crate) mod registry;
 pub(crate) mod tools;
