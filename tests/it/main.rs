@@ -6,6 +6,7 @@ mod architecture;
 mod bench;
 mod cli;
 mod crd;
+mod conformance;
 mod docker;
 mod gates;
 mod generated;

@@ -80,6 +80,11 @@ impl Registry {
         self.shared.rules.lock().unwrap().push(rule);
     }
 
+    /// The digest of each tag, by `repository:tag`.
+    pub(crate) fn tags(&self) -> std::collections::BTreeMap<String, String> {
+        self.shared.store.lock().unwrap().all_tags()
+    }
+
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.log.lock().unwrap().clone()

@@ -165,6 +165,16 @@ impl Store {
         Response::new(Body::from(body.to_string()))
     }
 
+    /// The digest of each tag, by `repository:tag`.
+    pub(super) fn all_tags(&self) -> BTreeMap<String, String> {
+        let tags = |(name, repository): (&String, &Repository)| {
+            let named =
+                |(tag, digest): (&String, &String)| (format!("{name}:{tag}"), digest.clone());
+            repository.tags.iter().map(named).collect::<Vec<_>>()
+        };
+        self.repositories.iter().flat_map(tags).collect()
+    }
+
     pub(super) fn open_sessions(&self) -> usize {
         self.uploads.len()
     }
