@@ -63,7 +63,7 @@ pub(crate) async fn run(arguments: InspectArgs, printer: &Printer) -> Result<()>
     let reference = transport::parse(&reference).map_err(|error| error.on(Side::Source))?;
     let access = registry_access::of_image(registry, &reference)?;
     let endpoint = Endpoint { reference, access };
-    let cancel = signals::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal(printer)?;
     let inspected = engine::inspect(&endpoint, Retry::default(), &cancel).await?;
     let document = document(&endpoint, &inspected);
     match printer.output() {

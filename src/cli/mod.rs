@@ -5,6 +5,7 @@
 //! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
 
 mod completion;
+mod crd;
 mod digest_file;
 mod inspect;
 mod logging;
@@ -45,6 +46,8 @@ pub struct Cli {
 enum Command {
     Push(Box<PushArgs>),
     Inspect(InspectArgs),
+    /// Prints the definition of ImagePush objects, for `kubectl apply -f -`
+    Crd,
     Completion(CompletionArgs),
 }
 
@@ -95,7 +98,7 @@ impl Command {
         match self {
             Self::Push(arguments) => arguments.output(),
             Self::Inspect(arguments) => (arguments.output(), Talk::Normal),
-            Self::Completion(_) => (Output::Text, Talk::Normal),
+            Self::Crd | Self::Completion(_) => (Output::Text, Talk::Normal),
         }
     }
 
@@ -103,6 +106,7 @@ impl Command {
         match self {
             Self::Push(arguments) => push::run(*arguments, printer).await,
             Self::Inspect(arguments) => inspect::run(arguments, printer).await,
+            Self::Crd => crd::run(printer),
             Self::Completion(arguments) => completion::run(&arguments, printer),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
@@ -44,12 +45,17 @@ fn line(event: &Event<'_>) -> Option<String> {
         Event::Manifest { digest } => Some(format!("manifest {digest}: written")),
         Event::Retrying { error, attempt, attempts, delay } => Some(format!(
             "attempt {attempt} of {attempts} follows in {}: {error}",
-            humantime::format_duration(*delay)
+            humantime::format_duration(whole_millis(*delay))
         )),
         Event::BlobStarted { .. } | Event::BlobAdvanced { .. } | Event::BlobRestarted { .. } => {
             None
         }
     }
+}
+
+/// Nobody wants to read nanoseconds.
+fn whole_millis(delay: Duration) -> Duration {
+    Duration::new(delay.as_secs(), delay.subsec_millis() * 1_000_000)
 }
 
 fn word(outcome: BlobOutcome) -> &'static str {
@@ -143,4 +149,65 @@ fn style(name: &str) -> ProgressStyle {
 
 fn short(digest: &Digest) -> String {
     digest.short().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use indicatif::ProgressDrawTarget;
+
+    use super::*;
+    use crate::error::{Error, Kind};
+
+    #[test]
+    fn each_step_has_a_line() {
+        let digest = Digest::of(b"blob");
+        let error = Error::new(Kind::NetworkError, "the connection broke");
+        let retrying = Event::Retrying {
+            error: &error,
+            attempt: 2,
+            attempts: 4,
+            delay: Duration::from_micros(1_234_567),
+        };
+        let finished = |outcome| Event::BlobFinished { digest: &digest, outcome };
+        let cases = [
+            (
+                Event::Planned { blobs: 2, bytes: 2048 },
+                Some("copying 2 blobs, 2.00 KiB".to_owned()),
+            ),
+            (finished(BlobOutcome::Sent), Some(format!("blob {digest}: sent"))),
+            (finished(BlobOutcome::Reused), Some(format!("blob {digest}: already there"))),
+            (finished(BlobOutcome::Mounted), Some(format!("blob {digest}: mounted"))),
+            (
+                finished(BlobOutcome::Left),
+                Some(format!("blob {digest}: left where its URLs point")),
+            ),
+            (Event::Manifest { digest: &digest }, Some(format!("manifest {digest}: written"))),
+            (retrying, Some("attempt 2 of 4 follows in 1s 234ms: the connection broke".to_owned())),
+            (Event::BlobAdvanced { digest: &digest, bytes: 1 }, None),
+            (Event::BlobRestarted { digest: &digest }, None),
+        ];
+        for (event, expected) in cases {
+            assert_eq!(line(&event), expected);
+        }
+    }
+
+    /// The bars draw nothing here; what counts is that the total follows the blobs.
+    #[test]
+    fn the_bar_for_all_counts_what_was_read_and_what_was_there() {
+        let bars = Bars::new(MultiProgress::with_draw_target(ProgressDrawTarget::hidden()));
+        let (read, there) = (Digest::of(b"read"), Digest::of(b"there"));
+        bars.event(Event::Planned { blobs: 2, bytes: 150 });
+        bars.event(Event::BlobStarted { digest: &read, size: 100, kind: BlobKind::Layer });
+        bars.event(Event::BlobStarted { digest: &there, size: 50, kind: BlobKind::Config });
+        bars.event(Event::BlobAdvanced { digest: &read, bytes: 70 });
+        assert_eq!(bars.total.position(), 70);
+        bars.event(Event::BlobRestarted { digest: &read });
+        assert_eq!(bars.total.position(), 0);
+        bars.event(Event::BlobFinished { digest: &there, outcome: BlobOutcome::Reused });
+        assert_eq!(bars.total.position(), 50);
+        bars.event(Event::BlobAdvanced { digest: &read, bytes: 100 });
+        bars.event(Event::BlobFinished { digest: &read, outcome: BlobOutcome::Sent });
+        assert_eq!((bars.total.position(), bars.total.length()), (150, Some(150)));
+        assert!(bars.moving().is_empty());
+    }
 }

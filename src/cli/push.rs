@@ -124,7 +124,7 @@ struct Request {
 
 pub(crate) async fn run(arguments: PushArgs, printer: &Printer) -> Result<()> {
     let Request { options, digest_file, dry_run } = arguments.request()?;
-    let cancel = signals::cancel_on_signal()?;
+    let cancel = signals::cancel_on_signal(printer)?;
     if dry_run {
         return report::preview(printer, &options, &engine::preview(&options, &cancel).await?);
     }
@@ -227,3 +227,6 @@ impl From<FormatName> for ManifestFormat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::access::{Access, Certificates, Credential, Credentials, Secret, TlsPolicy};
+use crate::access::{Access, AuthFiles, Certificates, Credential, Credentials, Secret, TlsPolicy};
 use crate::error::{Error, Kind, Result};
 use crate::transport::Reference;
 
@@ -128,7 +128,7 @@ fn credentials(creds: Option<Credential>, authfile: Option<PathBuf>) -> Credenti
     match (creds, authfile) {
         (Some(credential), _) => Credentials::Explicit(credential),
         (None, Some(file)) => Credentials::from_file(file),
-        (None, None) => Credentials::Anonymous,
+        (None, None) => Credentials::Files(AuthFiles::search(|name| std::env::var_os(name))),
     }
 }
 
@@ -173,3 +173,6 @@ impl Login {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

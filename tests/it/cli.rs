@@ -1,4 +1,7 @@
 //! The built program, as a shell sees it: exit code, standard output and standard error, compared as one text.
 
+mod faults;
+mod interrupt;
+mod push;
 mod run;
 mod usage;

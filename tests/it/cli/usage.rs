@@ -202,3 +202,9 @@ fn a_full_device_is_a_fault_and_a_reader_that_left_is_not() {
     let output = command.stdout(writer).output().unwrap();
     assert_eq!(shown(&output), "exit 0\n--- stdout\n--- stderr\n");
 }
+
+#[test]
+fn the_crd_is_data() {
+    let yaml = imagepush::api::crd_yaml().unwrap();
+    check("crd", &format!("exit 0\n--- stdout\n{yaml}--- stderr\n"));
+}

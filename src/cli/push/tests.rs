@@ -1,0 +1,95 @@
+use clap::Parser;
+
+use super::*;
+
+/// Parses only a push.
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    push: PushArgs,
+}
+
+fn request(arguments: &str) -> Result<Request> {
+    let arguments = ["push"].into_iter().chain(arguments.split_whitespace());
+    Program::try_parse_from(arguments).expect("the arguments parse").push.request()
+}
+
+fn options(arguments: &str) -> PushOptions {
+    request(&format!("oci:/a:1 {arguments}")).unwrap().options
+}
+
+#[test]
+fn without_flags_the_defaults_are_those_of_the_options() {
+    let Request { options, digest_file, dry_run } = request("oci:/a:1").unwrap();
+    let PushOptions { source, destination, platforms, format, layers, retry } = options;
+    assert_eq!(source.reference.to_string(), "oci:/a:1");
+    assert_eq!(destination.reference.to_string(), "oci:/a:1");
+    assert_eq!(platforms, Platforms::One(Platform::of_this_machine()));
+    assert_eq!((format, layers, retry), (None, Layers::default(), Retry::default()));
+    assert_eq!((digest_file, dry_run), (None, false));
+}
+
+#[test]
+fn a_destination_without_transport_is_a_docker_name() {
+    let cases = [
+        ("oci:/b:2", "oci:/b:2"),
+        ("r.test:5000/team/app:1", "docker://r.test:5000/team/app:1"),
+        ("docker://r.test/app:1", "docker://r.test/app:1"),
+    ];
+    for (name, expected) in cases {
+        assert_eq!(options(name).destination.reference.to_string(), expected);
+    }
+}
+
+#[test]
+fn platforms_follow_their_flags() {
+    let arm = Platform::new("linux", "arm", Some("v6"));
+    assert_eq!(options("--all").platforms, Platforms::All);
+    assert_eq!(options("--platform linux/arm/v6").platforms, Platforms::One(arm));
+}
+
+#[test]
+fn layers_follow_their_flags() {
+    let codec = |format, level| Layers::Compress(Codec::new(format, level).unwrap());
+    let cases = [
+        ("", Layers::Keep),
+        ("-D", Layers::DoNotCompress),
+        ("--disable-compression", Layers::DoNotCompress),
+        ("--compression-format gzip", codec(Compression::Gzip, None)),
+        ("--compression-format zstd", codec(Compression::Zstd, None)),
+        ("--compression-format zstd --compression-level 20", codec(Compression::Zstd, Some(20))),
+        ("--compression-level 9", codec(Compression::Gzip, Some(9))),
+    ];
+    for (arguments, expected) in cases {
+        assert_eq!(options(arguments).layers, expected, "{arguments}");
+    }
+}
+
+#[test]
+fn the_other_flags_reach_the_options() {
+    assert_eq!(options("-f oci").format, Some(ManifestFormat::Oci));
+    assert_eq!(options("--format v2s2").format, Some(ManifestFormat::V2s2));
+    let delay = Some(Duration::from_millis(1500));
+    assert_eq!(options("--retry 0 --retry-delay 1s500ms").retry, Retry { limit: 0, delay });
+    assert_eq!(options("--retry-delay 1s500ms").retry, Retry { limit: 3, delay });
+    let request = request("oci:/a:1 --digestfile d").unwrap();
+    assert_eq!(request.digest_file, Some("d".into()));
+    assert!(super::tests::request("oci:/a:1 --dry-run").unwrap().dry_run);
+}
+
+#[test]
+fn values_out_of_range_are_bad_usage() {
+    let cases = [
+        ("--compression-level -1", "compression level -1 is out of range for gzip"),
+        ("--compression-level 10", "compression level 10 is out of range for gzip"),
+        (
+            "--compression-format zstd --compression-level 21",
+            "compression level 21 is out of range for zstd",
+        ),
+        ("--retry 51", "51 retries are more than the limit of 50"),
+    ];
+    for (arguments, expected) in cases {
+        let error = request(&format!("oci:/a:1 {arguments}")).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (2, expected));
+    }
+}

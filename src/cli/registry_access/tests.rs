@@ -1,0 +1,135 @@
+use super::*;
+use crate::transport;
+
+const REGISTRY: &str = "docker://one.test/a:1";
+const OTHER: &str = "docker://two.test/b:2";
+const FILE: &str = "oci:/images:c";
+
+fn both(
+    flags: RegistryArgs,
+    source: SourceRegistryArgs,
+    from: &str,
+    to: &str,
+) -> Result<(Access, Access)> {
+    of_push(flags, source, &transport::parse(from)?, &transport::parse(to)?)
+}
+
+fn login(text: &str) -> Login {
+    Login::from(text.to_owned())
+}
+
+/// The user of explicit credentials, the policy and the certificates, in a line.
+fn shown(access: &Access) -> String {
+    let credentials = match &access.credentials {
+        Credentials::Explicit(credential) => credential.user().to_owned(),
+        other => format!("{other:?}").split('(').next().unwrap_or_default().to_owned(),
+    };
+    format!("{credentials} {:?} {:?}", access.tls, access.certificates)
+}
+
+#[test]
+fn shared_flags_hold_for_both_registries() {
+    let flags = || RegistryArgs {
+        cert_dir: Some("/certs".into()),
+        tls_verify: Some(false),
+        creds: Some(login("to:p")),
+        ..RegistryArgs::default()
+    };
+    let (from, to) = both(flags(), SourceRegistryArgs::default(), REGISTRY, OTHER).unwrap();
+    let certificates = "Directory(\"/certs\")";
+    assert_eq!(shown(&from), format!("Files SkipVerifyOrPlainHttp {certificates}"));
+    assert_eq!(shown(&to), format!("to SkipVerifyOrPlainHttp {certificates}"));
+
+    let source = SourceRegistryArgs {
+        source_creds: Some(login("from:p")),
+        source_cert_dir: Some("/own".into()),
+        source_tls_verify: Some(true),
+    };
+    let (from, to) = both(flags(), source, REGISTRY, OTHER).unwrap();
+    assert_eq!(shown(&from), "from Verify Directory(\"/own\")");
+    assert_eq!(shown(&to), format!("to SkipVerifyOrPlainHttp {certificates}"));
+}
+
+#[test]
+fn credentials_are_for_the_source_where_the_destination_is_no_registry() {
+    let flags = RegistryArgs { creds: Some(login("user:pass:word")), ..RegistryArgs::default() };
+    let (from, to) = both(flags, SourceRegistryArgs::default(), REGISTRY, FILE).unwrap();
+    let expected = Credential::basic("user", Secret::new("pass:word"));
+    assert!(matches!(from.credentials, Credentials::Explicit(found) if found == expected));
+    assert_eq!(shown(&to), "Anonymous Verify System");
+}
+
+#[test]
+fn a_flag_without_use_is_an_error() {
+    let none = SourceRegistryArgs::default;
+    let flags = RegistryArgs::default;
+    let cases = [
+        (
+            RegistryArgs { creds: Some(login("a:b")), ..flags() },
+            none(),
+            FILE,
+            "`--creds` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
+        ),
+        (
+            RegistryArgs { authfile: Some("f".into()), ..flags() },
+            none(),
+            FILE,
+            "`--authfile` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
+        ),
+        (
+            RegistryArgs { cert_dir: Some("d".into()), ..flags() },
+            none(),
+            FILE,
+            "`--cert-dir` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
+        ),
+        (
+            RegistryArgs { tls_verify: Some(true), ..flags() },
+            none(),
+            FILE,
+            "`--tls-verify` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
+        ),
+        (
+            flags(),
+            SourceRegistryArgs { source_creds: Some(login("a:b")), ..none() },
+            REGISTRY,
+            "`--source-creds` has no use: `oci:/images:c` is not in a registry",
+        ),
+        (
+            flags(),
+            SourceRegistryArgs { source_cert_dir: Some("d".into()), ..none() },
+            REGISTRY,
+            "`--source-cert-dir` has no use: `oci:/images:c` is not in a registry",
+        ),
+        (
+            flags(),
+            SourceRegistryArgs { source_tls_verify: Some(true), ..none() },
+            REGISTRY,
+            "`--source-tls-verify` has no use: `oci:/images:c` is not in a registry",
+        ),
+    ];
+    for (flags, source, to, expected) in cases {
+        let error = both(flags, source, FILE, to).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (2, expected));
+    }
+}
+
+#[test]
+fn two_credentials_for_one_side_are_an_error() {
+    let flags = RegistryArgs { creds: Some(login("a:b")), ..RegistryArgs::default() };
+    let source =
+        SourceRegistryArgs { source_creds: Some(login("c:d")), ..SourceRegistryArgs::default() };
+    let error = both(flags, source, REGISTRY, FILE).unwrap_err();
+    let expected = "`--creds` and `--source-creds` are both for `docker://one.test/a:1`";
+    assert_eq!((error.exit_code(), error.to_string().as_str()), (2, expected));
+}
+
+#[test]
+fn incomplete_credentials_are_refused_without_being_shown() {
+    for text in ["canary", "canary:", ":canary", ""] {
+        let flags = RegistryArgs { creds: Some(login(text)), ..RegistryArgs::default() };
+        let shown_arguments = format!("{flags:?}");
+        let error = both(flags, SourceRegistryArgs::default(), FILE, REGISTRY).unwrap_err();
+        assert_eq!(error.to_string(), "`--creds` lacks a user name or a password");
+        assert!(!format!("{error:?} {:?} {shown_arguments}", error.next_step()).contains("canary"));
+    }
+}
