@@ -2,4 +2,9 @@
 //! log of requests, or a registry that breaks down, against ours.
 
 mod behaviour;
+mod credentials;
+mod faults;
 mod harness;
+mod pushes;
+mod security;
+mod wire;

@@ -11,5 +11,5 @@ mod docker;
 mod gates;
 mod generated;
 mod oci;
-#[expect(dead_code, reason = "the tests of faults that use all of it follow")]
+#[expect(dead_code, reason = "the tests of transports that use all of it follow")]
 mod support;

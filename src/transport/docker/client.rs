@@ -131,10 +131,14 @@ impl Client {
         Err(Error::new(Kind::RegistryUnavailable, message).permanent())
     }
 
+    /// Whether another host than the registry's has answered, by way of a redirect.
+    pub(super) fn is_elsewhere(&self, response: &Response) -> bool {
+        !self.connections.is_registry(response.url())
+    }
+
     /// Credentials are for the registry, so another host that wants some gets none.
     fn arrived(&self, response: Response) -> Result<Response> {
-        let foreign = !self.connections.is_registry(response.url());
-        if foreign && response.status() == StatusCode::UNAUTHORIZED {
+        if self.is_elsewhere(&response) && response.status() == StatusCode::UNAUTHORIZED {
             let message = format!(
                 "the registry redirects to `{}`, which wants credentials that it is not given",
                 place(response.url())

@@ -169,7 +169,8 @@ fn of_tls(tls: &rustls::Error, place: &str) -> Error {
         "pass the authority with `--cert-dir`, or trust any certificate with `--tls-verify=false`";
     let (what, hint) = match tls {
         rustls::Error::InvalidCertificate(cause) => match cause {
-            CertificateError::UnknownIssuer => {
+            // An authority of the same name with another key signs badly.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 ("the certificate of `{}` is signed by an unknown authority".to_owned(), skip)
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
@@ -231,9 +232,10 @@ pub(super) fn origin(url: &Url) -> String {
     format!("{}://{}", url.scheme(), place(url))
 }
 
-/// The words of the innermost cause.
+/// The words of the innermost cause; reqwest's own would repeat the URL with its query.
 pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
+    let cause = causes(error).filter(|cause| !cause.is::<reqwest::Error>()).last();
+    cause.map_or_else(|| "the request failed".to_owned(), ToString::to_string)
 }
 
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {

@@ -162,6 +162,8 @@ pub(super) async fn present(client: &Client, digest: &Digest, size: u64) -> Resu
         // Another size means that what is there is broken.
         200 => Ok(content_length(response.headers()) == Some(size)),
         404 | 405 | 501 => Ok(false),
+        // Addresses that are signed for GET are no good for HEAD.
+        _ if client.is_elsewhere(&response) => Ok(false),
         _ => Err(client.refusal(response).await),
     }
 }

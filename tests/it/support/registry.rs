@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use tokio::task::JoinHandle;
 
-pub(crate) use faults::Rule;
+pub(crate) use faults::{Act, Rule};
 pub(crate) use login::Login;
 use store::Store;
 
@@ -94,6 +94,11 @@ impl Registry {
     pub(crate) fn take_log(&self) -> Vec<String> {
         let log = std::mem::take(&mut *self.shared.log.lock().unwrap());
         log.iter().map(Seen::to_string).collect()
+    }
+
+    /// How many upload sessions are open.
+    pub(crate) fn open_sessions(&self) -> usize {
+        self.shared.store.lock().unwrap().open_sessions()
     }
 
     /// Waits until a request has been received whose line starts so.

@@ -25,7 +25,7 @@ pub(crate) struct Rule {
 pub(crate) enum Act {
     /// Answers with status, headers and body, after reading the request's body.
     Respond(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// Answers with a status before the request's body has been read, and doesn't read it.
+    /// Answers with a status before the request's body has been read.
     RespondEarly(u16),
     /// Closes the connection without an answer.
     Drop,
@@ -90,7 +90,12 @@ impl Act {
                 }
                 response
             }
-            Self::RespondEarly(code) => super::status(StatusCode::from_u16(code).unwrap()),
+            Self::RespondEarly(code) => {
+                // As web servers do: what still comes is taken and thrown away, or closing would reset the connection
+                // and could take the answer with it.
+                tokio::spawn(request.into_body().into_data_stream().for_each(async |_| ()));
+                super::status(StatusCode::from_u16(code).unwrap())
+            }
             Self::Stall => pending().await,
             Self::Endless => {
                 let zeros =
@@ -113,7 +118,11 @@ impl Act {
                 }
             }
             Self::Truncate(length) => {
-                let broken = stream::iter([Err(std::io::Error::other("scripted"))]);
+                let broken = stream::once(async {
+                    // What went before is sent when the body makes the server wait.
+                    tokio::task::yield_now().await;
+                    Err(std::io::Error::other("scripted"))
+                });
                 response = cut(response, length, broken.boxed()).await;
             }
             Self::StallBody(length) => {

@@ -1,0 +1,109 @@
+//! Which credentials are sent, and what is said when they are refused.
+
+use imagepush::access::{Access, AuthFile, AuthFiles, Credential, Credentials, Secret};
+
+use super::harness::*;
+use crate::support::docker_registry::{DockerRegistry, Setup};
+use crate::support::registry::{Login, Registry};
+
+/// The error of a push to `host/app:1`, with the host written as `HOST`.
+async fn refused(host: &str, access: &Access) -> String {
+    let to = destination(&format!("{host}/app:1"), access).await;
+    told(&to.current().await.unwrap_err()).replace(host, "HOST")
+}
+
+fn file(text: &str, name: &str) -> Access {
+    let file = AuthFile::parse(text.as_bytes(), name).unwrap();
+    Access { credentials: Credentials::Files(AuthFiles::of([file])), ..plain() }
+}
+
+/// `alice:wrong`, for this key.
+fn wrong(key: &str) -> String {
+    format!(r#"{{"auths":{{"{key}":{{"auth":"YWxpY2U6d3Jvbmc="}}}}}}"#)
+}
+
+const DOING: &str = "AuthenticationFailed Permanent: reading manifest `1` of `docker://HOST/app`: ";
+const CHECK: &str = " // check user and password, and what the user may do";
+const LOG_IN: &str = " // log in with `podman login HOST`, or pass `--creds`";
+
+#[tokio::test]
+async fn a_refusal_names_the_user_and_where_the_credential_stood() {
+    let login = Some(("alice", "secret"));
+    let real = DockerRegistry::start(&Setup { login, ..Setup::default() });
+    let basic = Registry::start().await;
+    basic.set_login(Login::basic("alice", "secret"));
+    let bearer = Registry::start().await;
+    bearer.set_login(Login::bearer("alice", "secret"));
+    for host in [&real.host, &basic.host, &bearer.host] {
+        let expected = |said: &str, hint: &str| format!("{DOING}`HOST` {said}{hint}");
+        assert_eq!(
+            refused(host, &plain_as("alice", "wrong")).await,
+            expected("does not accept the credentials of `alice` (the credentials given)", CHECK)
+        );
+        assert_eq!(
+            refused(host, &file(&wrong(host), "auth.json")).await,
+            expected("does not accept the credentials of `alice` (`auth.json`, key `HOST`)", CHECK)
+        );
+        assert_eq!(
+            refused(host, &plain()).await,
+            expected("wants credentials, and none were given", LOG_IN)
+        );
+        assert_eq!(
+            refused(host, &file(&wrong("other.io"), "auth.json")).await,
+            expected(
+                "wants credentials, and none were found in \
+                 `auth.json`, which has no entry for `HOST/app`, `HOST`",
+                LOG_IN
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_identity_token_is_exchanged_at_the_token_server() {
+    let registry = Registry::start().await;
+    registry.set_login(Login::bearer("alice", "refresh"));
+    let credential = Credential::IdentityToken(Secret::new("refresh"));
+    let access = Access { credentials: Credentials::Explicit(credential), ..plain() };
+    let to = destination(&format!("{}/app:1", registry.host), &access).await;
+    assert_eq!(to.current().await.unwrap(), None);
+    assert_eq!(
+        registry.take_log(),
+        ["HEAD /v2/app/manifests/1 401", "POST /token 200", "HEAD /v2/app/manifests/1 404"]
+    );
+}
+
+#[tokio::test]
+async fn a_token_server_that_fails_is_not_taken_for_a_refusal() {
+    use crate::support::registry::{Act, Rule};
+    let cases = [
+        (
+            Act::Respond(503, vec![("retry-after", "7".into())], vec![]),
+            "RegistryUnavailable Transient: {}the registry answered 503 Service Unavailable",
+        ),
+        (
+            Act::Respond(429, vec![], vec![]),
+            "RateLimited Transient: {}the registry answered 429 Too Many Requests",
+        ),
+        (
+            Act::Respond(200, vec![], b"<html>canary</html>".to_vec()),
+            "AuthenticationFailed Permanent: {}the token server answered no token",
+        ),
+        (
+            Act::Endless,
+            "LimitExceeded Permanent: {}the token has more than the limit of 65536 bytes",
+        ),
+        (
+            Act::Respond(307, vec![("location", "http://localhost:1/".into())], vec![]),
+            "RegistryUnavailable Permanent: {}the registry answered 307 Temporary Redirect",
+        ),
+    ];
+    for (act, message) in cases {
+        let registry = Registry::start().await;
+        registry.set_login(Login::bearer("alice", "secret"));
+        registry.add_rule(Rule::each("GET", "/token", act));
+        let doing = "reading manifest `1` of `docker://HOST/app`: asking `HOST` for a token: ";
+        let found = refused(&registry.host, &plain_as("alice", "secret")).await;
+        assert_eq!(found, message.replace("{}", doing));
+    }
+}
