@@ -23,6 +23,26 @@ fn the_crd_is_current() {
     }
 }
 
+/// The list of transports is left out: docs/transports.md has it.
+#[test]
+fn the_manual_of_the_command_line_is_current() {
+    let mut manual = "<!-- Generated from src/cli by `make generate`; do not edit. -->\n\n\
+                      # Command line\n\n\
+                      What is printed where, JSON documents and exit codes: [output.md](output.md).\n"
+        .to_owned();
+    let mut program = imagepush::cli::command().term_width(100).after_help("");
+    program.build();
+    for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
+        let mut command = command.clone().after_help("").term_width(100);
+        let (name, help) = (command.get_name().to_owned(), command.render_long_help());
+        let help: Vec<String> = help.to_string().lines().map(|it| it.trim_end().into()).collect();
+        let help = help.join("\n");
+        let help = help.trim_end();
+        manual.push_str(&["\n## imagepush ", &name, "\n\n```text\n", help, "\n```\n"].concat());
+    }
+    assert_current("docs/cli.md", &manual);
+}
+
 /// kubectl keeps a copy of what it applies in an annotation, which may have 256 KiB.
 #[test]
 fn the_crd_can_be_applied_by_the_client() {

@@ -5,8 +5,8 @@
 mod architecture;
 mod bench;
 mod cli;
-mod crd;
 mod conformance;
+mod crd;
 mod docker;
 mod gates;
 mod generated;
