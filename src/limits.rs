@@ -39,6 +39,21 @@ pub const MAX_ARCHIVE_MEMBERS: usize = 1 << 20;
 /// Wait for file operations that are still under way when the program ends; they stop at their next chunk.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most bytes that the names of an archive's members have together: the list of them is held in memory.
+pub const MAX_ARCHIVE_NAMES: usize = 64 << 20;
+
+/// Most bytes an archive may have once it is decompressed; no image comes near it.
+pub const MAX_ARCHIVE_EXPANDED: u64 = 1 << 40;
+
+/// Most bytes of extended headers for one member of an image archive, whose members are blobs with short names.
+pub const MAX_TAR_METADATA: u32 = 64 << 10;
+
+/// Longest name of a member in bytes; what Linux has for paths.
+pub const MAX_TAR_NAME: u32 = 4096;
+
+/// Most parts that a member's name may have between its slashes.
+pub const MAX_TAR_DEPTH: usize = 256;
+
 /// Largest YAML file that `apply` reads.
 pub const MAX_APPLY_FILE: u64 = 4 << 20;
 

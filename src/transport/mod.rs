@@ -5,9 +5,11 @@
 //! them share is in `local`.
 
 mod docker;
+mod docker_archive;
 #[expect(dead_code, unused_imports, reason = "the transports that use all of it follow")]
 mod local;
 mod oci;
+mod oci_archive;
 mod reference;
 
 use std::fmt;
@@ -23,7 +25,8 @@ use crate::error::Result;
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// Every transport, sorted by name. Help, completion, the CRD and the list in errors derive from it.
-pub static TRANSPORTS: &[&dyn Transport] = &[&docker::Docker, &oci::Oci];
+pub static TRANSPORTS: &[&dyn Transport] =
+    &[&docker::Docker, &docker_archive::DockerArchive, &oci::Oci, &oci_archive::OciArchive];
 
 /// A parsed reference of any transport.
 pub type Reference = Arc<dyn ImageReference>;

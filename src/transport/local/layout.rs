@@ -252,6 +252,17 @@ impl LayoutIndex {
         Ok(())
     }
 
+    /// Drops the images without a name, and the one with this name.
+    pub(crate) fn keep_named(&mut self, name: Option<&str>) {
+        let stays = |entry: &Value| name_of(entry).is_some_and(|other| Some(other) != name);
+        self.manifests.get_or_insert_default().retain(stays);
+    }
+
+    /// The images there are; entries that make no sense are left out.
+    pub(crate) fn images(&self) -> Vec<Descriptor> {
+        self.entries().iter().filter_map(|entry| typed(entry).ok()).collect()
+    }
+
     fn entries(&self) -> &[Value] {
         self.manifests.as_deref().unwrap_or_default()
     }

@@ -17,7 +17,7 @@ use crate::limits::LOCK_TIMEOUT;
 /// A lock, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Between two attempts to get a lock: writers hold it for milliseconds.
@@ -42,18 +42,27 @@ impl Lock {
         let opened = blocking(move || {
             directory.open_lock(&name).map_err(|cause| refused(&directory.path_of(&name), cause))
         });
-        let file = opened.await?;
+        Self::of_file(opened.await?, &path).await
+    }
+
+    /// Takes the lock of a file that is open; `path` is for messages.
+    pub(crate) async fn of_file(file: File, path: &Path) -> Result<Self> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(cause)) => return Err(Error::io("lock", &path, &cause)),
+                Ok(()) => return Ok(Self { file }),
+                Err(TryLockError::Error(cause)) => return Err(Error::io("lock", path, &cause)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(held_too_long(&path));
+                    return Err(held_too_long(path));
                 }
                 Err(TryLockError::WouldBlock) => sleep(PAUSE).await,
             }
         }
+    }
+
+    /// The file that is locked.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 }
 

@@ -6,6 +6,7 @@
 //! functions that are not `async` are called from inside [`blocking`]. Nothing in here knows an image format
 //! but [`layout`], which holds what the transports of OCI layouts share.
 
+mod archive_target;
 mod complete;
 mod directory;
 pub(crate) mod layout;
@@ -13,14 +14,19 @@ mod lock;
 mod read;
 mod staged;
 mod staged_directory;
+mod tar_read;
+mod tar_write;
 mod temporary;
 
+pub(crate) use archive_target::ArchiveTarget;
 pub(crate) use complete::{Store, is_complete};
 pub(crate) use directory::{Directory, locate};
 pub(crate) use lock::Lock;
 pub(crate) use read::{is_intact, open_file, read_range, read_small, read_whole, write_chunks};
 pub(crate) use staged::StagedFile;
 pub(crate) use staged_directory::{Published, StagedDirectory};
+pub(crate) use tar_read::{Archive, Extent, Found};
+pub(crate) use tar_write::TarWriter;
 pub(crate) use temporary::{is_temporary, sweep};
 
 use crate::error::{Error, Result};

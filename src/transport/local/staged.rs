@@ -10,12 +10,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, RenameFlags};
 use rustix::io::Errno;
 
 use super::directory::{Directory, file_type, locate, not_a_file};
 use super::{blocking, temporary};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// A file being written; see the module's documentation.
 #[derive(Debug)]
@@ -113,16 +113,45 @@ impl StagedFile {
         .await
     }
 
+    /// As `publish`, where nothing may have the target's name yet.
+    pub(crate) async fn publish_new(mut self) -> Result<()> {
+        blocking(move || {
+            self.settle(&self.target())?;
+            match self.directory.rename_with(&self.name, &self.target, RenameFlags::NOREPLACE) {
+                Ok(()) => self.name.clear(),
+                Err(Errno::EXIST) => {
+                    let target = self.target();
+                    let message = format!("another process has just made `{}`", target.display());
+                    return Err(Error::new(Kind::StorageFailed, message)
+                        .transient()
+                        .hint("push again, so that both images are there"));
+                }
+                // Where the file system can't, the time between the look and the rename is a risk.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    self.directory.rename(&self.name, &self.directory, &self.target)?;
+                    self.name.clear();
+                }
+                Err(cause) => return Err(Error::io("replace", &self.target(), &cause.into())),
+            }
+            self.directory.sync()
+        })
+        .await
+    }
+
     /// As `publish`, under any name in any directory of the same file system, and without `fsync` of that directory,
     /// which the caller does once for many files. Blocks.
     pub(crate) fn place(mut self, directory: &Directory, name: impl AsRef<OsStr>) -> Result<()> {
-        let path = directory.path_of(name.as_ref());
-        let mode = self.file.set_permissions(Permissions::from_mode(0o644));
-        mode.map_err(|cause| Error::io("change the mode of", &path, &cause))?;
-        self.file.sync_all().map_err(|cause| Error::io("sync", &path, &cause))?;
+        self.settle(&directory.path_of(name.as_ref()))?;
         self.directory.rename(&self.name, directory, name)?;
         self.name.clear();
         Ok(())
+    }
+
+    /// Makes the content readable by all, and durable. `path` is for messages.
+    fn settle(&self, path: &Path) -> Result<()> {
+        let mode = self.file.set_permissions(Permissions::from_mode(0o644));
+        mode.map_err(|cause| Error::io("change the mode of", path, &cause))?;
+        self.file.sync_all().map_err(|cause| Error::io("sync", path, &cause))
     }
 }
 

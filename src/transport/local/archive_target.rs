@@ -1,0 +1,157 @@
+//! The archive that a push writes, while the one that is there now stays as it is.
+//!
+//! What is new goes to a file beside it, begun with the first byte that has to be written. Whoever publishes holds the lock
+//! of the archive that is there, so that two pushes into one archive don't lose each other's images: the second one
+//! merges with what the first one made. The lock is on the archive itself and leaves no file behind.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tokio::sync::OnceCell;
+
+use super::directory::{is_file_at, locate};
+use super::{Archive, Lock, StagedFile, TarWriter, blocking, open_file};
+use crate::blob::{Blob, Chunks};
+use crate::error::{Error, Kind, Result};
+use crate::image::{Descriptor, Digest};
+use crate::transport::Reused;
+
+/// An archive that is to be written; see the module's documentation.
+pub(crate) struct ArchiveTarget {
+    path: PathBuf,
+    /// Permission bits of the files in it.
+    mode: u32,
+    new: OnceCell<(StagedFile, TarWriter)>,
+}
+
+/// What is there, held against other writers until it is dropped.
+pub(crate) struct Held {
+    archive: Option<Archive>,
+    lock: Option<Lock>,
+}
+
+// === impl ArchiveTarget ===
+
+impl ArchiveTarget {
+    /// An archive at this path, which may be there or not. `mode` are the permission bits of the files in it.
+    pub(crate) fn new(path: &Path, mode: u32) -> Self {
+        Self { path: path.to_owned(), mode, new: OnceCell::new() }
+    }
+
+    /// Opens the archive that is there. An empty file, as `mktemp` makes it, counts as none.
+    pub(crate) async fn existing(&self) -> Result<Option<Archive>> {
+        match self.file().await? {
+            Some(file) => self.archive_of(&file).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The error about a file that isn't ours to replace, made of what was wrong with it. `what` it should be.
+    pub(crate) fn not_ours(&self, cause: Error, what: &str) -> Error {
+        match cause.kind() {
+            Kind::InvalidImage
+            | Kind::ContentMismatch
+            | Kind::LimitExceeded
+            | Kind::TransportUnsupported => {
+                let message =
+                    format!("`{}` is there and is not {what}: {cause}", self.path.display());
+                Error::new(Kind::DestinationExists, message)
+                    .hint("choose another path, or remove the file first")
+            }
+            _ => cause,
+        }
+    }
+
+    /// The new archive.
+    pub(crate) async fn writer(&self) -> Result<&TarWriter> {
+        let begin = || async {
+            let staged = StagedFile::create(&self.path).await?;
+            let writer = TarWriter::new(staged.file().clone(), staged.target(), self.mode);
+            Ok((staged, writer))
+        };
+        self.new.get_or_try_init(begin).await.map(|(_, writer)| writer)
+    }
+
+    /// Writes a blob as the member that is named for its digest.
+    pub(crate) async fn put(&self, blob: Blob, member: impl Fn(&Digest) -> String) -> Result<()> {
+        let writer = self.writer().await?;
+        let (chunks, identity) = blob.into_parts();
+        let known = identity.get().map(|(digest, size)| (member(digest), size));
+        if let Some((name, size)) = known {
+            return writer.file(&name, size, chunks).await;
+        }
+        writer.append(chunks, || identity.settled().map(|(digest, _)| member(digest))).await
+    }
+
+    /// Takes a blob over from the archive that is there, unless it turns out to be damaged.
+    pub(crate) async fn reuse(
+        &self,
+        descriptor: &Descriptor,
+        chunks: Chunks,
+        member: impl Fn(&Digest) -> String,
+    ) -> Result<Option<Reused>> {
+        match self.put(Blob::verified(chunks, descriptor), member).await {
+            Ok(()) => Ok(Some(Reused::Present)),
+            Err(error) if error.kind() == Kind::ContentMismatch => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks what is there and reads it.
+    pub(crate) async fn hold(&self) -> Result<Held> {
+        loop {
+            let Some(file) = self.file().await? else {
+                return Ok(Held { archive: None, lock: None });
+            };
+            let lock = Lock::of_file(file, &self.path).await?;
+            let path = self.path.clone();
+            let (lock, same) = blocking(move || {
+                let (directory, name) = locate(&path)?;
+                let same = is_file_at(lock.file(), &directory, &name);
+                Ok((lock, same))
+            })
+            .await?;
+            // Another push has put its archive in this one's place while we waited: that one is to be held.
+            if same {
+                let archive = self.archive_of(lock.file()).await?;
+                return Ok(Held { archive, lock: Some(lock) });
+            }
+        }
+    }
+
+    /// Ends the new archive and puts it in the place of what was held.
+    pub(crate) async fn publish(self, held: Held) -> Result<()> {
+        let Some((staged, writer)) = self.new.into_inner() else { return Ok(()) };
+        writer.finish().await?;
+        match held.lock {
+            Some(_lock) => staged.publish().await,
+            None => staged.publish_new().await,
+        }
+    }
+
+    async fn file(&self) -> Result<Option<File>> {
+        let path = self.path.clone();
+        match blocking(move || open_file(&path)).await {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn archive_of(&self, file: &File) -> Result<Option<Archive>> {
+        let length = file.metadata().map_err(|cause| Error::io("read", &self.path, &cause))?.len();
+        if length == 0 {
+            return Ok(None);
+        }
+        Archive::open(&self.path).await.map(Some)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// The archive that is there.
+    pub(crate) fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+}

@@ -1,0 +1,106 @@
+use std::io::Write as _;
+use std::process::Command;
+
+use super::*;
+use crate::blob::{Codec, compress};
+
+async fn content(archive: &Archive, name: &str) -> Vec<u8> {
+    let found = archive.find(name).unwrap().unwrap();
+    let chunks: Vec<Bytes> = archive.chunks(found.extent).try_collect().await.unwrap();
+    chunks.concat()
+}
+
+/// An archive made by GNU tar, with a file, a long name, a link, and the order of `ls`.
+fn made_by_tar(folder: &Path, format: &str) -> PathBuf {
+    let long = "l".repeat(150);
+    std::fs::create_dir_all(folder.join("tree/id")).unwrap();
+    std::fs::write(folder.join("tree/ab.tar"), b"layer").unwrap();
+    std::fs::write(folder.join("tree").join(&long), vec![7; 1000]).unwrap();
+    if !folder.join("tree/id/layer.tar").exists() {
+        std::os::unix::fs::symlink("../ab.tar", folder.join("tree/id/layer.tar")).unwrap();
+    }
+    let path = folder.join("a.tar");
+    let status = Command::new("tar")
+        .args(["--format", format, "-C"])
+        .arg(folder.join("tree"))
+        .arg("-cf")
+        .arg(&path)
+        .arg(".")
+        .status();
+    assert!(status.unwrap().success());
+    path
+}
+
+#[tokio::test]
+async fn archives_of_gnu_tar_are_read_in_each_of_its_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["gnu", "pax", "oldgnu"] {
+        let archive = Archive::open(&made_by_tar(folder.path(), format)).await.unwrap();
+        assert_eq!(content(&archive, "ab.tar").await, b"layer");
+        assert_eq!(content(&archive, "./ab.tar").await, b"layer");
+        assert_eq!(content(&archive, &"l".repeat(150)).await, vec![7; 1000]);
+        let linked = archive.find("id/layer.tar").unwrap().unwrap();
+        assert_eq!(linked.name, "ab.tar");
+        assert_eq!(archive.find("id").unwrap(), None);
+        assert_eq!(archive.find("none").unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_archive_is_read_like_a_plain_one_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = std::fs::read(made_by_tar(folder.path(), "gnu")).unwrap();
+    let path = folder.path().join("compressed");
+    for format in [Compression::Gzip, Compression::Zstd] {
+        let codec = Codec::new(format, None).unwrap();
+        let chunks = Box::pin(futures::stream::iter([Ok(Bytes::from(plain.clone()))]));
+        let compressed: Vec<Bytes> = compress(chunks, codec).try_collect().await.unwrap();
+        std::fs::write(&path, compressed.concat()).unwrap();
+        let archive = Archive::open(&path).await.unwrap();
+        assert_eq!(content(&archive, "ab.tar").await, b"layer");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["a.tar", "compressed", "tree"]);
+    }
+}
+
+#[tokio::test]
+async fn small_files_are_read_within_their_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = made_by_tar(folder.path(), "gnu");
+    let archive = Archive::open(&path).await.unwrap();
+    assert_eq!(archive.read("ab.tar", 5).await.unwrap().unwrap(), "layer");
+    assert_eq!(archive.read("none", 5).await.unwrap(), None);
+    let error = archive.read("ab.tar", 4).await.unwrap_err();
+    let message = format!(
+        "reading archive `{}`: member `ab.tar` has 5 bytes, more than the limit of 4",
+        path.display()
+    );
+    assert_eq!((error.kind(), error.to_string()), (Kind::LimitExceeded, message));
+}
+
+#[tokio::test]
+async fn what_is_not_a_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let check = async |path: &Path, kind, message: &str| {
+        let error = Archive::open(path).await.err().unwrap();
+        let message = message.replace("PATH", &path.display().to_string());
+        assert_eq!((error.kind(), error.to_string()), (kind, message));
+    };
+    check(&fifo, Kind::StorageFailed, "`PATH` is a FIFO, not a regular file").await;
+    let message = "`PATH` is a directory, not a regular file";
+    check(folder.path(), Kind::StorageFailed, message).await;
+    let none = folder.path().join("none");
+    let message = "cannot open `PATH`: No such file or directory (os error 2)";
+    check(&none, Kind::NotFound, message).await;
+    let text = folder.path().join("text");
+    std::fs::write(&text, "not an archive ".repeat(100)).unwrap();
+    check(&text, Kind::InvalidImage, "reading archive `PATH`: it is not a tar archive").await;
+    std::fs::File::create(&text).unwrap().write_all(b"short").unwrap();
+    check(&text, Kind::InvalidImage, "reading archive `PATH`: it is not a tar archive").await;
+}

@@ -1,0 +1,39 @@
+//! Reading an image of an OCI archive.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use super::store::ArchiveLayout;
+use crate::blob::Chunks;
+use crate::error::Result;
+use crate::image::{Descriptor, Manifest};
+use crate::transport::ImageSource;
+use crate::transport::local::Archive;
+use crate::transport::local::layout::Selection;
+
+/// An image being read.
+pub(super) struct OciArchiveSource {
+    layout: ArchiveLayout,
+    image: Descriptor,
+}
+
+impl OciArchiveSource {
+    /// Opens an archive and finds the image.
+    pub(super) async fn open(path: &Path, selection: &Selection) -> Result<Self> {
+        let layout = ArchiveLayout::read(Archive::open(path).await?).await?;
+        let image = layout.index.choose(selection, &layout.path())?;
+        Ok(Self { layout, image })
+    }
+}
+
+#[async_trait]
+impl ImageSource for OciArchiveSource {
+    async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
+        self.layout.manifest(instance.unwrap_or(&self.image)).await
+    }
+
+    async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
+        self.layout.blob(&descriptor.digest)
+    }
+}
