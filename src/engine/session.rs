@@ -43,8 +43,8 @@ pub(super) async fn push(
     let mut rejected = None;
     for choice in choices {
         let plan = plan(&tree, choice, &session.wants)?;
-        if let Some(exact) = plan.exact.as_ref().filter(|exact| session.has(&plan, exact)) {
-            return Ok(session.present(Some(&plan), exact));
+        if session.has(&plan) {
+            return Ok(session.present(Some(&plan), plan.exact.as_ref().unwrap_or(&plan.source)));
         }
         match session.attempt(&state, &plan, cancel).await {
             Ok(pushed) => return session.commit().await.map(|()| pushed),
@@ -220,10 +220,14 @@ impl Session<'_> {
     }
 
     /// Whether the destination has the image that would be written.
-    fn has(&self, plan: &Plan, exact: &Manifest) -> bool {
+    ///
+    /// Where configs tell images apart, that is known even if layers would have to be rewritten to know the manifest.
+    fn has(&self, plan: &Plan) -> bool {
         let Some(current) = &self.current else { return false };
         match self.wants.capabilities.identity {
-            ImageIdentity::Manifest => current.digest == *exact.digest(),
+            ImageIdentity::Manifest => {
+                plan.exact.as_ref().is_some_and(|exact| current.digest == *exact.digest())
+            }
             ImageIdentity::Config => {
                 let config = plan.source.as_image().map(|image| &image.config.digest);
                 config.is_some() && current.config.as_ref() == config
@@ -268,8 +272,12 @@ impl Session<'_> {
             source_digest: self.named.digest().clone(),
             digest: now.map_or(manifest.digest(), |now| &now.digest).clone(),
             media_type: now.map_or(manifest.media_type(), |now| &now.media_type).clone(),
-            size_bytes: size_of(plan, manifest),
-            manifests: present_manifests(plan, manifest),
+            // Of an image that is known by its config, the sizes there are not those of the source's layers.
+            size_bytes: match now {
+                Some(now) if now.digest != *manifest.digest() => None,
+                _ => size_of(plan, manifest),
+            },
+            manifests: present_manifests(plan, manifest, now),
             blobs: BlobCounts::default(),
             bytes_sent: 0,
             already_present: true,
@@ -301,8 +309,7 @@ impl Session<'_> {
             source_digest: self.named.digest().clone(),
             digest: plan.exact.as_ref().map(|exact| exact.digest().clone()),
             media_type,
-            already_present: self.is_same_as_source()
-                || plan.exact.as_ref().is_some_and(|exact| self.has(plan, exact)),
+            already_present: self.is_same_as_source() || self.has(plan),
             images: plan.images().into_iter().map(image).collect(),
         }
     }
@@ -326,7 +333,11 @@ fn size_of(plan: Option<&Plan>, manifest: &Manifest) -> Option<u64> {
     Some(own + entries + blobs.values().sum::<u64>())
 }
 
-fn present_manifests(plan: Option<&Plan>, manifest: &Manifest) -> Vec<PushedManifest> {
+fn present_manifests(
+    plan: Option<&Plan>,
+    manifest: &Manifest,
+    now: Option<&Current>,
+) -> Vec<PushedManifest> {
     match manifest.as_index() {
         Some(index) => {
             let entry = |entry: &crate::image::Descriptor| PushedManifest {
@@ -337,9 +348,9 @@ fn present_manifests(plan: Option<&Plan>, manifest: &Manifest) -> Vec<PushedMani
             index.manifests.iter().map(entry).collect()
         }
         None => vec![PushedManifest {
-            digest: manifest.digest().clone(),
+            digest: now.map_or(manifest.digest(), |now| &now.digest).clone(),
             platform: plan.and_then(|plan| plan.platform.clone()),
-            size_bytes: manifest.bytes().len() as u64,
+            size_bytes: now.map_or(manifest.bytes().len() as u64, |now| now.size),
         }],
     }
 }
