@@ -4,6 +4,7 @@
 pub(crate) mod certificates;
 pub(crate) mod control_plane;
 pub(crate) mod docker_registry;
+pub(crate) mod dockerd;
 pub(crate) mod images;
 pub(crate) mod layout;
 pub(crate) mod measured;
