@@ -21,8 +21,9 @@ const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at something that is awaited.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
 
-/// Starts a program, and ends it when our end of the pipe closes. `$0` is a folder to remove at the end.
-const TIED_TO_A_PIPE: &str = r#""$@" & read -r _; kill $!; wait; rm -rf "$0""#;
+/// Starts a program, and ends it when our end of the pipe closes. `$0` is a folder to remove at the end. Ended hard: an
+/// API server that is asked politely waits for its etcd, which may be gone.
+const TIED_TO_A_PIPE: &str = r#""$@" & read -r _; kill -9 $!; wait; rm -rf "$0""#;
 
 /// The running control plane.
 pub(crate) struct ControlPlane {
