@@ -3,7 +3,6 @@
 //! Not tests: nothing is asserted but that every push works. Both tools do the same job in turn, the order changing
 //! with each round, so that a busy machine slows both; what counts is the ratio of their medians.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use crate::support::layout::write_layout;
 use crate::support::measured::{Used, measure};
 
 /// Rounds of each job; odd, so that the median is one of them.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 /// Repetitions in one round of a job that takes milliseconds, which is what processor time is counted in.
-const REPETITIONS: u32 = 20;
+const REPETITIONS: u32 = 10;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -66,19 +65,22 @@ fn beside_skopeo() {
     let work = tempfile::tempdir().unwrap();
     write_layout(&work.path().join("large"), "1", 10, 16 * MIB);
     write_layout(&work.path().join("small"), "1", 120, 100 * KIB);
-    let mut report =
-        String::from("| job | | imagepush | skopeo | ratio |\n|---|---|---|---|---|\n");
+    println!("\nMedians of {ROUNDS} rounds.\n");
+    println!("| job | | imagepush | skopeo | ratio |\n|---|---|---|---|---|");
     for job in &JOBS {
         let (ours, theirs) = rounds(job, work.path());
-        for (index, (what, read)) in QUANTITIES.iter().enumerate() {
-            let (ours, theirs) = (median(&ours, *read), median(&theirs, *read));
-            let name = if index == 0 { job.name } else { "" };
-            let ratio =
-                if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "–".to_owned() };
-            writeln!(report, "| {name} | {what} | {ours:.3} | {theirs:.3} | {ratio} |").unwrap();
-        }
+        println!("{}", rows(job.name, &ours, &theirs));
     }
-    println!("\nMedians of {ROUNDS} rounds.\n\n{report}");
+}
+
+/// The lines of the report for one job.
+fn rows(name: &str, ours: &[Sample], theirs: &[Sample]) -> String {
+    let row = |(what, read): &Quantity| {
+        let (ours, theirs) = (median(ours, *read), median(theirs, *read));
+        let ratio = if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "–".to_owned() };
+        format!("| {name} | {what} | {ours:.3} | {theirs:.3} | {ratio} |")
+    };
+    QUANTITIES.iter().map(row).collect::<Vec<_>>().join("\n")
 }
 
 /// Does a job with both tools, `ROUNDS` times each.
@@ -91,7 +93,6 @@ fn rounds(job: &Job, work: &Path) -> (Vec<Sample>, Vec<Sample>) {
             let samples = if tool == Tool::Imagepush { &mut ours } else { &mut theirs };
             samples.push((job.run)(tool, work));
         }
-        println!("{}: round {} of {ROUNDS}", job.name, round + 1);
     }
     (ours, theirs)
 }
