@@ -4,9 +4,9 @@
 //! knows the traits of this module only; no transport knows the engine, and none knows another one: what two of
 //! them share is in `local`.
 
+mod dir;
 mod docker;
 mod docker_archive;
-#[expect(dead_code, unused_imports, reason = "the transports that use all of it follow")]
 mod local;
 mod oci;
 mod oci_archive;
@@ -25,8 +25,13 @@ use crate::error::Result;
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// Every transport, sorted by name. Help, completion, the CRD and the list in errors derive from it.
-pub static TRANSPORTS: &[&dyn Transport] =
-    &[&docker::Docker, &docker_archive::DockerArchive, &oci::Oci, &oci_archive::OciArchive];
+pub static TRANSPORTS: &[&dyn Transport] = &[
+    &dir::Dir,
+    &docker::Docker,
+    &docker_archive::DockerArchive,
+    &oci::Oci,
+    &oci_archive::OciArchive,
+];
 
 /// A parsed reference of any transport.
 pub type Reference = Arc<dyn ImageReference>;

@@ -3,5 +3,5 @@
 mod faults;
 mod interrupt;
 mod push;
-mod run;
+pub(crate) mod run;
 mod usage;

@@ -7,11 +7,12 @@ mod bench;
 mod cli;
 mod conformance;
 mod crd;
+mod dir;
 mod docker;
 mod docker_archive;
 mod gates;
 mod generated;
 mod oci;
 mod oci_archive;
-#[expect(dead_code, reason = "the tests of transports that use all of it follow")]
+mod storage;
 mod support;

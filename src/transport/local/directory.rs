@@ -72,6 +72,11 @@ impl Directory {
         }
     }
 
+    /// The same directory, which messages call by another path: the one that it is to have.
+    pub(super) fn shown_as(self, path: PathBuf) -> Self {
+        Self { handle: self.handle, path: path.into() }
+    }
+
     /// Where it was opened, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -54,7 +54,7 @@ pub(crate) struct LayoutIndex {
     other: Map<String, Value>,
 }
 
-/// Cuts `PATH[:NAME|@INDEX]` at its first colon, as containers/image does: such a path holds no colon.
+/// Cuts `PATH[:NAME|:@INDEX]` at its first colon, as containers/image does: such a path holds no colon.
 pub(crate) fn parse_details(details: &str) -> Result<(PathBuf, Selection)> {
     let (path, name) = details.split_once(':').unwrap_or((details, ""));
     if path.is_empty() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::blocking;
-use super::directory::{Directory, locate, refused};
+use super::directory::{Directory, refused};
 use crate::error::{Error, Kind, Result};
 use crate::limits::LOCK_TIMEOUT;
 
@@ -26,16 +26,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 // === impl Lock ===
 
 impl Lock {
-    /// Takes the lock of the file at `path`, which is made if it isn't there. Waits at most [`LOCK_TIMEOUT`].
+    /// Takes the lock of a file in `directory`, which is made if it isn't there. Waits at most [`LOCK_TIMEOUT`].
     ///
     /// A file system without locks is refused: writers would lose each other's work without a word.
-    pub(crate) async fn acquire(path: &Path) -> Result<Self> {
-        let path = path.to_owned();
-        let (directory, name) = blocking(move || locate(&path)).await?;
-        Self::acquire_in(&directory, &name.to_string_lossy()).await
-    }
-
-    /// The same with a file in a directory.
     pub(crate) async fn acquire_in(directory: &Directory, name: &str) -> Result<Self> {
         let path = directory.path_of(name);
         let (directory, name) = (directory.clone(), name.to_owned());
@@ -79,13 +72,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_writer_waits_and_then_says_for_what() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap().join("lock");
-        let first = Lock::acquire(&path).await.unwrap();
-        let error = Lock::acquire(&path).await.unwrap_err();
+        let directory = Directory::open(folder.path()).unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::acquire_in(&directory, "lock").await.unwrap();
+        let error = Lock::acquire_in(&directory, "lock").await.unwrap_err();
         let expected = format!("another process has held the lock `{}` for 60 s", path.display());
         assert_eq!((error.to_string(), error.exit_code()), (expected, 75));
 
-        let (second, ()) = tokio::join!(Lock::acquire(&path), async {
+        let (second, ()) = tokio::join!(Lock::acquire_in(&directory, "lock"), async {
             sleep(Duration::from_secs(5)).await;
             drop(first);
         });

@@ -22,7 +22,7 @@ pub(crate) use archive_target::ArchiveTarget;
 pub(crate) use complete::{Store, is_complete};
 pub(crate) use directory::{Directory, locate};
 pub(crate) use lock::Lock;
-pub(crate) use read::{is_intact, open_file, read_range, read_small, read_whole, write_chunks};
+pub(crate) use read::{is_intact, open_file, read_range, read_whole, write_chunks};
 pub(crate) use staged::StagedFile;
 pub(crate) use staged_directory::{Published, StagedDirectory};
 pub(crate) use tar_read::{Archive, Extent, Found};

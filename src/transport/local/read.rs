@@ -13,8 +13,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rustix::fs::{FileType, Mode, OFlags};
 use tokio::task::JoinHandle;
 
-use super::directory::{file_type, not_a_file, read_all, refused};
-use super::{StagedFile, blocking};
+use super::StagedFile;
+use super::directory::{file_type, not_a_file, refused};
 use crate::blob::{Blob, Chunks};
 use crate::error::{Error, Kind, Result};
 use crate::image::Descriptor;
@@ -22,18 +22,8 @@ use crate::limits::CHUNK;
 
 /// Opens a regular file by the user's own path; a link as its last part is followed. Blocks.
 pub(crate) fn open_file(path: &Path) -> Result<File> {
-    open(path, OFlags::empty())
-}
-
-/// Reads a small file whole. A link as its last part, or anything but a regular file, is refused.
-pub(crate) async fn read_small(path: &Path, max: u64) -> Result<Bytes> {
-    let path = path.to_owned();
-    blocking(move || read_all(&open(&path, OFlags::NOFOLLOW)?, &path, max)).await
-}
-
-fn open(path: &Path, flags: OFlags) -> Result<File> {
     // Opening a FIFO would wait for its other end.
-    let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     let file = File::from(opened.map_err(|cause| refused(path, cause))?);
     let stat = rustix::fs::fstat(&file).map_err(|cause| refused(path, cause))?;

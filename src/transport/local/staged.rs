@@ -94,6 +94,7 @@ impl StagedFile {
     }
 
     /// Where it is being written.
+    #[cfg(test)]
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path_of(&self.name)
     }

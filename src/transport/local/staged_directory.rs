@@ -5,6 +5,7 @@
 //! Dropping it removes it; what a killed process leaves is removed by the next one for the same target.
 
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -35,8 +36,19 @@ pub(crate) enum Published {
 // === impl StagedDirectory ===
 
 impl StagedDirectory {
-    /// Creates an empty directory, open to its owner only, that is to become `target` in `parent` or part of it.
-    pub(crate) fn create(parent: &Directory, target: &OsStr) -> Result<Self> {
+    /// Creates an empty directory, open to its owner only, that is to become `target` in `parent`.
+    pub(crate) fn beside(parent: &Directory, target: &OsStr) -> Result<Self> {
+        Self::create(parent, target, parent.path_of(target))
+    }
+
+    /// Creates an empty directory, open to its owner only, whose content is to be moved to `parent`. `name` tells it from
+    /// others that are made there.
+    pub(crate) fn inside(parent: &Directory, name: &str) -> Result<Self> {
+        Self::create(parent, OsStr::new(name), parent.path().to_owned())
+    }
+
+    /// `place` is what messages are about.
+    fn create(parent: &Directory, target: &OsStr, place: PathBuf) -> Result<Self> {
         temporary::sweep(parent, target);
         for _ in 0..temporary::ATTEMPTS {
             let name = temporary::name_for(target);
@@ -45,15 +57,15 @@ impl StagedDirectory {
                 // Swept between its creation and its opening.
                 Err(Errno::EXIST | Errno::NOENT) => continue,
                 Err(cause) => {
-                    return Err(Error::io("create", &parent.path_of(target), &cause.into()));
+                    return Err(Error::io("write to", parent.path(), &cause.into()));
                 }
             };
             if temporary::hold_directory(&directory, parent, &name) {
+                let directory = directory.shown_as(place);
                 return Ok(Self { parent: parent.clone(), name, directory });
             }
         }
-        let path = parent.path_of(target);
-        Err(Error::internal(format!("no temporary name beside `{}` was free", path.display())))
+        Err(Error::internal(format!("no temporary name for `{}` was free", place.display())))
     }
 
     /// The directory.

@@ -4,13 +4,14 @@
 //! the layout, so that moving a file is a rename. Commit puts the whole directory in its place, or moves the blobs in
 //! and merges `index.json`. Dropping removes that directory.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
+use super::super::local::layout::BLOBS;
 use super::super::local::{
     Directory, Lock, Published, StagedDirectory, StagedFile, blocking, is_complete, is_intact,
     locate, sweep, write_chunks,
@@ -118,7 +119,7 @@ impl ImageDestination for LayoutDestination {
         let staging = self.staging().await?;
         let (chunks, identity) = blob.into_parts();
         let parent = staging.store.directory().clone();
-        let staged = blocking(move || StagedFile::create_in(&parent, "blob")).await?;
+        let staged = blocking(move || StagedFile::create_in(&parent, BLOBS)).await?;
         write_chunks(&staged, chunks).await?;
         let digest = identity.settled()?.0.clone();
         blocking(move || staging.store.place_blob(staged, &digest)).await
@@ -169,11 +170,11 @@ impl ImageDestination for LayoutDestination {
 impl Staging {
     fn create(place: &Place) -> Result<Self> {
         let directory = match &place.existing {
-            None => StagedDirectory::create(&place.parent, &place.target)?,
+            None => StagedDirectory::beside(&place.parent, &place.target)?,
             Some(layout) => {
                 // Of a process that was killed when there was no layout yet.
                 sweep(&place.parent, &place.target);
-                StagedDirectory::create(layout.directory(), OsStr::new(STAGED))?
+                StagedDirectory::inside(layout.directory(), STAGED)?
             }
         };
         let store = LayoutStore::staging(directory.directory().clone());

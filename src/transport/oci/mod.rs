@@ -1,4 +1,4 @@
-//! `oci:PATH[:NAME|@INDEX]`: images in OCI layout directories (OCI image specification v1.1, image layout).
+//! `oci:PATH[:NAME|:@INDEX]`: images in OCI layout directories (OCI image specification v1.1, image layout).
 //!
 //! A layout holds any number of images; `index.json` names them. Writing never touches another image: new content is
 //! collected in a directory of our own and moved in at commit, under a lock, before `index.json` is replaced.
@@ -41,7 +41,7 @@ impl Transport for Oci {
     }
 
     fn syntax(&self) -> &'static str {
-        "PATH[:NAME|@INDEX]"
+        "PATH[:NAME|:@INDEX]"
     }
 
     fn locality(&self) -> Locality {

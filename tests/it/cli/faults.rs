@@ -28,7 +28,7 @@ fn refused(folder: &Path, names: &[&str], arguments: &[&str], exit: u8, expected
 #[test]
 fn malformed_references_name_the_form() {
     let docker = "hint: the form is `docker://[HOST[:PORT]/]NAME[:TAG|@DIGEST]`";
-    let oci = "hint: the form is `oci:PATH[:NAME|@INDEX]`";
+    let oci = "hint: the form is `oci:PATH[:NAME|:@INDEX]`";
     let cases = [
         ("oci:", "the path is empty", oci),
         ("docker:x", "a name in a registry starts with `//`", docker),

@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::transport::local::Directory;
 
 const SIZE: usize = 3 * CHUNK + 17;
 
@@ -55,29 +56,29 @@ async fn streams_are_written_in_order_and_their_errors_kept() {
     );
 }
 
-#[tokio::test]
-async fn small_files_are_regular_and_bounded() {
+#[test]
+fn small_files_are_regular_and_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("f");
-    std::fs::write(&path, "12345").unwrap();
-    assert_eq!(read_small(&path, 5).await.unwrap(), "12345");
-    let error = read_small(&path, 4).await.unwrap_err();
-    let shown = path.display();
-    let expected = format!("`{shown}` has 5 bytes, more than the limit of 4");
-    assert_eq!((error.to_string(), error.kind()), (expected, Kind::LimitExceeded));
-
-    let link = folder.path().join("link");
-    symlink("f", &link).unwrap();
-    let error = read_small(&link, 5).await.unwrap_err();
-    let expected = format!("`{}` is a symbolic link, not a regular file", link.display());
-    assert_eq!(error.to_string(), expected);
-
-    let error = read_small(Path::new("/dev/zero"), 5).await.unwrap_err();
+    std::fs::write(folder.path().join("f"), "12345").unwrap();
+    symlink("f", folder.path().join("link")).unwrap();
+    std::fs::create_dir(folder.path().join("below")).unwrap();
+    let directory = Directory::open(folder.path()).unwrap();
+    assert_eq!(directory.read_small("f", 5).unwrap(), "12345");
+    let cases = [
+        ("f", "has 5 bytes, more than the limit of 4", Kind::LimitExceeded),
+        ("link", "is a symbolic link, not a regular file", Kind::StorageFailed),
+        ("below", "is a directory, not a regular file", Kind::StorageFailed),
+    ];
+    for (name, problem, kind) in cases {
+        let error = directory.read_small(name, 4).unwrap_err();
+        let expected = format!("`{}` {problem}", folder.path().join(name).display());
+        assert_eq!((error.to_string(), error.kind()), (expected, kind));
+    }
+    let devices = Directory::open(Path::new("/dev")).unwrap();
+    let error = devices.read_small("zero", 5).unwrap_err();
     assert_eq!(error.to_string(), "`/dev/zero` is a device, not a regular file");
-    let error = read_small(folder.path(), 5).await.unwrap_err();
-    let expected = format!("`{}` is a directory, not a regular file", folder.path().display());
-    assert_eq!(error.to_string(), expected);
     // Says it is empty, and isn't.
-    let error = read_small(Path::new("/proc/self/status"), 5).await.unwrap_err();
+    let processes = Directory::open(Path::new("/proc/self")).unwrap();
+    let error = processes.read_small("status", 5).unwrap_err();
     assert_eq!(error.kind(), Kind::LimitExceeded);
 }

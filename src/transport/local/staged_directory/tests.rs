@@ -17,7 +17,7 @@ fn tree(folder: &Path) -> Vec<String> {
 }
 
 fn staged(parent: &Directory, file: &str) -> StagedDirectory {
-    let staged = StagedDirectory::create(parent, OsStr::new("target")).unwrap();
+    let staged = StagedDirectory::beside(parent, OsStr::new("target")).unwrap();
     let below = staged.directory().make_subdirectory("below").unwrap();
     StagedFile::write_small(&below, file, b"content").unwrap();
     staged
@@ -51,7 +51,7 @@ fn a_directory_that_is_not_published_goes_away_links_and_all() {
     let parent = Directory::open(folder.path()).unwrap();
 
     let staged = staged(&parent, "file");
-    std::os::unix::fs::symlink(&outside, staged.directory().path_of("link")).unwrap();
+    std::os::unix::fs::symlink(&outside, parent.path_of(&staged.name).join("link")).unwrap();
     drop(staged);
     assert_eq!(tree(folder.path()), ["outside", "precious"]);
 }

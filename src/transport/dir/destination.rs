@@ -1,0 +1,206 @@
+//! Writing the image of a directory.
+//!
+//! The whole directory is built anew in one of our own. Blobs of the image that is there are taken over as hard links,
+//! once their bytes have been verified. Commit adds the OCI layout and hands over to `publish`; dropping removes all.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use super::super::local::{
+    Directory, StagedDirectory, StagedFile, blocking, is_intact, locate, write_chunks,
+};
+use super::super::{
+    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
+    Reused, Role,
+};
+use super::publish;
+use super::store::{DirStore, MANIFEST_FILE, blob_name, check_writable, instance_name};
+use crate::blob::Blob;
+use crate::error::{Error, Result};
+use crate::image::{Descriptor, Digest, Manifest, ManifestFormat};
+
+/// What a directory is staged as inside the one that it can't be put beside.
+const STAGED: &str = "dir";
+
+/// The image of a directory, being written.
+pub(super) struct DirDestination {
+    place: Place,
+    /// Made when the first content comes, so that a push with nothing to do leaves no trace.
+    staging: OnceCell<Arc<Staging>>,
+    named: Mutex<Option<Descriptor>>,
+}
+
+/// Where the directory is, or is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) parent: Directory,
+    pub(super) target: OsString,
+    /// The directory, if it was there when we came.
+    existing: Option<Directory>,
+}
+
+/// The directory that is being built.
+pub(super) struct Staging {
+    pub(super) staged: StagedDirectory,
+    pub(super) location: Location,
+}
+
+/// Where a directory is built.
+#[derive(Clone, Debug)]
+pub(super) enum Location {
+    /// Beside the target: the two can be exchanged.
+    Beside,
+    /// Inside the target, which can't be renamed or whose parent can't be written.
+    Inside(Directory),
+}
+
+// === impl DirDestination ===
+
+impl DirDestination {
+    /// Looks at the place; writes nothing.
+    pub(super) async fn open(path: PathBuf) -> Result<Self> {
+        let place = blocking(move || {
+            let (parent, target) = locate(&path)?;
+            let existing = match parent.stat(&target)? {
+                Some(_) => Some(Directory::open(&parent.path_of(&target))?),
+                None => None,
+            };
+            if let Some(existing) = &existing {
+                check_writable(existing)?;
+            }
+            Ok(Place { parent, target, existing })
+        });
+        Ok(Self { place: place.await?, staging: OnceCell::new(), named: Mutex::new(None) })
+    }
+
+    async fn staging(&self) -> Result<Arc<Staging>> {
+        let place = self.place.clone();
+        let made = || async { blocking(move || Staging::create(&place).map(Arc::new)).await };
+        self.staging.get_or_try_init(made).await.cloned()
+    }
+}
+
+#[async_trait]
+impl ImageDestination for DirDestination {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
+            index: true,
+            artifacts: true,
+            layers: LayerForm::AsIs,
+            foreign_layers: false,
+            identity: ImageIdentity::Manifest,
+        }
+    }
+
+    async fn current(&self) -> Result<Option<Current>> {
+        let Some(existing) = self.place.existing.clone() else { return Ok(None) };
+        let current = || Ok(DirStore::new(existing).current().map(|it| Current::of(&it)));
+        blocking(current).await
+    }
+
+    async fn reuse_blob(
+        &self,
+        descriptor: &Descriptor,
+        _: Option<&Repository>,
+    ) -> Result<Option<Reused>> {
+        let Some(existing) = self.place.existing.clone() else { return Ok(None) };
+        let staging = self.staging().await?;
+        let (directory, digest) = (staging.directory().clone(), descriptor.digest.clone());
+        let adopted = blocking(move || Ok(adopt(&DirStore::new(existing), &directory, &digest)));
+        let Some(file) = adopted.await? else { return Ok(None) };
+        let name = blob_name(&descriptor.digest);
+        if is_intact(file, staging.directory().path_of(&name), descriptor).await? {
+            return Ok(Some(Reused::Present));
+        }
+        blocking(move || staging.directory().remove_file(name)).await?;
+        Ok(None)
+    }
+
+    async fn put_blob(&self, blob: Blob, _: BlobKind) -> Result<()> {
+        let staging = self.staging().await?;
+        let (chunks, identity) = blob.into_parts();
+        let directory = staging.directory().clone();
+        let staged = blocking(move || StagedFile::create_in(&directory, "blob")).await?;
+        write_chunks(&staged, chunks).await?;
+        let name = blob_name(identity.settled()?.0);
+        blocking(move || staged.place(staging.directory(), name)).await
+    }
+
+    async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        let staging = self.staging().await?;
+        let name = match role {
+            Role::Named => MANIFEST_FILE.to_owned(),
+            Role::Instance => instance_name(manifest.digest()),
+        };
+        let bytes = manifest.bytes().clone();
+        blocking(move || StagedFile::write_small(staging.directory(), &name, &bytes)).await?;
+        if role == Role::Named {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            *named = Some(manifest.descriptor());
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        let Self { place, staging, named } = *self;
+        let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (Some(image), Some(staging)) = (named, staging.into_inner()) else {
+            return Err(Error::internal("commit came before the named manifest"));
+        };
+        blocking(move || {
+            publish::complete(staging.directory(), &image)?;
+            publish::publish(&staging, &place)
+        })
+        .await
+    }
+}
+
+// === impl Staging ===
+
+impl Staging {
+    fn create(place: &Place) -> Result<Self> {
+        let beside = || StagedDirectory::beside(&place.parent, &place.target);
+        let inside = |existing: &Directory| {
+            let staged = StagedDirectory::inside(existing, STAGED)?;
+            Ok(Self { staged, location: Location::Inside(existing.clone()) })
+        };
+        match &place.existing {
+            Some(existing) if existing.is_mount_point() => inside(existing),
+            Some(existing) => match beside() {
+                Ok(staged) => Ok(Self { staged, location: Location::Beside }),
+                // Such as a parent that belongs to somebody else.
+                Err(_) => inside(existing),
+            },
+            None => Ok(Self { staged: beside()?, location: Location::Beside }),
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        self.staged.directory()
+    }
+}
+
+/// Gives a blob of the image that is there a second name in the new directory; its bytes are still to be verified.
+/// `None` if it isn't there, or can't be linked.
+fn adopt(existing: &DirStore, staging: &Directory, digest: &Digest) -> Option<File> {
+    let (_, name) = existing.blob(digest).ok()??;
+    let new = blob_name(digest);
+    match existing.directory().link(&name, staging, &new) {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            tracing::debug!(%error, "a blob can't be linked and is sent again");
+            return None;
+        }
+    }
+    let file = staging.open_file(new).ok()?;
+    // Whoever wrote it may not have.
+    file.sync_all().ok()?;
+    Some(file)
+}
