@@ -7,6 +7,7 @@ pub mod access;
 pub mod api;
 pub mod blob;
 pub mod cli;
+pub mod controller;
 pub mod engine;
 pub mod error;
 pub mod image;

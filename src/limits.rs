@@ -128,3 +128,18 @@ pub const MAX_CONDITION_MESSAGE: usize = 1024;
 
 /// Most manifests of an index that status lists.
 pub const MAX_STATUS_MANIFESTS: usize = 64;
+
+/// First and longest distance between two attempts of an ImagePush.
+pub const ATTEMPT_DELAY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(15));
+
+/// Between two looks at the Secrets of an ImagePush that waits for somebody to change one.
+pub const SECRET_POLL: Duration = Duration::from_mins(1);
+
+/// Between two reports of an attempt's progress: each is a write that every watcher of the object receives.
+pub const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
+
+/// How long running attempts may take to stop when the operator does; less than a pod's usual grace period.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// ImagePush objects that may wait to be looked at again because their attempt told something.
+pub const WAKE_QUEUE: usize = 256;

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bench;
+mod charts;
 mod cli;
 mod conformance;
 mod crd;
@@ -14,5 +15,6 @@ mod gates;
 mod generated;
 mod oci;
 mod oci_archive;
+mod operator;
 mod storage;
 mod support;

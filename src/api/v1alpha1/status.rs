@@ -81,9 +81,11 @@ pub struct Artifact {
     /// Media type of its manifest or index.
     #[schemars(length(max = 256))]
     pub media_type: String,
-    /// Size of everything it consists of, in bytes; what several images share counts once.
+    /// Size of everything it consists of, in bytes; what several images share counts once. Not set where an index was
+    /// in place already, so that nothing below it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    pub size_bytes: i64,
+    pub size_bytes: Option<i64>,
     /// Its images, one for each platform; the first 64 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

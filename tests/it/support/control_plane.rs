@@ -108,6 +108,25 @@ impl ControlPlane {
         name
     }
 
+    /// A client with the operator's own service account, so that its permissions are tested as well.
+    pub(crate) async fn operator_client(&self) -> kube::Client {
+        let account = ["create", "token", "-n", "imagepush-system", "imagepush-controller"];
+        let token = self.kubectl(&account).await.succeeded();
+        let mut config = self.config().await;
+        config.auth_info =
+            kube::config::AuthInfo { token: Some(token.trim().into()), ..Default::default() };
+        kube::Client::try_from(config).unwrap()
+    }
+
+    async fn config(&self) -> kube::Config {
+        // Another part of the process may have done it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).unwrap();
+        kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+            .await
+            .unwrap()
+    }
+
     /// Runs kubectl as an administrator.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Output {
         self.kubectl_with(arguments, "").await

@@ -1,0 +1,90 @@
+//! Why a step of a reconcile failed, in the words that a condition needs.
+//!
+//! Made from the product's one error, whose kind names the reason and whose class decides about trying again; Secrets
+//! that are missing or wrong have reasons of their own, since their cure is in the cluster.
+
+use std::time::Duration;
+
+use crate::api::conditions::reason;
+use crate::error::{Class, Error, Side};
+use crate::limits::MAX_CONDITION_MESSAGE;
+
+/// A failure as status reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The condition's reason.
+    pub reason: &'static str,
+    /// What happened, and what to do next.
+    pub message: String,
+    /// Whether trying again may help.
+    pub class: Class,
+    /// The end of the push it happened on.
+    pub side: Option<Side>,
+    /// How long the other side asks us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// A Secret that the spec names isn't there; it may come.
+    pub(crate) fn secret_not_found(name: &str) -> Self {
+        let message =
+            format!("secret `{name}` is not in this namespace; create it, or correct the name");
+        Self::of_secret(reason::SECRET_NOT_FOUND, &message, Class::Transient)
+    }
+
+    /// A Secret does not hold what it should.
+    pub(crate) fn secret_invalid(name: &str, what: &str) -> Self {
+        let message = format!("secret `{name}` cannot be used: {what}");
+        Self::of_secret(reason::SECRET_INVALID, &message, Class::Permanent)
+    }
+
+    fn of_secret(reason: &'static str, message: &str, class: Class) -> Self {
+        Self { reason, message: bounded(message), class, side: None, retry_after: None }
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let message = match error.next_step() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        Self {
+            reason: error.reason(),
+            message: bounded(&message),
+            class: error.class(),
+            side: error.side(),
+            retry_after: error.retry_after(),
+        }
+    }
+}
+
+/// Cuts a message that is longer than a condition should carry.
+fn bounded(message: &str) -> String {
+    if message.len() <= MAX_CONDITION_MESSAGE {
+        return message.to_owned();
+    }
+    let mut end = MAX_CONDITION_MESSAGE - '…'.len_utf8();
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn messages_have_the_next_step_and_a_bound() {
+        let error = Error::new(Kind::NotFound, "no tag `1`").on(Side::Source).hint("push it first");
+        let failure = Failure::from(&error);
+        assert_eq!(failure.message, "no tag `1`; push it first");
+        assert_eq!(failure.reason, "SourceNotFound");
+        let long = Failure::from(&Error::new(Kind::Timeout, "é".repeat(2000))).message;
+        assert!(long.len() <= MAX_CONDITION_MESSAGE && long.ends_with("é…"), "{}", long.len());
+    }
+}

@@ -1,0 +1,217 @@
+//! One look at an object: resolve, validate, decide, write, act.
+//!
+//! It may be cut off at any await: status is written before an attempt starts, and an outcome is forgotten only after it was
+//! written. A look that fails is repeated.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt as _};
+use kube_runtime::controller::Action;
+use kube_runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
+
+use super::decide::{Attempt, Decision, Observed, Step, check_after, decide, spec_digest};
+use super::failure::Failure;
+use super::metrics::Metrics;
+use super::run::{Executor, Memory, Order};
+use super::{resolve, status, validate};
+use crate::api::v1alpha1::ImagePush;
+use crate::options::PushOptions;
+
+/// What every look needs.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How long an attempt may take where the object doesn't say.
+    pub(crate) timeout: Duration,
+    /// Cancelled when the operator is to stop: then nothing starts.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// What an attempt needs.
+struct Prepared {
+    options: PushOptions,
+    access: String,
+}
+
+/// Wait after a look that failed: the API server could not be reached, or refused.
+const AFTER_ERROR: Duration = Duration::from_secs(30);
+
+/// Looks at an object.
+pub(crate) async fn reconcile(
+    object: Arc<ImagePush>,
+    context: Arc<Context>,
+) -> Result<Action, kube::Error> {
+    let uid = object.uid().unwrap_or_default();
+    if object.metadata.deletion_timestamp.is_some() {
+        context.executor.forget(&uid);
+        return Ok(Action::await_change());
+    }
+    let memory = context.executor.recall(&uid);
+    let mut object = (*object).clone();
+    if let Some(status) = &memory.status {
+        object.status = Some(status.clone());
+    }
+    let prepared = prepare(&object, &memory, &context.client).await;
+    let chance = chance();
+    let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
+    let next_check = note_end(&object, &memory, &context, &uid, chance, now);
+    let digest = spec_digest(&object);
+    let observed = Observed {
+        attempt: attempt(&object, &memory),
+        obstacle: prepared.as_ref().and_then(|prepared| prepared.as_ref().err()),
+        same_access: same_access(&memory, prepared.as_ref()),
+        next_check,
+        names_secrets: !resolve::names(&object.spec).is_empty(),
+        spec_digest: &digest,
+        chance,
+    };
+    let decision = decide(&object, &observed, now);
+    report(&object, &decision, &context, &uid).await?;
+    context.metrics.reconcile("ok");
+    Ok(act(&object, &decision, prepared, &context, uid))
+}
+
+/// Waits after a look that failed.
+#[expect(clippy::needless_pass_by_value, reason = "the controller runtime fixes the signature")]
+pub(crate) fn on_error(
+    object: Arc<ImagePush>,
+    error: &kube::Error,
+    context: Arc<Context>,
+) -> Action {
+    context.metrics.reconcile("error");
+    tracing::warn!(%error, name = object.name_any(), namespace = object.namespace(), "a look failed");
+    Action::requeue(AFTER_ERROR)
+}
+
+/// Gets an attempt ready, if one might start now.
+async fn prepare(
+    object: &ImagePush,
+    memory: &Memory,
+    client: &Client,
+) -> Option<Result<Prepared, Failure>> {
+    if object.spec.suspend || memory.attempt.is_some() {
+        return None;
+    }
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &object.namespace()?);
+    Some(match resolve::secrets(&secrets, &object.spec).await {
+        Ok(secrets) => prepared(object, &secrets),
+        Err(failure) => Err(failure),
+    })
+}
+
+fn prepared(object: &ImagePush, secrets: &resolve::Secrets) -> Result<Prepared, Failure> {
+    let source = resolve::access(&object.spec.source, secrets)?;
+    let destination = resolve::access(&object.spec.destination, secrets)?;
+    let options = validate::options(&object.spec, source, destination)
+        .and_then(|options| validate::reachable(&options).map(|()| options))
+        .map_err(|error| Failure::from(&error))?;
+    Ok(Prepared { options, access: resolve::fingerprint(secrets) })
+}
+
+fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
+    let Some(record) = &memory.attempt else { return Attempt::None };
+    let current = Some(record.generation) == object.metadata.generation;
+    match (&record.outcome, current) {
+        (Some(outcome), true) => Attempt::Ended(outcome),
+        (Some(_), false) => Attempt::None,
+        (None, true) => Attempt::Running(record.progress.read()),
+        (None, false) => Attempt::Outdated,
+    }
+}
+
+fn same_access(memory: &Memory, prepared: Option<&Result<Prepared, Failure>>) -> Option<bool> {
+    let before = memory.access.as_ref()?;
+    match prepared {
+        Some(Ok(prepared)) => Some(&prepared.access == before),
+        Some(Err(_)) | None => Some(true),
+    }
+}
+
+/// When an attempt has ended, the interval to the next look begins.
+fn note_end(
+    object: &ImagePush,
+    memory: &Memory,
+    context: &Context,
+    uid: &str,
+    chance: f64,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let ended = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
+    if !ended {
+        return memory.next_check;
+    }
+    let interval = object.spec.interval.as_deref().and_then(|text| validate::duration(text).ok());
+    let next = interval.and_then(|interval| {
+        let wait = jiff::SignedDuration::try_from(check_after(interval, chance)).ok()?;
+        now.checked_add(wait).ok()
+    });
+    context.executor.with(uid, |memory| memory.next_check = next);
+    next
+}
+
+/// Writes the status if it says something new; then the outcome that it tells of may be forgotten.
+async fn report(
+    object: &ImagePush,
+    decision: &Decision,
+    context: &Context,
+    uid: &str,
+) -> Result<(), kube::Error> {
+    if object.status.as_ref() != Some(&decision.status) {
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<ImagePush> = Api::namespaced(context.client.clone(), &namespace);
+        status::write(&api, object, &decision.status).await?;
+    }
+    context.executor.with(uid, |memory| {
+        memory.status = Some(decision.status.clone());
+        if memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some()) {
+            memory.attempt = None;
+        }
+    });
+    Ok(())
+}
+
+fn act(
+    object: &ImagePush,
+    decision: &Decision,
+    prepared: Option<Result<Prepared, Failure>>,
+    context: &Context,
+    uid: String,
+) -> Action {
+    let later = decision.again.map_or_else(Action::await_change, Action::requeue);
+    match decision.step {
+        Step::Wait => later,
+        Step::Cancel => {
+            context.executor.cancel(&uid);
+            later
+        }
+        Step::Start if context.stopping.is_cancelled() => Action::await_change(),
+        Step::Start => {
+            // An outcome that was dropped (it was of an older generation) left no time to prepare: look again at once.
+            let Some(Ok(prepared)) = prepared else { return Action::requeue(Duration::ZERO) };
+            let timeout = object.spec.timeout.as_deref();
+            let timeout = timeout.and_then(|text| validate::duration(text).ok());
+            context.executor.start(Order {
+                object: ObjectRef::from_obj(object),
+                uid,
+                generation: object.metadata.generation.unwrap_or(0),
+                access: prepared.access,
+                options: prepared.options,
+                mode: object.spec.mode,
+                timeout: timeout.unwrap_or(context.timeout),
+            });
+            later
+        }
+    }
+}
+
+/// A number from 0 to 1. The standard library's hash keys are random, which is all that spreading waits needs.
+fn chance() -> f64 {
+    let drawn = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
+    f64::from(drawn) / f64::from(u32::MAX)
+}

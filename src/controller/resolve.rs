@@ -1,0 +1,213 @@
+//! Turns the Secrets that a spec names into what each side may use.
+//!
+//! Only Secrets of the object's own namespace are read, by name, anew for each attempt: a corrected Secret counts at
+//! once. Of a dockerconfigjson, the entry for the reference's own registry is used and no other. Nothing of a
+//! Secret's content gets into a message.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Secret as SecretObject;
+use kube::Api;
+
+use super::failure::Failure;
+use crate::access::{
+    Access, AuthFile, AuthFiles, Certificates, ClientIdentity, Credentials, Secret, TlsPolicy,
+    TrustedCertificates,
+};
+use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
+use crate::error::Error;
+
+/// The Secrets that a spec names, by name.
+pub type Secrets = BTreeMap<String, SecretObject>;
+
+/// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
+
+/// Reads the Secrets that a spec names.
+pub(crate) async fn secrets(
+    api: &Api<SecretObject>,
+    spec: &ImagePushSpec,
+) -> Result<Secrets, Failure> {
+    let mut secrets = Secrets::new();
+    for name in names(spec) {
+        let secret = api.get_opt(name).await.map_err(|cause| unreadable(name, &cause))?;
+        secrets.insert(name.to_owned(), secret.ok_or_else(|| Failure::secret_not_found(name))?);
+    }
+    Ok(secrets)
+}
+
+/// The names of the Secrets of a spec.
+pub(crate) fn names(spec: &ImagePushSpec) -> BTreeSet<&str> {
+    [&spec.source, &spec.destination]
+        .into_iter()
+        .flat_map(|side| [&side.secret_ref, &side.cert_secret_ref])
+        .flatten()
+        .map(|reference| reference.name.as_str())
+        .collect()
+}
+
+/// What tells two states of the Secrets apart: their identities and versions, never their content.
+pub(crate) fn fingerprint(secrets: &Secrets) -> String {
+    let states = secrets.iter().map(|(name, secret)| {
+        let [uid, version] = [&secret.metadata.uid, &secret.metadata.resource_version];
+        format!("{name} {} {}\n", uid.as_deref().unwrap_or(""), version.as_deref().unwrap_or(""))
+    });
+    states.collect()
+}
+
+/// What a side may use.
+pub fn access(location: &ImageLocation, secrets: &Secrets) -> Result<Access, Failure> {
+    let ImageLocation { reference: _, secret_ref, cert_secret_ref, tls_policy } = location;
+    let find = |name: &str| secrets.get(name).ok_or_else(|| Failure::secret_not_found(name));
+    let credentials = match secret_ref {
+        Some(reference) => credentials(&reference.name, find(&reference.name)?)?,
+        None => Credentials::Anonymous,
+    };
+    let certificates = match cert_secret_ref {
+        Some(reference) => certificates(&reference.name, find(&reference.name)?)?,
+        None => Certificates::System,
+    };
+    let tls = match tls_policy {
+        None | Some(v1alpha1::TlsPolicy::Verify) => TlsPolicy::Verify,
+        Some(v1alpha1::TlsPolicy::SkipVerify) => TlsPolicy::SkipVerify,
+        Some(v1alpha1::TlsPolicy::PlainHttp) => TlsPolicy::PlainHttp,
+    };
+    Ok(Access { credentials, certificates, tls })
+}
+
+fn credentials(name: &str, secret: &SecretObject) -> Result<Credentials, Failure> {
+    let text = value(secret, DOCKER_CONFIG).ok_or_else(|| {
+        let what = format!(
+            "it has no key `{DOCKER_CONFIG}`; its type must be kubernetes.io/dockerconfigjson"
+        );
+        Failure::secret_invalid(name, &what)
+    })?;
+    let file = AuthFile::parse(text, &format!("secret {name}"))
+        .map_err(|error| Failure::secret_invalid(name, &error.to_string()))?;
+    Ok(Credentials::Files(AuthFiles::of([file])))
+}
+
+fn certificates(name: &str, secret: &SecretObject) -> Result<Certificates, Failure> {
+    let text = |key: &str| match value(secret, key).map(std::str::from_utf8) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text.to_owned())),
+        Some(Err(_)) => Err(Failure::secret_invalid(name, &format!("key `{key}` is not PEM"))),
+    };
+    let authority = text("ca.crt")?;
+    let identity = match (text("tls.crt")?, text("tls.key")?) {
+        (Some(certificate), Some(key)) => {
+            Some(ClientIdentity { certificate, key: Secret::new(key) })
+        }
+        (None, None) => None,
+        _ => {
+            let what = "it has only one of the keys `tls.crt` and `tls.key`";
+            return Err(Failure::secret_invalid(name, what));
+        }
+    };
+    if authority.is_none() && identity.is_none() {
+        let what = "it has neither the key `ca.crt` nor `tls.crt` with `tls.key`";
+        return Err(Failure::secret_invalid(name, what));
+    }
+    let authorities = authority.into_iter().collect();
+    Ok(Certificates::Pem(TrustedCertificates { authorities, identity }))
+}
+
+fn value<'a>(secret: &'a SecretObject, key: &str) -> Option<&'a [u8]> {
+    secret.data.as_ref()?.get(key).map(|value| value.0.as_slice())
+}
+
+/// The API server can't be asked now, or does not let us.
+fn unreadable(name: &str, cause: &kube::Error) -> Failure {
+    let error = Error::new(crate::error::Kind::NetworkError, cause.to_string())
+        .doing(format!("reading secret `{name}`"));
+    Failure::from(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+    use crate::api::v1alpha1::SecretReference;
+
+    fn location(secret: Option<&str>, certificates: Option<&str>) -> ImageLocation {
+        let reference = |name: &str| SecretReference { name: name.into() };
+        ImageLocation {
+            reference: "docker://r.example/a:1".into(),
+            secret_ref: secret.map(reference),
+            cert_secret_ref: certificates.map(reference),
+            tls_policy: None,
+        }
+    }
+
+    fn secrets(entries: &[(&str, &str)]) -> Secrets {
+        let data = entries.iter().map(|(key, value)| ((*key).into(), ByteString((*value).into())));
+        let secret = SecretObject { data: Some(data.collect()), ..SecretObject::default() };
+        Secrets::from([("s".to_owned(), secret)])
+    }
+
+    #[test]
+    fn an_entry_is_used_for_its_own_host_only() {
+        let config = r#"{"auths": {"r.example": {"username": "u", "password": "canary"}}}"#;
+        let access =
+            access(&location(Some("s"), None), &secrets(&[(DOCKER_CONFIG, config)])).unwrap();
+        let found = |host: &str| access.credentials.lookup(host, "a").unwrap().credential;
+        assert_eq!(found("r.example").unwrap().user(), "u");
+        assert_eq!(found("other.example"), None);
+        assert_eq!(found("r.example.evil.example"), None);
+        assert!(!format!("{access:?}").contains("canary"));
+    }
+
+    #[test]
+    fn certificates_come_as_text() {
+        let secrets =
+            secrets(&[("ca.crt", "authority"), ("tls.crt", "mine"), ("tls.key", "canary")]);
+        let access = access(&location(None, Some("s")), &secrets).unwrap();
+        let Certificates::Pem(pem) = &access.certificates else { panic!("{access:?}") };
+        assert_eq!(pem.authorities, ["authority"]);
+        assert_eq!(pem.identity.as_ref().unwrap().certificate, "mine");
+        assert!(!format!("{access:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_used_says_why() {
+        let credentials = location(Some("s"), None);
+        let certificates = location(None, Some("s"));
+        let cases = [
+            (
+                &credentials,
+                secrets(&[]),
+                "secret `s` cannot be used: it has no key `.dockerconfigjson`; \
+             its type must be kubernetes.io/dockerconfigjson",
+            ),
+            (
+                &credentials,
+                secrets(&[(DOCKER_CONFIG, "{\"auths\": \"canary\"}")]),
+                "secret `s` cannot be used: \
+             `secret s` is not a credential file: malformed at line 1, column 18",
+            ),
+            (
+                &certificates,
+                secrets(&[]),
+                "secret `s` cannot be used: it has neither the key `ca.crt` nor \
+             `tls.crt` with `tls.key`",
+            ),
+            (
+                &certificates,
+                secrets(&[("tls.crt", "x")]),
+                "secret `s` cannot be used: it has only one of the \
+             keys `tls.crt` and `tls.key`",
+            ),
+        ];
+        for (location, secrets, message) in cases {
+            let failure = access(location, &secrets).unwrap_err();
+            assert_eq!((failure.reason, failure.message.as_str()), ("SecretInvalid", message));
+        }
+        let failure = access(&credentials, &Secrets::new()).unwrap_err();
+        assert_eq!(failure.reason, "SecretNotFound");
+        assert_eq!(
+            failure.message,
+            "secret `s` is not in this namespace; create it, or correct the name"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! Attempts with an engine that does what a test wants, and paused time.
+
+use std::sync::atomic::AtomicUsize;
+
+use futures::StreamExt as _;
+
+use super::*;
+use crate::access::Access;
+use crate::options::{Endpoint, Layers, Platforms, Retry};
+use crate::transport;
+
+/// What the engine does.
+#[derive(Clone, Copy)]
+enum Script {
+    Fail,
+    Panic,
+    /// Until it is cancelled.
+    Run,
+    /// For ever, deaf to being cancelled.
+    Hang,
+}
+
+struct Fake {
+    script: Script,
+    running: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl Engine for Fake {
+    async fn push(
+        &self,
+        _options: &PushOptions,
+        _progress: &Arc<dyn engine::Progress>,
+        cancel: &CancellationToken,
+    ) -> Result<Pushed> {
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(running, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let error = match self.script {
+            Script::Fail => Error::new(Kind::NetworkError, "no route"),
+            Script::Panic => panic!("on purpose"),
+            Script::Hang => std::future::pending().await,
+            Script::Run => {
+                cancel.cancelled().await;
+                Error::cancelled()
+            }
+        };
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        Err(error)
+    }
+
+    async fn preview(&self, _: &PushOptions, _: &CancellationToken) -> Result<Preview> {
+        Err(Error::new(Kind::NotFound, "nothing there"))
+    }
+}
+
+struct Setup {
+    engine: Arc<Fake>,
+    executor: Arc<Executor>,
+    woken: mpsc::Receiver<ObjectRef<ImagePush>>,
+}
+
+fn setup(script: Script, all: usize, per_host: usize) -> Setup {
+    let engine = Arc::new(Fake { script, running: AtomicUsize::new(0), most: AtomicUsize::new(0) });
+    let (wake, woken) = mpsc::channel(16);
+    let limits = Arc::new(Limits::new(all, per_host));
+    let executor = Arc::new(Executor::new(engine.clone(), limits, Metrics::new(), wake));
+    Setup { engine, executor, woken }
+}
+
+fn order(uid: &str, destination: &str) -> Order {
+    let end = |name: &str| Endpoint {
+        reference: transport::parse(&format!("docker://{name}/x:1")).unwrap(),
+        access: Access::default(),
+    };
+    Order {
+        object: ObjectRef::new(uid).within("n"),
+        uid: uid.into(),
+        generation: 1,
+        access: "s 1".into(),
+        options: PushOptions {
+            source: end(&format!("source-{uid}.example")),
+            destination: end(destination),
+            platforms: Platforms::All,
+            format: None,
+            layers: Layers::Keep,
+            retry: Retry::default(),
+        },
+        mode: Mode::Apply,
+        timeout: Duration::from_mins(5),
+    }
+}
+
+impl Setup {
+    async fn outcome(&mut self, uid: &str) -> Outcome {
+        assert_eq!(self.woken.next().await.unwrap().name, uid);
+        self.executor.recall(uid).attempt.unwrap().outcome.unwrap()
+    }
+}
+
+fn failure(outcome: &Outcome) -> (&'static str, &str) {
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    (failure.reason, &failure.message)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_remembered_and_wakes_the_object() {
+    let mut setup = setup(Script::Fail, 4, 2);
+    setup.executor.start(order("a", "r.example"));
+    assert_eq!(failure(&setup.outcome("a").await), ("NetworkError", "no route"));
+    assert_eq!(setup.executor.recall("a").access.as_deref(), Some("s 1"));
+    let mut dry = order("b", "r.example");
+    dry.mode = Mode::DryRun;
+    setup.executor.start(dry);
+    assert_eq!(failure(&setup.outcome("b").await), ("NotFound", "nothing there"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_an_internal_error() {
+    let mut setup = setup(Script::Panic, 4, 2);
+    setup.executor.start(order("a", "r.example"));
+    let outcome = setup.outcome("a").await;
+    let (reason, message) = failure(&outcome);
+    assert_eq!(reason, "InternalError");
+    assert!(message.starts_with("the attempt ended without a result: "), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_takes_too_long_is_given_up() {
+    let mut setup = setup(Script::Hang, 4, 2);
+    setup.executor.start(order("a", "r.example"));
+    let message =
+        "the push was not done after `5m`; raise `spec.timeout` if the image needs longer";
+    assert_eq!(failure(&setup.outcome("a").await), ("Timeout", message));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_can_be_called_off() {
+    let mut setup = setup(Script::Run, 4, 2);
+    setup.executor.start(order("a", "r.example"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A second start while it runs changes nothing.
+    setup.executor.start(order("a", "r.example"));
+    setup.executor.cancel("a");
+    assert!(matches!(setup.outcome("a").await, Outcome::Cancelled));
+    assert_eq!(setup.engine.most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_hold_for_all_and_for_each_registry() {
+    for (all, per_host, most) in [(3, 9, 3), (9, 2, 2)] {
+        let mut setup = setup(Script::Fail, all, per_host);
+        for uid in ["a", "b", "c", "d", "e"] {
+            setup.executor.start(order(uid, "r.example"));
+        }
+        for _ in 0..5 {
+            setup.woken.next().await.unwrap();
+        }
+        assert_eq!(setup.engine.most.load(Ordering::SeqCst), most);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_registry_does_not_hold_up_another() {
+    let mut setup = setup(Script::Run, 2, 1);
+    for uid in ["a", "b", "c"] {
+        setup.executor.start(order(uid, "busy.example"));
+    }
+    setup.executor.start(order("d", "idle.example"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(setup.engine.running.load(Ordering::SeqCst), 2);
+    setup.executor.cancel("d");
+    assert!(matches!(setup.outcome("d").await, Outcome::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_calls_everything_off_and_waits() {
+    let setup = setup(Script::Run, 1, 1);
+    for uid in ["a", "b"] {
+        setup.executor.start(order(uid, "r.example"));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    setup.executor.stop().await;
+    for uid in ["a", "b"] {
+        let outcome = setup.executor.recall(uid).attempt.unwrap().outcome;
+        assert!(matches!(outcome, Some(Outcome::Cancelled)), "{outcome:?}");
+    }
+}

@@ -1,0 +1,262 @@
+//! How an outcome reads in an object's status, and how that is written.
+//!
+//! A draft starts from the status that was and knows the generation that it is for, so that each condition that is set
+//! carries it. The whole status is sent by one server-side apply: what is left out disappears.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use crate::api::FIELD_MANAGER;
+use crate::api::conditions::{
+    self, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State, reason,
+};
+use crate::api::v1alpha1::{
+    Artifact, ArtifactManifest, ImagePush, ImagePushStatus, Preview, Progress, SourceStatus,
+};
+use crate::engine::{self, Pushed};
+use crate::error::{Kind, Side};
+use crate::image::Digest;
+use crate::limits::MAX_STATUS_MANIFESTS;
+
+/// A status being made for one generation of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) status: ImagePushStatus,
+    pub(crate) now: Timestamp,
+    generation: i64,
+}
+
+/// Writes a status. That the object is gone, or another one has its name, is fine.
+pub(crate) async fn write(
+    api: &Api<ImagePush>,
+    object: &ImagePush,
+    status: &ImagePushStatus,
+) -> Result<(), kube::Error> {
+    let patch = json!({
+        "apiVersion": ImagePush::api_version(&()),
+        "kind": ImagePush::kind(&()),
+        "metadata": {"uid": object.uid()},
+        "status": status,
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        Err(cause) => Err(cause),
+    }
+}
+
+/// Digest of a document.
+pub(crate) fn digest_of(document: &Value) -> String {
+    Digest::of(document.to_string().as_bytes()).to_string()
+}
+
+// === impl Draft ===
+
+impl Draft {
+    /// Starts from the status that the object has.
+    pub(crate) fn new(object: &ImagePush, now: Timestamp) -> Self {
+        let status = object.status.clone().unwrap_or_default();
+        Self { status, now, generation: object.metadata.generation.unwrap_or(0) }
+    }
+
+    /// Whether the last decision was about this generation.
+    pub(crate) fn is_seen(&self) -> bool {
+        let ready = conditions::find(&self.status.conditions, READY);
+        ready.is_some_and(|ready| ready.observed_generation == Some(self.generation))
+    }
+
+    /// An attempt for this generation begins, as if nothing had been before; what the destination holds is kept.
+    pub(crate) fn start_over(&mut self) {
+        let message = "the push is under way";
+        self.remove(STALLED);
+        self.remove(SOURCE_RESOLVED);
+        self.set(READY, State::Unknown, reason::PROGRESSING, message);
+        self.set(RECONCILING, State::True, reason::PROGRESSING, message);
+        self.status.retry = None;
+        self.status.progress = None;
+        self.status.preview = None;
+    }
+
+    /// An attempt is under way; it shows once it has something to tell.
+    pub(crate) fn progress(&mut self, progress: Option<Progress>) {
+        let Some(progress) = progress else { return };
+        self.remove(STALLED);
+        let retries = conditions::find(&self.status.conditions, RECONCILING)
+            .is_some_and(|condition| condition.reason == reason::PROGRESSING_WITH_RETRY);
+        if !retries {
+            self.set(RECONCILING, State::True, reason::PROGRESSING, "the push is under way");
+        }
+        self.status.progress = Some(progress);
+    }
+
+    /// The destination holds the image.
+    pub(crate) fn pushed(&mut self, object: &ImagePush, pushed: &Pushed, spec_digest: &str) {
+        let destination = &object.spec.destination.reference;
+        let digest = pushed.digest.to_string();
+        let known = self.is_true_for_this_generation()
+            && self.status.artifact.as_ref().is_some_and(|artifact| artifact.digest == digest);
+        let artifact = artifact(pushed, self.status.artifact.as_ref());
+        self.settled(object, &pushed.source_digest, spec_digest);
+        self.status.artifact = Some(artifact);
+        self.status.preview = None;
+        if pushed.already_present {
+            // A check that finds what we pushed says nothing new.
+            if !known {
+                let message = format!("`{destination}` holds {digest} already");
+                self.set(READY, State::True, reason::ALREADY_PRESENT, &message);
+            }
+            return;
+        }
+        self.status.last_push_time = Some(Time(self.now));
+        let message = format!("pushed {digest} to `{destination}`");
+        self.set(READY, State::True, reason::PUSH_SUCCEEDED, &message);
+    }
+
+    /// It is known what a push would do.
+    pub(crate) fn previewed(
+        &mut self,
+        object: &ImagePush,
+        found: &engine::Preview,
+        spec_digest: &str,
+    ) {
+        let preview = preview(found);
+        self.settled(object, &found.source_digest, spec_digest);
+        let Preview { blobs, bytes, images, already_present, .. } = &preview;
+        let message = if *already_present {
+            "the destination holds the image already".to_owned()
+        } else {
+            format!(
+                "{blobs} blobs of {images} images, {bytes} bytes in all, would be checked or sent"
+            )
+        };
+        self.set(READY, State::True, reason::DRY_RUN_SUCCEEDED, &message);
+        self.status.preview = Some(preview);
+    }
+
+    fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {
+        let reference = object.spec.source.reference.clone();
+        let message = format!("`{reference}` is {source_digest}");
+        self.set(SOURCE_RESOLVED, State::True, reason::RESOLVED, &message);
+        self.status.source = Some(SourceStatus { reference, digest: source_digest.to_string() });
+        self.status.observed_spec_digest = Some(spec_digest.to_owned());
+        self.remove(RECONCILING);
+        self.remove(STALLED);
+        self.status.retry = None;
+        self.status.progress = None;
+        self.status.observed_generation = Some(self.generation);
+    }
+
+    /// An attempt failed, or can't start; there will be another one.
+    pub(crate) fn retrying(&mut self, failure: &Failure) {
+        self.remove(STALLED);
+        self.failed(failure);
+        let message = &failure.message;
+        self.set(RECONCILING, State::True, reason::PROGRESSING_WITH_RETRY, message);
+    }
+
+    /// An attempt failed, or can't start, and somebody has to change something first.
+    pub(crate) fn stalled(&mut self, failure: &Failure) {
+        self.remove(RECONCILING);
+        self.failed(failure);
+        self.set(STALLED, State::True, failure.reason, &failure.message);
+        self.status.retry = None;
+        self.status.observed_generation = Some(self.generation);
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        self.set(READY, State::False, failure.reason, &failure.message);
+        if failure.side == Some(Side::Source) {
+            self.set(SOURCE_RESOLVED, State::False, failure.reason, &failure.message);
+        }
+        self.status.progress = None;
+    }
+
+    /// Suspended before the push was done.
+    pub(crate) fn suspended(&mut self) {
+        self.remove(RECONCILING);
+        self.remove(STALLED);
+        self.set(READY, State::Unknown, reason::SUSPENDED, "suspended before the push was done");
+        self.status.retry = None;
+        self.status.progress = None;
+        self.status.observed_generation = Some(self.generation);
+    }
+
+    /// What was decided for an earlier generation holds for this one, too.
+    pub(crate) fn carry_over(&mut self) {
+        self.remove(RECONCILING);
+        self.status.progress = None;
+        for condition in &mut self.status.conditions {
+            condition.observed_generation = Some(self.generation);
+        }
+        self.status.observed_generation = Some(self.generation);
+    }
+
+    fn is_true_for_this_generation(&self) -> bool {
+        self.is_seen() && conditions::is_true(&self.status.conditions, READY)
+    }
+
+    fn set(&mut self, kind: &str, state: State, reason: &str, message: &str) {
+        let setting = Setting { kind, state, reason, message };
+        conditions::set(&mut self.status.conditions, &setting, self.generation, self.now);
+    }
+
+    fn remove(&mut self, kind: &str) {
+        conditions::remove(&mut self.status.conditions, kind);
+    }
+}
+
+/// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
+/// taken from what was known of the same digest.
+fn artifact(pushed: &Pushed, known: Option<&Artifact>) -> Artifact {
+    let digest = pushed.digest.to_string();
+    if let Some(known) = known.filter(|known| known.digest == digest && pushed.already_present) {
+        return known.clone();
+    }
+    let manifests = pushed.manifests.iter().take(MAX_STATUS_MANIFESTS);
+    Artifact {
+        digest,
+        media_type: pushed.media_type.to_string(),
+        size_bytes: pushed.size_bytes.map(number),
+        manifests: manifests
+            .map(|manifest| ArtifactManifest {
+                digest: manifest.digest.to_string(),
+                platform: manifest.platform.as_ref().map(ToString::to_string),
+                size_bytes: number(manifest.size_bytes),
+            })
+            .collect(),
+    }
+}
+
+fn preview(found: &engine::Preview) -> Preview {
+    let blobs: std::collections::BTreeMap<_, _> = found
+        .images
+        .iter()
+        .flat_map(|image| &image.blobs)
+        .map(|blob| (&blob.digest, blob.size_bytes))
+        .collect();
+    Preview {
+        digest: found.digest.as_ref().map(ToString::to_string),
+        media_type: found.media_type.to_string(),
+        already_present: found.already_present,
+        images: number(found.images.len() as u64),
+        blobs: number(blobs.len() as u64),
+        bytes: number(blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))),
+    }
+}
+
+/// Kubernetes has no unsigned numbers.
+pub(crate) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The failure of an attempt that was given up.
+pub(crate) fn timed_out(timeout: std::time::Duration) -> crate::error::Error {
+    let shown = humantime::format_duration(timeout);
+    crate::error::Error::new(Kind::Timeout, format!("the push was not done after `{shown}`"))
+        .hint("raise `spec.timeout` if the image needs longer")
+}

@@ -1,0 +1,186 @@
+//! Turns a spec and what its Secrets allow into the engine's options. Pure.
+//!
+//! Every field is taken apart by name, so that a new one can't be forgotten. Defaults live in the options, not here; the
+//! one exception is that all platforms are pushed, since which node the operator runs on must not matter.
+
+use std::time::Duration;
+
+use crate::access::Access;
+use crate::api::v1alpha1::{self, Compression, CompressionFormat, ImagePushSpec, PlatformMode};
+use crate::blob::Codec;
+use crate::error::{Error, Kind, Result, Side};
+use crate::image::{self, ManifestFormat, Platform};
+use crate::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
+use crate::transport::{self, Locality};
+
+/// The options of a spec. Fields that say when and whether to push are read by the controller.
+pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Result<PushOptions> {
+    let ImagePushSpec {
+        source: source_location,
+        destination: destination_location,
+        run_policy: _,
+        interval: _,
+        timeout: _,
+        suspend: _,
+        mode: _,
+        platforms: wanted,
+        format,
+        compression,
+        retry: tries,
+    } = spec;
+    let on = |side| move |error: Error| error.on(side);
+    let source_name = transport::parse(&source_location.reference).map_err(on(Side::Source))?;
+    let destination_name =
+        transport::parse(&destination_location.reference).map_err(on(Side::Destination))?;
+    Ok(PushOptions {
+        source: Endpoint { reference: source_name, access: source },
+        destination: Endpoint { reference: destination_name, access: destination },
+        platforms: platforms(wanted.as_ref())?,
+        format: format.map(|format| match format {
+            v1alpha1::ManifestFormat::Oci => ManifestFormat::Oci,
+            v1alpha1::ManifestFormat::V2s2 => ManifestFormat::V2s2,
+        }),
+        layers: layers(compression.as_ref())?,
+        retry: retry(tries.as_ref())?,
+    })
+}
+
+/// Refuses what a pod without volumes can't reach.
+pub(crate) fn reachable(options: &PushOptions) -> Result<()> {
+    let sides = [(Side::Source, &options.source), (Side::Destination, &options.destination)];
+    for (side, endpoint) in sides {
+        let transport = endpoint.reference.transport();
+        if transport.locality() == Locality::NodeLocal {
+            let message = format!(
+                "`{}` is on a file system, and the operator has none to read or write images on",
+                endpoint.reference
+            );
+            return Err(Error::new(Kind::TransportUnsupported, message).on(side).hint(
+                "use a registry (`docker://…`), or run `imagepush push` where the files are",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A duration of the spec, such as `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration> {
+    humantime::parse_duration(text).map_err(|cause| {
+        Error::new(Kind::InvalidOptions, format!("`{text}` is not a duration: {cause}"))
+            .hint("write it as `30s`, `10m` or `1h30m`")
+    })
+}
+
+fn platforms(wanted: Option<&v1alpha1::Platforms>) -> Result<Platforms> {
+    let Some(v1alpha1::Platforms { mode, list }) = wanted else { return Ok(Platforms::All) };
+    match mode {
+        PlatformMode::All => Ok(Platforms::All),
+        PlatformMode::System => Ok(Platforms::One(Platform::of_this_machine())),
+        PlatformMode::List => {
+            let parse = |text: &String| {
+                text.parse::<Platform>()
+                    .map_err(|cause| Error::new(Kind::InvalidOptions, cause.to_string()))
+            };
+            Ok(Platforms::List(list.iter().flatten().map(parse).collect::<Result<_>>()?))
+        }
+    }
+}
+
+fn layers(compression: Option<&Compression>) -> Result<Layers> {
+    let Some(Compression { disabled, format, level }) = compression else {
+        return Ok(Layers::default());
+    };
+    match (disabled, format) {
+        (true, _) => Ok(Layers::DoNotCompress),
+        (false, None) => Ok(Layers::default()),
+        (false, Some(format)) => {
+            let format = match format {
+                CompressionFormat::Gzip => image::Compression::Gzip,
+                CompressionFormat::Zstd => image::Compression::Zstd,
+            };
+            Ok(Layers::Compress(Codec::new(format, *level)?))
+        }
+    }
+}
+
+fn retry(tries: Option<&v1alpha1::Retry>) -> Result<Retry> {
+    let Some(v1alpha1::Retry { limit, delay }) = tries else { return Ok(Retry::default()) };
+    let limit = u32::try_from(*limit).map_err(|_| {
+        Error::new(Kind::InvalidOptions, format!("{limit} is not a number of retries"))
+    })?;
+    Retry::new(limit, delay.as_deref().map(duration).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parsed(changes: &Value) -> Result<PushOptions> {
+        let mut spec = json!({
+            "source": {"reference": "docker://a.example/x:1"},
+            "destination": {"reference": "docker://b.example/x:1"},
+        });
+        spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
+        options(&spec, Access::default(), Access::default())
+    }
+
+    #[test]
+    fn an_empty_spec_has_the_defaults_of_the_options() {
+        let options = parsed(&json!({"retry": {}})).unwrap();
+        assert_eq!(options.source.reference.to_string(), "docker://a.example/x:1");
+        assert_eq!(options.destination.reference.to_string(), "docker://b.example/x:1");
+        assert_eq!(options.platforms, Platforms::All);
+        assert_eq!(options.format, None);
+        assert_eq!(options.layers, Layers::Keep);
+        assert_eq!(options.retry, Retry::default());
+    }
+
+    #[test]
+    fn every_field_gets_into_the_options() {
+        let options = parsed(&json!({
+            "platforms": {"mode": "List", "list": ["linux/amd64", "linux/arm64/v8"]},
+            "format": "v2s2",
+            "compression": {"format": "zstd", "level": 7},
+            "retry": {"limit": 5, "delay": "1m30s"},
+        }))
+        .unwrap();
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let list = vec![platform("linux/amd64"), platform("linux/arm64")];
+        assert_eq!(options.platforms, Platforms::List(list));
+        assert_eq!(options.format, Some(ManifestFormat::V2s2));
+        let codec = Codec::new(image::Compression::Zstd, Some(7)).unwrap();
+        assert_eq!(options.layers, Layers::Compress(codec));
+        assert_eq!(options.retry, Retry::new(5, Some(Duration::from_secs(90))).unwrap());
+        let plain = parsed(&json!({"compression": {"disabled": true}})).unwrap();
+        assert_eq!(plain.layers, Layers::DoNotCompress);
+    }
+
+    #[test]
+    fn what_the_schema_lets_through_is_refused_with_its_side() {
+        let unknown = parsed(&json!({"source": {"reference": "foo://x"}})).unwrap_err();
+        assert_eq!((unknown.kind(), unknown.side()), (Kind::InvalidReference, Some(Side::Source)));
+        let platform = json!({"platforms": {"mode": "List", "list": ["linux"]}});
+        assert_eq!(
+            parsed(&platform).unwrap_err().to_string(),
+            "`linux` is not a platform of the form OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64"
+        );
+    }
+
+    #[test]
+    fn files_are_out_of_reach() {
+        let options = parsed(&json!({"destination": {"reference": "oci:/data/x:1"}})).unwrap();
+        let error = reachable(&options).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.side()),
+            (Kind::TransportUnsupported, Some(Side::Destination))
+        );
+        assert_eq!(
+            error.to_string(),
+            "`oci:/data/x:1` is on a file system, and the operator has none to read or write images on"
+        );
+        assert!(reachable(&parsed(&json!({})).unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,408 @@
+//! The operator on a real API server, with its own service account, pushing between registries.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use imagepush::access::TlsPolicy;
+use imagepush::controller::{OperatorConfig, run_with};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::control_plane::{ControlPlane, POLL, control_plane};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::images;
+use crate::support::push;
+use crate::support::registry::faults::Act;
+use crate::support::registry::{Login, Registry, Rule};
+
+/// How long a step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An operator that looks after the one namespace of a test.
+struct Operator {
+    plane: &'static ControlPlane,
+    namespace: String,
+    stop: CancellationToken,
+    task: JoinHandle<imagepush::error::Result<()>>,
+}
+
+impl Operator {
+    async fn start() -> Self {
+        let plane = control_plane().await;
+        let namespace = plane.namespace().await;
+        Self::start_in(plane, namespace, None).await
+    }
+
+    async fn start_in(
+        plane: &'static ControlPlane,
+        namespace: String,
+        listen: Option<SocketAddr>,
+    ) -> Self {
+        let config = OperatorConfig {
+            namespaces: vec![namespace.clone()],
+            listen,
+            ..OperatorConfig::default()
+        };
+        let stop = CancellationToken::new();
+        let client = plane.operator_client().await;
+        let task = tokio::spawn(run_with(client, config, stop.clone()));
+        Self { plane, namespace, stop, task }
+    }
+
+    /// Stops it as SIGTERM does, and waits for its end.
+    async fn stop(self) -> (&'static ControlPlane, String) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        ended.expect("the operator stops").unwrap().unwrap();
+        (self.plane, self.namespace)
+    }
+
+    async fn kubectl(&self, arguments: &[&str]) -> String {
+        let arguments = [&["-n", self.namespace.as_str()], arguments].concat();
+        self.plane.kubectl(&arguments).await.succeeded()
+    }
+
+    async fn apply(&self, name: &str, spec: &Value) {
+        let object = json!({
+            "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
+            "metadata": {"namespace": self.namespace, "name": name}, "spec": spec,
+        });
+        let applied = self.plane.kubectl_with(&["apply", "-f", "-"], &object.to_string()).await;
+        applied.succeeded();
+    }
+
+    async fn wait(&self, name: &str, condition: &str) {
+        let (object, condition) = (format!("ipush/{name}"), format!("--for=condition={condition}"));
+        let waited = ["wait", &condition, &object, "--timeout=60s"];
+        let arguments = [&["-n", self.namespace.as_str()], &waited[..]].concat();
+        let waited = self.plane.kubectl(&arguments).await;
+        assert!(waited.success, "{}\n{:#}", waited.stderr, self.get(name).await);
+    }
+
+    async fn get(&self, name: &str) -> Value {
+        let object = self.kubectl(&["get", "ipush", name, "-o", "json"]).await;
+        serde_json::from_str(&object).unwrap()
+    }
+
+    /// Waits until an object is as it should be.
+    async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let found = async {
+            loop {
+                let object = self.get(name).await;
+                if holds(&object) {
+                    return object;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let Ok(object) = tokio::time::timeout(PATIENCE, found).await else {
+            panic!("{:#}", self.get(name).await)
+        };
+        object
+    }
+}
+
+fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
+    let conditions = object["status"]["conditions"].as_array();
+    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
+    found.unwrap_or(&Value::Null)
+}
+
+fn reason_of<'a>(object: &'a Value, kind: &str) -> &'a str {
+    condition(object, kind)["reason"].as_str().unwrap_or("")
+}
+
+fn spec(source: &str, destination: &str, more: &Value) -> Value {
+    let side = |host: &str, tag: &str| json!({"reference": format!("docker://{host}/app:{tag}"), "tlsPolicy": "PlainHTTP"});
+    let mut spec = json!({"source": side(source, "1"), "destination": side(destination, "copy")});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+/// Puts an index under the name that the objects here read; returns its digest.
+async fn fill(host: &str, seed: u64) -> String {
+    let content = images::index(seed);
+    let folder = tempfile::tempdir().unwrap();
+    content.write_layout(folder.path(), Some("1"));
+    let source = format!("oci:{}:1", folder.path().display());
+    let mut options = push::options(&source, &format!("docker://{host}/app:1"));
+    options.destination.access.tls = TlsPolicy::PlainHttp;
+    push::run(&options).await.unwrap();
+    content.digest().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_becomes_ready_and_kubectl_shows_it() {
+    let registry = DockerRegistry::plain();
+    let digest = fill(&registry.host, 1).await;
+    let operator = Operator::start().await;
+    operator
+        .apply("web", &spec(&registry.host, &registry.host, &json!({"runPolicy": "Once"})))
+        .await;
+    operator.wait("web", "Ready").await;
+
+    let object = operator.get("web").await;
+    let status = &object["status"];
+    assert_eq!(status["observedGeneration"], 1);
+    assert_eq!(reason_of(&object, "Ready"), "PushSucceeded");
+    assert_eq!(condition(&object, "SourceResolved")["status"], "True");
+    assert_eq!(condition(&object, "Reconciling"), &Value::Null);
+    assert_eq!(status["source"]["digest"], digest);
+    assert_eq!(status["artifact"]["digest"], digest);
+    let platforms: Vec<&Value> = status["artifact"]["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["platform"])
+        .collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64", "linux/s390x"]);
+
+    let columns = operator.kubectl(&["get", "ipush", "-o", "wide"]).await;
+    let heads: Vec<&str> = columns.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        heads,
+        [
+            "NAME",
+            "DESTINATION",
+            "READY",
+            "REASON",
+            "AGE",
+            "DIGEST",
+            "LAST",
+            "PUSH",
+            "RETRIES",
+            "MESSAGE"
+        ]
+    );
+    let row = columns.lines().nth(1).unwrap();
+    for cell in
+        ["web", &format!("docker://{}/app:copy", registry.host), "True", "PushSucceeded", &digest]
+    {
+        assert!(row.contains(cell), "{row}");
+    }
+    let described = operator.kubectl(&["describe", "ipush", "web"]).await;
+    assert!(described.contains(&format!("pushed {digest} to `docker://")), "{described}");
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_when_nothing_changed() {
+    let registry = Registry::start().await;
+    fill(&registry.host, 2).await;
+    let operator = Operator::start().await;
+    let spec = spec(&registry.host, &registry.host, &json!({"interval": "1h"}));
+    operator.apply("web", &spec).await;
+    operator.wait("web", "Ready").await;
+    let before = operator.get("web").await;
+
+    // A second operator knows nothing of the first one's work, and checks at once.
+    registry.take_log();
+    let (plane, namespace) = operator.stop().await;
+    let operator = Operator::start_in(plane, namespace, None).await;
+    registry.received("HEAD /v2/app/manifests/copy").await;
+    // Whatever it has to say is said by the time it has stopped.
+    let (plane, namespace) = operator.stop().await;
+    let operator = Operator::start_in(plane, namespace, None).await;
+    assert_eq!(operator.get("web").await, before);
+    let written: Vec<String> = registry.take_log();
+    assert!(
+        !written.iter().any(|line| line.starts_with("PUT") || line.starts_with("POST")),
+        "{written:?}"
+    );
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_and_sends_nothing() {
+    let registry = Registry::start().await;
+    fill(&registry.host, 3).await;
+    registry.take_log();
+    let operator = Operator::start().await;
+    let more = json!({"runPolicy": "Once", "mode": "DryRun"});
+    operator.apply("web", &spec(&registry.host, &registry.host, &more)).await;
+    operator.wait("web", "Ready").await;
+    let object = operator.get("web").await;
+    assert_eq!(reason_of(&object, "Ready"), "DryRunSucceeded");
+    assert_eq!(object["status"]["preview"]["images"], 3);
+    assert_eq!(object["status"]["artifact"], Value::Null);
+    let written = registry.take_log();
+    assert!(
+        !written.iter().any(|line| line.starts_with("PUT") || line.starts_with("POST")),
+        "{written:?}"
+    );
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_volume_is_refused_with_the_reason() {
+    let operator = Operator::start().await;
+    let spec = json!({
+        "source": {"reference": "oci:/data/app:1"},
+        "destination": {"reference": "docker://r.example/app:1"}, "interval": "1h",
+    });
+    operator.apply("files", &spec).await;
+    operator.wait("files", "Stalled").await;
+    let object = operator.get("files").await;
+    assert_eq!(object["status"]["observedGeneration"], 1);
+    for kind in ["Ready", "Stalled"] {
+        assert_eq!(reason_of(&object, kind), "TransportUnsupported");
+        assert_eq!(
+            condition(&object, kind)["message"],
+            "`oci:/data/app:1` is on a file system, and the operator has none to read or write images on; \
+             use a registry (`docker://…`), or run `imagepush push` where the files are"
+        );
+    }
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
+    let source = Registry::start().await;
+    fill(&source.host, 4).await;
+    let destination = Registry::start().await;
+    destination.set_login(Login::basic("user", "right"));
+    let operator = Operator::start().await;
+    let mut spec = spec(&source.host, &destination.host, &json!({"runPolicy": "Once"}));
+    spec["destination"]["secretRef"] = json!({"name": "login"});
+    operator.apply("web", &spec).await;
+    let object = operator.until("web", |o| reason_of(o, "Ready") == "SecretNotFound").await;
+    assert_eq!(reason_of(&object, "Reconciling"), "ProgressingWithRetry");
+    assert_eq!(
+        condition(&object, "Ready")["message"],
+        "secret `login` is not in this namespace; create it, or correct the name"
+    );
+
+    let login = async |password: &str| {
+        let server = format!("--docker-server={}", destination.host);
+        let password = format!("--docker-password={password}");
+        let create = ["create", "secret", "docker-registry", "login", "--docker-username=user"];
+        operator.kubectl(&["delete", "secret", "login", "--ignore-not-found"]).await;
+        operator.kubectl(&[&create[..], &[&server, &password]].concat()).await;
+        // Without this, the Secret is looked at again after a minute.
+        operator
+            .kubectl(&["annotate", "--overwrite", "ipush/web", &format!("look={password}")])
+            .await;
+    };
+    login("wrong").await;
+    let object = operator.until("web", |o| reason_of(o, "Stalled") == "AuthenticationFailed").await;
+    assert_eq!(condition(&object, "Ready")["status"], "False");
+    assert_eq!(condition(&object, "Reconciling"), &Value::Null);
+    let message = condition(&object, "Ready")["message"].as_str().unwrap();
+    let refusal = format!(
+        "`{}` does not accept the credentials of `user` (`secret login`, key `{}`); check user and password, and \
+         what the user may do",
+        destination.host, destination.host
+    );
+    assert!(message.ends_with(&refusal), "{message}");
+    assert!(!object["status"].to_string().contains("wrong"), "{message}");
+
+    login("right").await;
+    operator.wait("web", "Ready").await;
+    // Nobody but the registry that the entry is for has seen it.
+    assert!(source.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_may_pass_is_retried() {
+    let source = Registry::start().await;
+    fill(&source.host, 5).await;
+    let destination = Registry::start().await;
+    destination.add_rule(Rule::each("POST", "/v2/app/blobs/uploads/", Act::Status(503)).nth(1));
+    let operator = Operator::start().await;
+    let more = json!({"runPolicy": "Once", "retry": {"limit": 0}});
+    operator.apply("web", &spec(&source.host, &destination.host, &more)).await;
+    operator.wait("web", "Ready").await;
+    let object = operator.get("web").await;
+    assert_eq!(object["status"]["retry"], Value::Null);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suspend_edit_and_delete_act_while_a_push_runs() {
+    let source = Registry::start().await;
+    fill(&source.host, 6).await;
+    let stuck = Registry::start().await;
+    stuck.add_rule(Rule::each("POST", "/v2/app/blobs/uploads/", Act::Stall));
+    let good = Registry::start().await;
+    let operator = Operator::start().await;
+    let to_stuck = spec(&source.host, &stuck.host, &json!({"interval": "1h"}));
+    operator.apply("web", &to_stuck).await;
+    stuck.received("POST /v2/app/blobs/uploads/").await;
+
+    let mut suspended = to_stuck.clone();
+    suspended["suspend"] = json!(true);
+    operator.apply("web", &suspended).await;
+    let object = operator.until("web", |o| reason_of(o, "Ready") == "Suspended").await;
+    assert_eq!(object["status"]["observedGeneration"], 2);
+    assert_eq!(condition(&object, "Reconciling"), &Value::Null);
+
+    stuck.take_log();
+    operator.apply("web", &to_stuck).await;
+    stuck.received("POST /v2/app/blobs/uploads/").await;
+    operator.apply("web", &spec(&source.host, &good.host, &json!({"interval": "1h"}))).await;
+    operator.wait("web", "Ready").await;
+    assert_eq!(operator.get("web").await["status"]["observedGeneration"], 4);
+
+    operator.apply("gone", &to_stuck).await;
+    operator.until("gone", |o| reason_of(o, "Reconciling") == "Progressing").await;
+    operator.kubectl(&["delete", "ipush", "gone", "--timeout=30s"]).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_converges() {
+    let source = Registry::start().await;
+    let digest = fill(&source.host, 7).await;
+    let destination = Registry::start().await;
+    destination.add_rule(Rule::each("PUT", "/v2/app/manifests/copy", Act::Stall).nth(1));
+    let operator = Operator::start().await;
+    operator
+        .apply("web", &spec(&source.host, &destination.host, &json!({"runPolicy": "Once"})))
+        .await;
+    destination.received("PUT /v2/app/manifests/copy").await;
+    let (plane, namespace) = operator.stop().await;
+    let operator = Operator::start_in(plane, namespace, None).await;
+    assert_eq!(reason_of(&operator.get("web").await, "Ready"), "Progressing");
+    operator.wait("web", "Ready").await;
+    assert_eq!(operator.get("web").await["status"]["artifact"]["digest"], digest);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_and_metrics_are_served() {
+    let plane = control_plane().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let operator = Operator::start_in(plane, plane.namespace().await, Some(address)).await;
+    let get = async |path: &str| {
+        let url = format!("http://{address}{path}");
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        match client.get(url).send().await {
+            Ok(answer) => (answer.status().as_u16(), collect(answer).await),
+            Err(_) => (0, String::new()),
+        }
+    };
+    let ready = async {
+        while get("/readyz").await != (200, "ok".into()) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ready).await.expect("the operator is ready");
+    assert_eq!(get("/livez").await, (200, "ok".into()));
+    let (status, metrics) = get("/metrics").await;
+    assert_eq!(status, 200);
+    for name in ["imagepush_inflight 0", "imagepush_build_info", "# EOF"] {
+        assert!(metrics.contains(name), "{metrics}");
+    }
+    operator.stop().await;
+}
+
+async fn collect(mut answer: reqwest::Response) -> String {
+    let mut text = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        text.extend_from_slice(&chunk);
+    }
+    String::from_utf8(text).unwrap()
+}
