@@ -234,6 +234,12 @@ impl Error {
         self
     }
 
+    /// The same, unless an inner place has said what it was doing: it knows better.
+    #[must_use]
+    pub fn during(self, what: impl Into<String>) -> Self {
+        if self.0.doing.is_empty() { self.doing(what) } else { self }
+    }
+
     /// Names the side, unless an inner place has.
     #[must_use]
     pub fn on(mut self, side: Side) -> Self {
@@ -396,6 +402,8 @@ mod tests {
         );
         assert_eq!(error.side(), Some(Side::Destination));
         assert_eq!(error.next_step(), Some("try later"));
+        assert_eq!(error.clone().during("something vague").to_string(), error.to_string());
+        assert_eq!(Error::cancelled().during("b").to_string(), "b: the push was cancelled");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn read_config(
         Ok(whole.await?.freeze())
     };
     retry(policy, progress, read).await.map_err(|error| {
-        error.doing(format!("reading config `{}`", config.digest)).on(Side::Source)
+        error.during(format!("reading config `{}`", config.digest)).on(Side::Source)
     })
 }
 
@@ -162,7 +162,7 @@ async fn rewrite(
 async fn open(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Blob> {
     let doing = format!("reading blob `{}`", descriptor.digest);
     let chunks = copy.source.blob(descriptor).await;
-    let chunks = chunks.map_err(|error| error.doing(doing.clone()).on(Side::Source))?;
+    let chunks = chunks.map_err(|error| error.during(doing.clone()).on(Side::Source))?;
     let (progress, digest) = (Arc::clone(copy.progress), descriptor.digest.clone());
     let advanced = move |chunk: &Bytes| {
         progress.event(Event::BlobAdvanced { digest: &digest, bytes: chunk.len() as u64 });
@@ -173,7 +173,7 @@ async fn open(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Blob> {
 
 /// Marks the errors of a stream as the source's.
 fn reading(chunks: Chunks, doing: String) -> Chunks {
-    chunks.map_err(move |error| error.doing(doing.clone()).on(Side::Source)).boxed()
+    chunks.map_err(move |error| error.during(doing.clone()).on(Side::Source)).boxed()
 }
 
 /// Hands a blob to the destination. Errors of the source pass unchanged: they say already whose they are.
@@ -186,7 +186,7 @@ async fn put(copy: &Copy<'_>, descriptor: &Descriptor, blob: Blob, kind: BlobKin
 }
 
 fn on_destination(error: Error, descriptor: &Descriptor) -> Error {
-    error.doing(format!("writing blob `{}`", descriptor.digest)).on(Side::Destination)
+    error.during(format!("writing blob `{}`", descriptor.digest)).on(Side::Destination)
 }
 
 fn started(copy: &Copy<'_>, descriptor: &Descriptor, kind: BlobKind) {

@@ -146,7 +146,7 @@ impl Copy<'_> {
             .await
             .map_err(|error| {
                 let doing = format!("writing manifest `{}`", manifest.digest());
-                error.doing(doing).on(Side::Destination)
+                error.during(doing).on(Side::Destination)
             })?;
         self.progress.event(Event::Manifest { digest: manifest.digest() });
         Ok(())

@@ -105,7 +105,7 @@ async fn open<'a>(
         let opened = opened.map_err(|error| error.on(Side::Destination))?;
         let current = retry(options.retry, progress.as_ref(), || opened.current()).await;
         let current = current.map_err(|error| {
-            error.doing("looking at what the destination has").on(Side::Destination)
+            error.during("looking at what the destination has").on(Side::Destination)
         })?;
         Ok::<_, Error>((opened, current))
     };
@@ -140,7 +140,7 @@ impl Session<'_> {
 
     async fn commit(self) -> Result<()> {
         let committing = self.destination.commit().await;
-        committing.map_err(|error| error.doing("committing the image").on(Side::Destination))
+        committing.map_err(|error| error.during("committing the image").on(Side::Destination))
     }
 
     fn copy<'b>(&'b self, state: &'b CopyState) -> Copy<'b> {

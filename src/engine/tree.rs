@@ -130,7 +130,7 @@ impl Reader<'_> {
         let read = || async { self.check(self.source.manifest(instance).await?, instance) };
         retry(self.retry, self.progress, read)
             .await
-            .map_err(|error| error.doing(doing()).on(Side::Source))
+            .map_err(|error| error.during(doing()).on(Side::Source))
     }
 
     /// Compares a manifest with what pointed to it.

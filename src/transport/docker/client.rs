@@ -153,6 +153,7 @@ impl Client {
         let known = self.auth.known(&self.connections, call.other).await?;
         let (body, watch) = body::outgoing(chunks);
         let mut request = call.request();
+        self.connections.redirect_to_plain(&mut request);
         *request.body_mut() = Some(body);
         if let Some(known) = &known {
             known.attach(&mut request);
@@ -183,6 +184,7 @@ impl Client {
         authorization: Option<&Authorization>,
     ) -> Result<Response> {
         let mut request = call.request();
+        self.connections.redirect_to_plain(&mut request);
         if let Some(authorization) = authorization {
             authorization.attach(&mut request);
         }

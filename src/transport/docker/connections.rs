@@ -132,17 +132,25 @@ impl Connections {
         // A reference without a port may mean the one of plain HTTP.
         let no_port = !self.authority.contains(':');
         let no_tls = error::speaks_no_tls(failure) || (no_port && error::is_refused(failure));
-        let https = request.url().scheme() == "https";
-        if !(allowed && https && no_tls && self.leads_here(request.url())) {
+        if !(allowed && no_tls && self.leads_here(request.url())) {
             return None;
         }
         self.plain.store(true, Ordering::Relaxed);
         tracing::debug!(host = self.authority, "the registry speaks no TLS, going on without");
-        let mut url = self.base().ok()?;
+        self.redirect_to_plain(&mut request);
+        Some(request)
+    }
+
+    /// Once the registry is known to speak no TLS, a request to it that was made before that goes out in plain HTTP.
+    /// It comes before credentials are attached: these belong to the origin that the request really goes to.
+    pub(super) fn redirect_to_plain(&self, request: &mut Request) {
+        if !self.plain.load(Ordering::Relaxed) || !self.leads_here(request.url()) {
+            return;
+        }
+        let Ok(mut url) = self.base() else { return };
         url.set_path(request.url().path());
         url.set_query(request.url().query());
         *request.url_mut() = url;
-        Some(request)
     }
 
     /// Whether a URL leads to the registry by TLS, even if another request has found by now that it speaks none.

@@ -91,7 +91,7 @@ fn a_registry_that_is_down_is_worth_trying_again() {
     check(
         &[],
         75,
-        "reading the manifest: reading manifest `1` of `docker://[1]/app`: \
+        "reading manifest `1` of `docker://[1]/app`: \
          cannot connect to `[1]`: Connection refused (os error 111)\nside: source\n\
          hint: check that the registry runs, and its host and port",
     );
@@ -117,8 +117,8 @@ async fn a_registry_that_refuses_or_fails() {
     let source = format!("docker://{host}/app:1");
     let check = |flags: &[&str], exit, fault: &str| {
         let arguments = [flags, &[&source, "oci:b:1"]].concat();
-        let doing = "pushing `docker://[1]/app:1` to `oci:b:1`: reading the manifest: \
-                     reading manifest `1` of `docker://[1]/app`";
+        let doing =
+            "pushing `docker://[1]/app:1` to `oci:b:1`: reading manifest `1` of `docker://[1]/app`";
         let text = format!("error: {doing}: {fault}\n");
         refused(folder.path(), &[host], &arguments, exit, &text);
     };
@@ -149,4 +149,6 @@ async fn a_registry_that_refuses_or_fails() {
         "`[1]` does not accept the credentials of `user` (the credentials given)\nside: source\n\
          hint: check user and password, and what the user may do",
     );
+    // Let in, though the first request still tried TLS.
+    check(&[plain, "--creds", "user:right"], 1, &format!("{missing}\nside: source"));
 }

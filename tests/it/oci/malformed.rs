@@ -126,8 +126,7 @@ async fn content_that_is_damaged() {
     let (content, own) = content();
     let size = content.blobs[content.digest()].len();
     let spaces = hex::encode(Sha256::digest(vec![b' '; size]));
-    let start =
-        "reading the manifest: reading layout `[folder]/a`: manifest `sha256:[manifest]` has";
+    let start = "reading layout `[folder]/a`: manifest `sha256:[manifest]` has";
     check(other, "", &format!("{start} the digest `sha256:{spaces}`"), 1).await;
     let cut = move |folder: &Path| fs::write(manifest(folder), "{}").unwrap();
     check(cut, "", &format!("{start} 2 bytes instead of {size}"), 1).await;
