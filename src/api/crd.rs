@@ -1,7 +1,7 @@
 //! The CustomResourceDefinition, made of the types and of a few things that their derives can't say.
 //!
 //! What `kube` derives is cleaned up here: optional means absent and never null, a status that nobody has written yet
-//! doesn't read as done, and conditions have the bounds of `metav1.Condition`.
+//! doesn't read as done, references name a transport of the table, and conditions have the bounds of `metav1.Condition`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::v1alpha1::ImagePush;
 use crate::error::{Error, Result};
+use crate::transport;
 
 /// The CustomResourceDefinition of ImagePush.
 ///
@@ -21,6 +22,11 @@ pub fn crd() -> Result<CustomResourceDefinition> {
         .pointer_mut("/spec/versions/0/schema/openAPIV3Schema")
         .ok_or_else(|| broken("schema"))?;
     forbid_null(schema);
+    for side in ["source", "destination"] {
+        let path = format!("/properties/spec/properties/{side}/x-kubernetes-validations");
+        let rules = schema.pointer_mut(&path).and_then(Value::as_array_mut);
+        rules.ok_or_else(|| broken(side))?.insert(0, name_a_transport());
+    }
     let status = schema.pointer_mut("/properties/status").ok_or_else(|| broken("status"))?;
     // kstatus (Flux, Helm 4) takes an object without any status for done.
     status["default"] = json!({"observedGeneration": -1});
@@ -51,6 +57,20 @@ fn forbid_null(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(forbid_null),
         _ => {}
     }
+}
+
+/// The rule that a reference begins with a transport that exists.
+fn name_a_transport() -> Value {
+    let names = transport::names();
+    json!({
+        "rule": format!("self.reference.matches('^({}):.+$')", names.join("|")),
+        "message": format!(
+            "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'; \
+             known transports: {}",
+            names.join(", ")
+        ),
+        "fieldPath": ".reference",
+    })
 }
 
 /// The bounds that `metav1.Condition` has in Go, and that its Rust type doesn't carry.

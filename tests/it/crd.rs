@@ -69,7 +69,7 @@ async fn contradictions_and_unknown_fields_are_refused() {
         (
             json!({"source": {"reference": "app"}, "destination": side, "interval": "1h"}),
             "spec.source.reference: Invalid value: `reference` must be of the form 'transport:details', \
-             such as 'docker://registry.example/app:1.0'",
+             such as 'docker://registry.example/app:1.0'; known transports: ",
         ),
         (
             json!({"source": {"reference": "oci:x", "tlsPolicy": "Verify"}, "destination": side, "interval": "1h"}),

@@ -66,12 +66,17 @@ fn contradictions_are_refused_with_a_sentence() {
         side.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"source": side})
     };
-    let form = "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'";
+    let form = format!(
+        "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'; \
+         known transports: {}",
+        crate::transport::names().join(", ")
+    );
     let secret = json!({"name": "s"});
     let cases = [
-        (with("app", json!({})), form),
-        (with("docker:", json!({})), form),
-        (with("Registry.example/app:1", json!({})), form),
+        (with("app", json!({})), form.as_str()),
+        (with("docker:", json!({})), form.as_str()),
+        (with("foo://x", json!({})), &form),
+        (with("Registry.example/app:1", json!({})), form.as_str()),
         (json!({"interval": null}), interval),
         (json!({"runPolicy": "Once"}), interval),
         (json!({"interval": "59s"}), "`interval` must be greater than or equal to 1m"),

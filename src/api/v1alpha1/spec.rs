@@ -147,9 +147,6 @@ pub struct ImagePushSpec {
 /// The place of an image, with what is needed to reach it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.reference.matches('^[a-z][a-z0-9-]*:.+$')")
-    .message("`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'")
-    .field_path(".reference"))]
 #[x_kube(validation = Rule::new(
     "self.reference.startsWith('docker:') || !(has(self.secretRef) || has(self.certSecretRef) || has(self.tlsPolicy))")
     .message("`secretRef`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport"))]
