@@ -1,7 +1,7 @@
 //! Log lines on standard error, as text or JSON; `RUST_LOG` chooses which.
 //!
-//! Warnings and faults are logged unless `RUST_LOG` says otherwise. The libraries below us that speak HTTP and TLS are silent
-//! unless `RUST_LOG` names them: they would log headers, and with them credentials.
+//! Warnings and faults are logged unless `RUST_LOG` says otherwise; the operator tells more. The libraries below us that
+//! speak HTTP and TLS are silent unless `RUST_LOG` names them: they would log headers, and with them credentials.
 
 use std::io::IsTerminal;
 
@@ -24,16 +24,19 @@ pub(crate) enum LogFormat {
 /// The variable that chooses what is logged.
 const VARIABLE: &str = "RUST_LOG";
 
-/// What is logged where the user chose nothing. That something is tried again is told by the progress already.
-const DEFAULT: &str = "warn,imagepush::engine::retry=error";
+/// What a command logs where the user chose nothing. That something is tried again is told by the progress already.
+pub(crate) const FOR_COMMANDS: &str = "warn,imagepush::engine::retry=error";
+
+/// What the operator logs where the user chose nothing.
+pub(crate) const FOR_OPERATOR: &str = "info";
 
 /// Libraries that see credentials.
 const SILENT: &str = "h2=off,hyper=off,hyper_util=off,reqwest=off,rustls=off,tower=off";
 
 /// Starts logging for the whole process.
-pub(crate) fn start(format: LogFormat, printer: &Printer) -> Result<()> {
+pub(crate) fn start(format: LogFormat, default: &str, printer: &Printer) -> Result<()> {
     let chosen = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
-    let filter = filter(chosen.as_deref().unwrap_or(DEFAULT))?;
+    let filter = filter(chosen.as_deref().unwrap_or(default))?;
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

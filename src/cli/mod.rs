@@ -9,6 +9,7 @@ mod crd;
 mod digest_file;
 mod inspect;
 mod logging;
+mod operator;
 mod output;
 mod progress;
 mod push;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::completion::CompletionArgs;
 use self::inspect::InspectArgs;
 use self::logging::LogFormat;
+use self::operator::OperatorArgs;
 use self::output::{Output, Printer, Talk};
 use self::push::PushArgs;
 use crate::error::{Error, Kind, Result};
@@ -34,7 +36,8 @@ use crate::transport::TRANSPORTS;
 #[derive(Debug, Parser)]
 #[command(name = "imagepush", version, after_help = transports(), max_term_width = 100)]
 pub struct Cli {
-    /// How log lines on standard error look. The variable `RUST_LOG` chooses what is logged (default: `warn`)
+    /// How log lines on standard error look. The variable `RUST_LOG` chooses what is logged (default: `warn`, for the
+    /// operator `info`)
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
     log_format: LogFormat,
 
@@ -46,6 +49,7 @@ pub struct Cli {
 enum Command {
     Push(Box<PushArgs>),
     Inspect(InspectArgs),
+    Operator(OperatorArgs),
     /// Prints the definition of ImagePush objects, for `kubectl apply -f -`
     Crd,
     Completion(CompletionArgs),
@@ -64,7 +68,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let Cli { log_format, command } = cli;
     let (output, talk) = command.output();
     let printer = Printer::new(output, talk);
-    let outcome = match logging::start(log_format, &printer) {
+    let outcome = match logging::start(log_format, command.logged(), &printer) {
         Ok(()) => command.run(&printer).await,
         Err(error) => Err(error),
     };
@@ -98,7 +102,17 @@ impl Command {
         match self {
             Self::Push(arguments) => arguments.output(),
             Self::Inspect(arguments) => (arguments.output(), Talk::Normal),
+            // It tells everything in log lines.
+            Self::Operator(_) => (Output::Text, Talk::Nothing),
             Self::Crd | Self::Completion(_) => (Output::Text, Talk::Normal),
+        }
+    }
+
+    /// What is logged where the user chose nothing.
+    fn logged(&self) -> &'static str {
+        match self {
+            Self::Operator(_) => logging::FOR_OPERATOR,
+            _ => logging::FOR_COMMANDS,
         }
     }
 
@@ -106,6 +120,7 @@ impl Command {
         match self {
             Self::Push(arguments) => push::run(*arguments, printer).await,
             Self::Inspect(arguments) => inspect::run(arguments, printer).await,
+            Self::Operator(arguments) => operator::run(arguments, printer).await,
             Self::Crd => crd::run(printer),
             Self::Completion(arguments) => completion::run(&arguments, printer),
         }

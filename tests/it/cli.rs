@@ -2,6 +2,7 @@
 
 mod faults;
 mod interrupt;
+mod operator;
 mod push;
 pub(crate) mod run;
 mod usage;

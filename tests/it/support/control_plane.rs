@@ -127,6 +127,11 @@ impl ControlPlane {
             .unwrap()
     }
 
+    /// The file with an administrator's credentials.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Runs kubectl as an administrator.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Output {
         self.kubectl_with(arguments, "").await

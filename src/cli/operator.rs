@@ -1,0 +1,208 @@
+//! `imagepush operator`: looks after the ImagePush objects of a cluster until it is told to end.
+//!
+//! Turns the arguments into [`OperatorConfig`], which has the defaults, and hands over to the controller. The first SIGINT or
+//! SIGTERM calls the running pushes off and ends the program well; what it tells, it tells in log lines.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::Printer;
+use super::signals;
+use crate::controller::{self, OperatorConfig};
+use crate::error::Result;
+
+/// Runs the operator: reconciles the ImagePush objects of a cluster
+///
+/// Inside a cluster it uses its service account, elsewhere the current context of your kubeconfig. Serves `/livez`, `/readyz`
+/// and `/metrics`. Run one operator for each cluster: there is no leader election.
+#[derive(Debug, Args)]
+pub(crate) struct OperatorArgs {
+    /// Look after the objects of this namespace only. May be given several times; in the variable, with commas between
+    /// [default: all namespaces]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "IMAGEPUSH_WATCH_NAMESPACE",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = namespace
+    )]
+    watch_namespace: Vec<String>,
+
+    /// Address and port for probes and metrics, or `none` [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDRESS", env = "IMAGEPUSH_LISTEN", hide_env_values = true)]
+    listen: Option<Listen>,
+
+    /// Pushes that run at the same time [default: 4]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "IMAGEPUSH_CONCURRENCY",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    concurrency: Option<u16>,
+
+    /// Of those, how many may use the same registry [default: 2]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "IMAGEPUSH_PER_HOST",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    per_host: Option<u16>,
+
+    /// How long an attempt may take where the object doesn't say, from `1s` to `24h` [default: 30m]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "IMAGEPUSH_TIMEOUT",
+        hide_env_values = true,
+        value_parser = timeout
+    )]
+    timeout: Option<Duration>,
+}
+
+/// Where probes and metrics are served, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listen(Option<SocketAddr>);
+
+pub(crate) async fn run(arguments: OperatorArgs, printer: &Printer) -> Result<()> {
+    let shutdown = signals::cancel_on_signal(printer)?;
+    controller::run(arguments.config(), shutdown).await
+}
+
+/// A namespace's name: what Kubernetes calls a DNS label.
+fn namespace(text: &str) -> Result<String, String> {
+    let letters = text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+    if text.is_empty()
+        || text.len() > 63
+        || !letters
+        || text.starts_with('-')
+        || text.ends_with('-')
+    {
+        return Err("a namespace has 1 to 63 lower-case letters, digits and inner hyphens".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// With the bounds that `spec.timeout` has.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|cause| cause.to_string())?;
+    if timeout < Duration::from_secs(1) || timeout > Duration::from_hours(24) {
+        return Err("it must be between 1s and 24h".into());
+    }
+    Ok(timeout)
+}
+
+// === impl OperatorArgs ===
+
+impl OperatorArgs {
+    fn config(self) -> OperatorConfig {
+        let Self { watch_namespace, listen, concurrency, per_host, timeout } = self;
+        let default = OperatorConfig::default();
+        OperatorConfig {
+            namespaces: watch_namespace,
+            listen: listen.map_or(default.listen, |Listen(address)| address),
+            concurrency: concurrency.map_or(default.concurrency, usize::from),
+            per_host: per_host.map_or(default.per_host, usize::from),
+            timeout: timeout.unwrap_or(default.timeout),
+        }
+    }
+}
+
+// === impl Listen ===
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let address = text.parse().map_err(|_| "the form is `IP:PORT`, or `none`")?;
+        Ok(Self(Some(address)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        operator: OperatorArgs,
+    }
+
+    fn parse(arguments: &str) -> Result<OperatorConfig, String> {
+        let arguments = ["operator"].into_iter().chain(arguments.split_whitespace());
+        let program = Program::try_parse_from(arguments);
+        program.map(|program| program.operator.config()).map_err(|error| {
+            let text = error.to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn shown(config: &OperatorConfig) -> String {
+        let OperatorConfig { namespaces, listen, concurrency, per_host, timeout } = config;
+        let listen = listen.map_or("none".to_owned(), |address| address.to_string());
+        let timeout = humantime::format_duration(*timeout);
+        format!("{namespaces:?} {listen} {concurrency} {per_host} {timeout}")
+    }
+
+    #[test]
+    fn flags_get_into_the_configuration() {
+        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 8 --per-host 1 --timeout 1h";
+        let cases = [
+            ("", shown(&OperatorConfig::default())),
+            (all, r#"["a", "b", "c"] [::1]:9 8 1 1h"#.to_owned()),
+            ("--listen none", "[] none 4 2 30m".to_owned()),
+        ];
+        for (arguments, expected) in cases {
+            assert_eq!(shown(&parse(arguments).unwrap()), expected, "{arguments}");
+        }
+    }
+
+    /// The help says what the configuration does.
+    #[test]
+    fn the_defaults_are_told() {
+        let help = Program::command().render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let defaults = [
+            ("--listen", "0.0.0.0:8080"),
+            ("--concurrency", "4"),
+            ("--per-host", "2"),
+            ("--timeout", "30m"),
+        ];
+        assert_eq!(shown(&OperatorConfig::default()), "[] 0.0.0.0:8080 4 2 30m");
+        for (flag, default) in defaults {
+            let (_, after) = help.split_once(&format!("{flag} <")).unwrap();
+            let (own, _) = after.split_once("[env").unwrap();
+            assert!(own.contains(&format!("[default: {default}]")), "{flag}: {own}");
+        }
+    }
+
+    #[test]
+    fn illegal_values_are_refused() {
+        let name = "a namespace has 1 to 63 lower-case letters, digits and inner hyphens";
+        let cases = [
+            ("--watch-namespace A", "watch-namespace <NAMESPACE>", "A", name),
+            ("--watch-namespace a-", "watch-namespace <NAMESPACE>", "a-", name),
+            ("--listen x", "listen <ADDRESS>", "x", "the form is `IP:PORT`, or `none`"),
+            ("--concurrency 0", "concurrency <COUNT>", "0", "0 is not in 1..=65535"),
+            ("--per-host 0", "per-host <COUNT>", "0", "0 is not in 1..=65535"),
+            ("--timeout 25h", "timeout <DURATION>", "25h", "it must be between 1s and 24h"),
+        ];
+        for (arguments, flag, value, fault) in cases {
+            let expected = format!("error: invalid value '{value}' for '--{flag}': {fault}");
+            assert_eq!(parse(arguments).unwrap_err(), expected);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `imagepush operator` as a process: which cluster it finds, what it prints, and how it ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::run::{program, run_in};
+use crate::support::control_plane::control_plane;
+
+#[test]
+fn without_a_cluster_it_says_what_it_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(
+        run_in(folder.path(), &["operator"]),
+        "exit 2\n--- stdout\n--- stderr\n\
+         error: no Kubernetes cluster is configured: failed to infer config: \
+         in-cluster: (failed to read an incluster environment variable: environment variable not found), \
+         kubeconfig: (failed to read kubeconfig from '\"[folder]/.kube/config\"': \
+         No such file or directory (os error 2))\n\
+         hint: run inside a cluster, or set KUBECONFIG\n"
+    );
+}
+
+/// What it prints are log lines and nothing else, so that a collector can read all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_it_well() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["operator", "--log-format=json", "--listen=none"];
+    for kind in [Signal::INT, Signal::TERM] {
+        let mut program = program(folder.path(), &arguments);
+        program.env("KUBECONFIG", plane.kubeconfig());
+        program.env("IMAGEPUSH_WATCH_NAMESPACE", &namespace);
+        let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let mut lines = lines.map(|line| {
+            serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        });
+        let watched = lines.find(|line| line["message"] == "objects are watched");
+        let watched = watched.expect("it starts to watch");
+        assert_eq!(watched["namespace"], namespace, "{watched}");
+        kill_process(Pid::from_child(&child), kind).unwrap();
+        // It stays quiet, but for log lines.
+        lines.for_each(drop);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    }
+}
