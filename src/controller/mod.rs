@@ -14,6 +14,7 @@ mod run;
 mod status;
 pub mod validate;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -148,6 +149,7 @@ async fn look_after(
     };
     let (reader, writer) = reflector::store::<ImagePush>();
     let watched = events(api, context.metrics.clone())
+        .inspect_ok(forget_the_gone(context.executor.clone()))
         .default_backoff()
         .reflect(writer)
         .applied_objects()
@@ -216,6 +218,19 @@ fn events(
                 Event::InitDone => Some(Event::InitDone),
             })
         })
+}
+
+/// An object without finalizers is gone at once, and nobody looks at it again: its attempt is called off from here.
+/// One that went while the watch was broken is missed by the next list.
+fn forget_the_gone(executor: Arc<Executor>) -> impl FnMut(&Event<ImagePush>) + Send {
+    let mut listed = HashSet::new();
+    move |event| match event {
+        Event::Init => listed.clear(),
+        Event::InitApply(object) => drop(listed.insert(object.uid().unwrap_or_default())),
+        Event::InitDone => executor.keep_only(&listed),
+        Event::Delete(object) => executor.forget(&object.uid().unwrap_or_default()),
+        Event::Apply(_) => {}
+    }
 }
 
 fn readable(object: DeserializeGuard<ImagePush>) -> Option<ImagePush> {

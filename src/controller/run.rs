@@ -4,7 +4,7 @@
 //! place at each registry and then for one among all; its time counts from there. When it ends, and every few seconds
 //! before, it wakes its object. A panic inside it ends as an error like any other.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -175,6 +175,18 @@ impl Executor {
         if let Some(record) = objects.remove(uid).and_then(|memory| memory.attempt) {
             record.cancel.cancel();
         }
+    }
+
+    /// Forgets every object but these.
+    pub(crate) fn keep_only(&self, uids: &HashSet<String>) {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.retain(|uid, memory| {
+            let kept = uids.contains(uid);
+            if let (false, Some(record)) = (kept, &memory.attempt) {
+                record.cancel.cancel();
+            }
+            kept
+        });
     }
 
     /// Calls the attempt of an object off; it wakes the object when it has ended.

@@ -175,6 +175,20 @@ async fn a_busy_registry_does_not_hold_up_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn attempts_of_objects_that_are_gone_end() {
+    let setup = setup(Script::Run, 4, 4);
+    for uid in ["a", "b", "c"] {
+        setup.executor.start(order(uid, "r.example"));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    setup.executor.forget("a");
+    setup.executor.keep_only(&HashSet::from(["c".to_owned()]));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(setup.engine.running.load(Ordering::SeqCst), 1);
+    assert!(setup.executor.recall("c").attempt.unwrap().outcome.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_calls_everything_off_and_waits() {
     let setup = setup(Script::Run, 1, 1);
     for uid in ["a", "b"] {
