@@ -277,7 +277,7 @@ async fn malformed_directories_are_errors_that_say_what_is_wrong() {
     .await;
     check(
         |dir| fs::write(dir.join("manifest.json"), "{").unwrap(),
-        "reading the manifest: reading `[folder]/d/manifest.json`: \
+        "reading `[folder]/d/manifest.json`: \
          the manifest is malformed: EOF while parsing an object at line 1 column 1",
     )
     .await;

@@ -7,6 +7,7 @@ mod bench;
 mod charts;
 mod cli;
 mod conformance;
+mod crash;
 mod crd;
 mod dir;
 mod docker;

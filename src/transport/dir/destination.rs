@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use super::super::local::{
-    Directory, StagedDirectory, StagedFile, blocking, is_intact, locate, write_chunks,
+    Directory, StagedDirectory, StagedFile, blocking, is_intact, locate, sweep, write_chunks,
 };
 use super::super::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
@@ -62,15 +62,17 @@ pub(super) enum Location {
 // === impl DirDestination ===
 
 impl DirDestination {
-    /// Looks at the place; writes nothing.
+    /// Looks at the place; writes nothing, but removes what killed pushes left.
     pub(super) async fn open(path: PathBuf) -> Result<Self> {
         let place = blocking(move || {
             let (parent, target) = locate(&path)?;
+            sweep(&parent, &target);
             let existing = match parent.stat(&target)? {
                 Some(_) => Some(Directory::open(&parent.path_of(&target))?),
                 None => None,
             };
             if let Some(existing) = &existing {
+                sweep(existing, STAGED.as_ref());
                 check_writable(existing)?;
             }
             Ok(Place { parent, target, existing })

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::OnceCell;
 
 use super::directory::{is_file_at, locate};
-use super::{Archive, Lock, StagedFile, TarWriter, blocking, open_file};
+use super::{Archive, Lock, StagedFile, TarWriter, blocking, open_file, sweep};
 use crate::blob::{Blob, Chunks};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest};
@@ -38,8 +38,16 @@ impl ArchiveTarget {
         Self { path: path.to_owned(), mode, new: OnceCell::new() }
     }
 
-    /// Opens the archive that is there. An empty file, as `mktemp` makes it, counts as none.
+    /// Opens the archive that is there. An empty file, as `mktemp` makes it, counts as none. Removes what killed pushes
+    /// left beside it.
     pub(crate) async fn existing(&self) -> Result<Option<Archive>> {
+        let path = self.path.clone();
+        blocking(move || {
+            let (directory, name) = locate(&path)?;
+            sweep(&directory, &name);
+            Ok(())
+        })
+        .await?;
         match self.file().await? {
             Some(file) => self.archive_of(&file).await,
             None => Ok(None),

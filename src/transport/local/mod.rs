@@ -27,7 +27,7 @@ pub(crate) use staged::StagedFile;
 pub(crate) use staged_directory::{Published, StagedDirectory};
 pub(crate) use tar_read::{Archive, Extent, Found};
 pub(crate) use tar_write::TarWriter;
-pub(crate) use temporary::{is_temporary, sweep};
+pub(crate) use temporary::{is_temporary, sweep, sweep_all};
 
 use crate::error::{Error, Result};
 

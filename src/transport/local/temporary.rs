@@ -44,9 +44,19 @@ pub(crate) fn is_temporary(name: &OsStr) -> bool {
 /// Removes what killed processes left of `target` in `directory`. Best effort: whatever fails is left.
 pub(crate) fn sweep(directory: &Directory, target: &OsStr) {
     let prefix = prefix_for(target);
+    sweep_names(directory, |name| {
+        name.as_bytes().strip_prefix(prefix.as_slice()).is_some_and(is_ending)
+    });
+}
+
+/// Removes what killed processes left in a directory that is ours, whatever it was to be.
+pub(crate) fn sweep_all(directory: &Directory) {
+    sweep_names(directory, is_temporary);
+}
+
+fn sweep_names(directory: &Directory, is_ours: impl Fn(&OsStr) -> bool) {
     for name in directory.names().unwrap_or_default() {
-        let ending = name.as_bytes().strip_prefix(prefix.as_slice());
-        if ending.is_some_and(is_ending)
+        if is_ours(&name)
             && let Err(error) = remove_if_stale(directory, &name)
         {
             tracing::debug!(%error, "a stale temporary file could not be removed");

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use super::super::local::layout::BLOBS;
 use super::super::local::{
     Directory, Lock, Published, StagedDirectory, StagedFile, blocking, is_complete, is_intact,
-    locate, sweep, write_chunks,
+    locate, sweep, sweep_all, write_chunks,
 };
 use super::super::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
@@ -55,14 +55,18 @@ struct Staging {
 // === impl LayoutDestination ===
 
 impl LayoutDestination {
-    /// Looks at the place; writes nothing.
+    /// Looks at the place; writes nothing, but removes what killed pushes left.
     pub(super) async fn open(path: PathBuf, name: Option<String>) -> Result<Self> {
         let place = blocking(move || {
             let (parent, target) = locate(&path)?;
+            sweep(&parent, &target);
             let existing = match parent.stat(&target)? {
                 Some(_) => Some(LayoutStore::writable(Directory::open(&parent.path_of(&target))?)?),
                 None => None,
             };
+            if let Some(layout) = &existing {
+                sweep_all(layout.directory());
+            }
             Ok(Place { parent, target, existing })
         });
         let place = place.await?;
