@@ -9,6 +9,12 @@ pub use crate::image::{
 /// Deepest nesting of indexes. One index in another is already rare; a cycle can't be had by digest.
 pub const MAX_INDEX_DEPTH: usize = 4;
 
+/// Most manifests that are read for one push, each counted as often as it is named.
+pub const MAX_MANIFESTS: usize = 4096;
+
+/// Most bytes of them together: they are held in memory until the push ends, in the operator beside those of other pushes.
+pub const MAX_MANIFESTS_SIZE: u64 = 32 << 20;
+
 /// Largest body of a registry's error answer that is read; longer ones are not the registry's schema.
 pub const MAX_ERROR_BODY: usize = 64 << 10;
 
@@ -57,12 +63,9 @@ pub const MAX_TAR_DEPTH: usize = 256;
 /// Largest YAML file that `apply` reads.
 pub const MAX_APPLY_FILE: u64 = 4 << 20;
 
-/// Bytes a compressed stream may expand to for each byte read, once past [`EXPANSION_GRACE`].
-/// zlib's own maximum is 1032.
-pub const MAX_EXPANSION: u64 = 1000;
-
-/// Bytes of output below which [`MAX_EXPANSION`] is not applied: a layer of zeros is legal and small.
-pub const EXPANSION_GRACE: u64 = 64 << 20;
+/// Bytes that one compressed layer may expand to. Layers of zeros legally expand to a thousand (gzip) or thirty
+/// thousand (zstd) times their size, so that a ratio would refuse what is sound; the stream is never held in memory.
+pub const MAX_EXPANDED_LAYER: u64 = 256 << 30;
 
 /// Largest zstd window, as a power of two: 128 MiB, the default bound of zstd's own tool.
 pub const MAX_ZSTD_WINDOW_LOG: u32 = 27;
@@ -80,6 +83,9 @@ pub const GZIP_BLOCK: usize = 1 << 20;
 
 /// The same for zstd, whose blocks share no window: larger ones compress better.
 pub const ZSTD_BLOCK: usize = 4 << 20;
+
+/// Threads that compress one layer. More would only fill memory on machines with many processors: each holds a block.
+pub const COMPRESSION_THREADS: usize = 4;
 
 /// Blobs of one push that move at the same time; what skopeo has.
 pub const PARALLEL_BLOBS: usize = 6;

@@ -13,7 +13,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Chunks, Codec};
 use crate::error::{Error, Result};
 use crate::image::Compression;
-use crate::limits::{GZIP_BLOCK, ZSTD_BLOCK};
+use crate::limits::{COMPRESSION_THREADS, GZIP_BLOCK, ZSTD_BLOCK};
 
 /// Bytes before a block that deflate may refer back to.
 const WINDOW: usize = 32 << 10;
@@ -26,8 +26,8 @@ const DEFLATE_END: [u8; 2] = [3, 0];
 
 /// Compresses a stream.
 pub fn compress(chunks: Chunks, codec: Codec) -> Chunks {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    compress_on(chunks, codec, threads)
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    compress_on(chunks, codec, processors.min(COMPRESSION_THREADS))
 }
 
 fn compress_on(chunks: Chunks, codec: Codec, threads: usize) -> Chunks {
@@ -106,7 +106,8 @@ impl Cutting {
         }
         self.any = true;
         let bytes = block.freeze();
-        let window = bytes.slice(bytes.len().saturating_sub(WINDOW)..);
+        // A copy: a slice would hold the whole block.
+        let window = Bytes::copy_from_slice(&bytes[bytes.len().saturating_sub(WINDOW)..]);
         let window = std::mem::replace(&mut self.window, window);
         Ok(Some((Block { window, bytes }, self)))
     }

@@ -1,7 +1,7 @@
 //! Decompresses a stream, whatever it is compressed with.
 //!
 //! The decoder runs on a blocking thread between two short queues; it ends when either end of the stream is dropped.
-//! Output is bounded: by its ratio to the input, and each decoder by its memory.
+//! Output is bounded, and so is each decoder's memory.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 
@@ -13,21 +13,26 @@ use tokio::sync::mpsc;
 use super::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::image::Compression;
-use crate::limits::{CHUNK, EXPANSION_GRACE, MAX_EXPANSION, MAX_XZ_MEMORY, MAX_ZSTD_WINDOW_LOG};
+use crate::limits::{CHUNK, MAX_EXPANDED_LAYER, MAX_XZ_MEMORY, MAX_ZSTD_WINDOW_LOG};
 
 /// Chunks waiting on each side of the decoder.
 const QUEUE: usize = 2;
 
 /// Bytes that tell how a stream is compressed.
-const MAGIC: usize = 6;
+const MAGIC: usize = Compression::MAGIC_LENGTH;
 
 /// Decompresses a stream; one that is not compressed passes as it is.
 pub fn decompress(chunks: Chunks) -> Chunks {
-    stream::once(start(chunks)).try_flatten().boxed()
+    decompress_within(chunks, MAX_EXPANDED_LAYER)
+}
+
+/// Decompresses a stream to at most `limit` bytes.
+fn decompress_within(chunks: Chunks, limit: u64) -> Chunks {
+    stream::once(start(chunks, limit)).try_flatten().boxed()
 }
 
 /// Looks at the first bytes and chooses the decoder.
-async fn start(mut chunks: Chunks) -> Result<Chunks> {
+async fn start(mut chunks: Chunks, limit: u64) -> Result<Chunks> {
     let mut head = BytesMut::new();
     while head.len() < MAGIC {
         match chunks.try_next().await? {
@@ -39,14 +44,15 @@ async fn start(mut chunks: Chunks) -> Result<Chunks> {
     let whole = stream::once(async move { Ok(head.freeze()) }).chain(chunks).boxed();
     match compression {
         Compression::None => Ok(whole),
-        _ => Ok(decode(whole, compression)),
+        _ => Ok(decode(whole, compression, limit)),
     }
 }
 
-fn decode(mut chunks: Chunks, compression: Compression) -> Chunks {
+fn decode(mut chunks: Chunks, compression: Compression, limit: u64) -> Chunks {
     let (to_decoder, from_stream) = mpsc::channel(QUEUE);
     let (to_stream, decoded) = mpsc::channel(QUEUE);
-    tokio::task::spawn_blocking(move || run(compression, from_stream, &to_stream));
+    let output = Output { chunks: to_stream, produced: 0, limit };
+    let work = tokio::task::spawn_blocking(move || run(compression, from_stream, output));
     // Feeding is part of the returned stream: nothing runs on when that is dropped.
     let feed = async move {
         while let Some(chunk) = chunks.next().await {
@@ -56,51 +62,70 @@ fn decode(mut chunks: Chunks, compression: Compression) -> Chunks {
         }
     };
     let feed = stream::once(feed).filter_map(|()| std::future::ready(None));
-    let decoded =
-        stream::unfold(
-            decoded,
-            |mut decoded| async move { Some((decoded.recv().await?, decoded)) },
-        );
+    let decoded = stream::unfold(Some((decoded, work)), |state| async move {
+        let (mut decoded, work) = state?;
+        if let Some(chunk) = decoded.recv().await {
+            return Some((chunk, Some((decoded, work))));
+        }
+        // A decoder that broke down has told of no error: its silence is not the end of the data.
+        let ended = work.await;
+        let broken = ended.err().map(|error| Error::internal(format!("decoding stopped: {error}")));
+        broken.map(|error| (Err(error), None))
+    });
     stream::select(feed, decoded).boxed()
 }
 
 /// Decodes until the end of the input, an error, or nobody wants more.
-fn run(
-    compression: Compression,
-    input: mpsc::Receiver<Result<Bytes>>,
-    output: &mpsc::Sender<Result<Bytes>>,
-) {
-    let mut source = Source { input, current: Bytes::new(), failed: None, taken: 0 };
+fn run(compression: Compression, input: mpsc::Receiver<Result<Bytes>>, mut output: Output) {
+    let mut source = Source { input, current: Bytes::new(), failed: None };
     let result = match compression {
-        Compression::Gzip => gzip(&mut source, output),
-        Compression::Zstd => zstd(&mut source, output),
-        Compression::Bzip2 => bzip2(&mut source, output),
-        Compression::Xz => xz(&mut source, output),
+        Compression::Gzip => gzip(&mut source, &mut output),
+        Compression::Zstd => zstd(&mut source, &mut output),
+        Compression::Bzip2 => bzip2(&mut source, &mut output),
+        Compression::Xz => xz(&mut source, &mut output),
         Compression::None => Ok(()),
     };
     if let Err(cause) = result {
         let message = format!("the {compression} data is corrupt: {cause}");
-        let error = match (source.failed.take(), cause.get_ref().and_then(|c| c.downcast_ref())) {
+        let limit = cause.get_ref().and_then(|cause| cause.downcast_ref::<TooLarge>());
+        let error = match (source.failed.take(), limit) {
             (Some(error), _) => error,
-            (None, Some(Bomb)) => Error::new(Kind::LimitExceeded, Bomb.to_string()),
+            (None, Some(limit)) => Error::new(Kind::LimitExceeded, limit.to_string()),
             (None, None) => Error::new(Kind::ContentMismatch, message),
         };
         // Nobody listening any more is as good as having told them.
-        let _ = output.blocking_send(Err(error));
+        let _ = output.chunks.blocking_send(Err(error));
     }
 }
 
-/// A stream that expands beyond all reason.
+/// A stream that expands beyond its bound.
 #[derive(Debug, thiserror::Error)]
-#[error("the compressed data expands to more than {MAX_EXPANSION} times its size")]
-struct Bomb;
+#[error("the compressed data expands to more than {0} bytes")]
+struct TooLarge(u64);
+
+/// Where decoded chunks go, and how many bytes may still.
+struct Output {
+    chunks: mpsc::Sender<Result<Bytes>>,
+    produced: u64,
+    limit: u64,
+}
+
+impl Output {
+    /// Hands a chunk on. `false` means that nobody wants more.
+    fn deliver(&mut self, chunk: Bytes) -> io::Result<bool> {
+        self.produced += chunk.len() as u64;
+        if self.produced > self.limit {
+            return Err(io::Error::other(TooLarge(self.limit)));
+        }
+        Ok(self.chunks.blocking_send(Ok(chunk)).is_ok())
+    }
+}
 
 /// The compressed stream as the blocking reader that decoders want.
 struct Source {
     input: mpsc::Receiver<Result<Bytes>>,
     current: Bytes,
     failed: Option<Error>,
-    taken: u64,
 }
 
 impl Read for Source {
@@ -117,26 +142,17 @@ impl Read for Source {
         }
         let taken = buffer.len().min(self.current.len());
         buffer[..taken].copy_from_slice(&self.current.split_to(taken));
-        self.taken += taken as u64;
         Ok(taken)
     }
 }
 
 /// All members of a gzip file; what follows the last one must be nothing or zeros.
-fn gzip(source: &mut Source, output: &mpsc::Sender<Result<Bytes>>) -> io::Result<()> {
-    let mut produced = 0;
+fn gzip(source: &mut Source, output: &mut Output) -> io::Result<()> {
     let mut input = BufReader::with_capacity(CHUNK, source);
     loop {
         let mut decoder = GzDecoder::new(input);
-        loop {
-            let chunk = chunk_of(&mut decoder)?;
-            let taken = decoder.get_ref().get_ref().taken;
-            if chunk.is_empty() {
-                break;
-            }
-            if !deliver(chunk, taken, &mut produced, output)? {
-                return Ok(());
-            }
+        if !pump(&mut decoder, output)? {
+            return Ok(());
         }
         input = decoder.into_inner();
         let rest = input.fill_buf()?;
@@ -163,35 +179,32 @@ fn only_zeros(mut input: impl io::BufRead) -> io::Result<()> {
     }
 }
 
-fn zstd(source: &mut Source, output: &mpsc::Sender<Result<Bytes>>) -> io::Result<()> {
+fn zstd(source: &mut Source, output: &mut Output) -> io::Result<()> {
     let mut decoder = ::zstd::stream::read::Decoder::new(source)?;
     decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
-    pump(decoder, |decoder| decoder.get_ref().get_ref().taken, output)
+    pump(&mut decoder, output).map(|_| ())
 }
 
-fn bzip2(source: &mut Source, output: &mpsc::Sender<Result<Bytes>>) -> io::Result<()> {
-    let decoder = ::bzip2::read::MultiBzDecoder::new(source);
-    pump(decoder, |decoder| decoder.get_ref().taken, output)
+fn bzip2(source: &mut Source, output: &mut Output) -> io::Result<()> {
+    pump(&mut ::bzip2::read::MultiBzDecoder::new(source), output).map(|_| ())
 }
 
-fn xz(source: &mut Source, output: &mpsc::Sender<Result<Bytes>>) -> io::Result<()> {
+fn xz(source: &mut Source, output: &mut Output) -> io::Result<()> {
     let stream =
         liblzma::stream::Stream::new_stream_decoder(MAX_XZ_MEMORY, liblzma::stream::CONCATENATED)
             .map_err(io::Error::other)?;
-    let decoder = liblzma::read::XzDecoder::new_stream(source, stream);
-    pump(decoder, |decoder| decoder.get_ref().taken, output)
+    pump(&mut liblzma::read::XzDecoder::new_stream(source, stream), output).map(|_| ())
 }
 
-fn pump<D: Read>(
-    mut decoder: D,
-    taken: impl Fn(&D) -> u64,
-    output: &mpsc::Sender<Result<Bytes>>,
-) -> io::Result<()> {
-    let mut produced = 0;
+/// Hands on all that a decoder gives. `false` means that nobody wants more.
+fn pump(decoder: &mut impl Read, output: &mut Output) -> io::Result<bool> {
     loop {
-        let chunk = chunk_of(&mut decoder)?;
-        if chunk.is_empty() || !deliver(chunk, taken(&decoder), &mut produced, output)? {
-            return Ok(());
+        let chunk = chunk_of(decoder)?;
+        if chunk.is_empty() {
+            return Ok(true);
+        }
+        if !output.deliver(chunk)? {
+            return Ok(false);
         }
     }
 }
@@ -201,20 +214,6 @@ fn chunk_of(decoder: &mut impl Read) -> io::Result<Bytes> {
     let mut chunk = Vec::with_capacity(CHUNK);
     decoder.take(CHUNK as u64).read_to_end(&mut chunk)?;
     Ok(Bytes::from(chunk))
-}
-
-/// Hands a chunk on. `false` means that nobody wants more.
-fn deliver(
-    chunk: Bytes,
-    taken: u64,
-    produced: &mut u64,
-    output: &mpsc::Sender<Result<Bytes>>,
-) -> io::Result<bool> {
-    *produced += chunk.len() as u64;
-    if *produced > EXPANSION_GRACE && *produced / MAX_EXPANSION > taken {
-        return Err(io::Error::other(Bomb));
-    }
-    Ok(output.blocking_send(Ok(chunk)).is_ok())
 }
 
 #[cfg(test)]

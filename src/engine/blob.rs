@@ -6,12 +6,12 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::copy::Copy;
-use super::plan::{LayerAction, rewritten_layer};
+use super::plan::LayerAction;
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use crate::blob::{Blob, Chunks, Expected, compress, decompress, verify};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::{Compression, Descriptor, Digest};
+use crate::image::{Descriptor, Digest};
 use crate::limits::MAX_CONFIG_SIZE;
 use crate::options::Retry;
 use crate::transport::{BlobKind, ImageSource, Reused};
@@ -24,8 +24,6 @@ pub(super) struct CopiedBlob {
     /// Size at the destination, in bytes.
     pub(super) size: u64,
     pub(super) outcome: BlobOutcome,
-    /// For a layer that was rewritten, what points to it now.
-    pub(super) rewritten: Option<Descriptor>,
 }
 
 /// Reads a config into memory.
@@ -150,12 +148,7 @@ async fn rewrite(
         }
     })
     .await?;
-    let compression = match action {
-        LayerAction::Compress(codec) => codec.format(),
-        _ => Compression::None,
-    };
-    let copied = finished(copy, layer, &digest, size, BlobOutcome::Sent);
-    Ok(CopiedBlob { rewritten: Some(rewritten_layer(compression, digest, size)?), ..copied })
+    Ok(finished(copy, layer, &digest, size, BlobOutcome::Sent))
 }
 
 /// Opens a blob of the source: verified, its errors named, its progress told.
@@ -208,5 +201,5 @@ fn finished(
     outcome: BlobOutcome,
 ) -> CopiedBlob {
     copy.progress.event(Event::BlobFinished { digest: &source.digest, outcome });
-    CopiedBlob { digest: digest.clone(), size, outcome, rewritten: None }
+    CopiedBlob { digest: digest.clone(), size, outcome }
 }

@@ -1,22 +1,24 @@
 //! Does what the plan says: blobs, then the manifests that point to them, from the leaves to the root.
 //!
-//! All work runs inside the caller's task as futures, so that dropping one stops everything below it. A blob of one digest
-//! is moved once however many images share it, and a failure ends the whole copy.
+//! All work runs inside the caller's task as futures, so that dropping one stops everything below it. What is asked for
+//! twice is moved once, however many images share it, and the first failure ends the whole copy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::future::{BoxFuture, FutureExt as _, try_join_all};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::blob::{CopiedBlob, copy_config, copy_layer, read_config};
-use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index};
-use super::progress::{BlobOutcome, Event, Progress};
+use super::copied::Copied;
+use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, rewritten_layer};
+use super::progress::{Event, Progress};
 use super::retry::retry;
-use super::{BlobCounts, Pushed, PushedManifest};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::{Config, Descriptor, Digest, Manifest};
+use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
 use crate::limits::{PARALLEL_BLOBS, PARALLEL_INSTANCES, PARALLEL_SMALL_BLOBS, SMALL_BLOB};
 use crate::options::Retry;
 use crate::transport::{ImageDestination, ImageSource, Repository, Role};
@@ -32,11 +34,20 @@ pub(super) struct Copy<'a> {
     pub(super) state: &'a CopyState,
 }
 
-/// What one copy has done so far. Shared by its attempts with different formats.
+/// What has been copied so far. Shared by the attempts with different formats.
 pub(super) struct CopyState {
     permits: Semaphore,
-    blobs: Mutex<HashMap<(Digest, LayerAction), OnceBlob>>,
-    manifests: Mutex<Vec<PushedManifest>>,
+    blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
+}
+
+/// What makes two blobs the same work. All that is claimed of a blob is part of it: where two descriptors differ in the
+/// size of one digest, or two configs in what it decompresses to, each claim is checked for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct BlobKey {
+    digest: Digest,
+    size: u64,
+    action: LayerAction,
+    diff_id: Option<Digest>,
 }
 
 /// A blob that is copied once; who comes while it is being copied waits for it.
@@ -49,68 +60,96 @@ const _: () = assert!(PERMITS as usize == PARALLEL_SMALL_BLOBS);
 // === impl Copy ===
 
 impl Copy<'_> {
-    /// Copies everything below and including the plan's manifest, but not that one under the destination's name: that
-    /// is what is returned, for the caller to put last.
-    pub(super) async fn copy(&self, plan: &Plan) -> Result<Manifest> {
-        lock(&self.state.manifests).clear();
-        self.copy_below(plan).await
-    }
-
-    fn copy_below<'b>(&'b self, plan: &'b Plan) -> BoxFuture<'b, Result<Manifest>> {
+    /// Copies everything below the plan's manifest, but not that one itself: it is what is returned, for the caller to put
+    /// last.
+    pub(super) fn copy<'b>(&'b self, plan: &'b Plan) -> BoxFuture<'b, Result<Copied>> {
         async move {
-            match &plan.body {
-                PlanBody::Image(actions) => self.copy_image(plan, actions).await,
-                PlanBody::Index(children) => self.copy_instances(plan, children).await,
+            match (&plan.body, plan.source.as_image()) {
+                (PlanBody::Image(actions), Some(image)) => {
+                    self.copy_image(plan, image, actions).await
+                }
+                (PlanBody::Index(children), _) => self.copy_instances(plan, children).await,
+                (PlanBody::Image(_), None) => {
+                    Err(Error::internal("an index was planned as an image"))
+                }
             }
         }
         .boxed()
     }
 
-    async fn copy_instances(&self, plan: &Plan, children: &[Plan]) -> Result<Manifest> {
-        let copies: Vec<BoxFuture<'_, Result<Manifest>>> =
-            children.iter().map(|child| self.copy_instance(child).boxed()).collect();
+    async fn copy_instances(&self, plan: &Plan, children: &[Plan]) -> Result<Copied> {
+        let copies: Vec<BoxFuture<'_, Result<(usize, Copied)>>> = children
+            .iter()
+            .enumerate()
+            .map(|(n, child)| self.copy_instance(n, child).boxed())
+            .collect();
+        // In whatever order they end, so that the first failure is seen at once.
+        let copies = stream::iter(copies).buffer_unordered(PARALLEL_INSTANCES);
+        let mut numbered: Vec<(usize, Copied)> = copies.try_collect().await?;
+        numbered.sort_by_key(|(n, _)| *n);
+        let instances: Vec<Copied> = numbered.into_iter().map(|(_, instance)| instance).collect();
         let manifests: Vec<Manifest> =
-            stream::iter(copies).buffered(PARALLEL_INSTANCES).try_collect().await?;
-        assemble_index(plan, &manifests)
+            instances.iter().map(|instance| instance.manifest.clone()).collect();
+        let index = assemble_index(plan, &manifests)?;
+        Ok(Copied::index(index, instances))
     }
 
-    async fn copy_instance(&self, plan: &Plan) -> Result<Manifest> {
-        let manifest = self.copy_below(plan).await?;
-        self.put_manifest(&manifest, Role::Instance).await?;
-        Ok(manifest)
+    async fn copy_instance(&self, n: usize, plan: &Plan) -> Result<(usize, Copied)> {
+        let copied = self.copy(plan).await?;
+        self.put_instance(&copied.manifest).await?;
+        Ok((n, copied))
     }
 
-    async fn copy_image(&self, plan: &Plan, actions: &[LayerAction]) -> Result<Manifest> {
-        let Some(image) = plan.source.as_image() else {
-            return Err(Error::internal("an index was copied as an image"));
-        };
+    async fn copy_image(
+        &self,
+        plan: &Plan,
+        image: &ImageManifest,
+        actions: &[LayerAction],
+    ) -> Result<Copied> {
         let rewrites = !actions.iter().all(|action| action.keeps_identity());
         // The diff IDs in the config are what rewritten layers are checked against.
         let config =
             if rewrites { Some(self.config(&image.config, actions.len()).await?) } else { None };
+        let bytes = config.as_ref().map(|(bytes, _)| bytes);
         let diff_ids = config.as_ref().map(|(_, config)| config.rootfs.diff_ids.as_slice());
-        let mut copies = Vec::with_capacity(actions.len());
+        let copies = FuturesUnordered::new();
         for (n, (layer, action)) in image.layers.iter().zip(actions).enumerate() {
             let diff_id = diff_ids.and_then(|diff_ids| diff_ids.get(n));
-            let copy = copy_layer(self, layer, *action, diff_id).boxed();
-            copies.push(self.once(layer, *action, copy));
+            copies.push(self.layer(n, layer, *action, diff_id).boxed());
         }
-        let bytes = config.as_ref().map(|(bytes, _)| bytes);
-        let copy = copy_config(self, &image.config, bytes).boxed();
-        let config_copy = self.once(&image.config, LayerAction::Keep, copy);
-        let (layers, _) = futures::try_join!(try_join_all(copies), config_copy)?;
-        let rewritten: Vec<Option<Descriptor>> =
-            layers.into_iter().map(|blob| blob.rewritten).collect();
-        let manifest = assemble_image(plan, rewrites.then_some(rewritten.as_slice()))?;
-        self.note(plan, &manifest);
-        Ok(manifest)
+        copies.push(self.image_config(actions.len(), &image.config, bytes).boxed());
+        let mut blobs: Vec<(usize, CopiedBlob)> = copies.try_collect().await?;
+        blobs.sort_by_key(|(n, _)| *n);
+        let blobs: Vec<CopiedBlob> = blobs.into_iter().map(|(_, blob)| blob).collect();
+        let rewritten = rewrites.then(|| rewritten_layers(plan, actions, &blobs)).transpose()?;
+        let manifest = assemble_image(plan, rewritten.as_deref())?;
+        Ok(Copied::image(manifest, plan.platform.clone(), blobs))
     }
 
-    async fn config(
+    async fn layer(
         &self,
-        descriptor: &Descriptor,
-        layers: usize,
-    ) -> Result<(bytes::Bytes, Config)> {
+        n: usize,
+        layer: &Descriptor,
+        action: LayerAction,
+        diff_id: Option<&Digest>,
+    ) -> Result<(usize, CopiedBlob)> {
+        // What goes on as it is isn't decompressed, so nothing is claimed of what it would give.
+        let diff_id = diff_id.filter(|_| !action.keeps_identity());
+        let copy = copy_layer(self, layer, action, diff_id).boxed();
+        Ok((n, self.once(layer, action, diff_id, copy).await?))
+    }
+
+    async fn image_config(
+        &self,
+        n: usize,
+        config: &Descriptor,
+        bytes: Option<&Bytes>,
+    ) -> Result<(usize, CopiedBlob)> {
+        let copy = copy_config(self, config, bytes).boxed();
+        Ok((n, self.once(config, LayerAction::Keep, None, copy).await?))
+    }
+
+    async fn config(&self, descriptor: &Descriptor, layers: usize) -> Result<(Bytes, Config)> {
         let bytes =
             read_config(self.source, self.retry, self.progress.as_ref(), descriptor).await?;
         let reading = || format!("reading config `{}`", descriptor.digest);
@@ -129,73 +168,31 @@ impl Copy<'_> {
         &self,
         descriptor: &Descriptor,
         action: LayerAction,
+        diff_id: Option<&Digest>,
         copy: BoxFuture<'_, Result<CopiedBlob>>,
     ) -> Result<CopiedBlob> {
-        let key = (descriptor.digest.clone(), action);
+        let key = BlobKey {
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+            action,
+            diff_id: diff_id.cloned(),
+        };
         let cell = Arc::clone(lock(&self.state.blobs).entry(key).or_default());
         let copied = cell.get_or_try_init(|| async {
-            let _permits = self.state.permits.acquire_many(cost(descriptor.size)).await;
+            let _permits = self.state.permits.acquire_many(cost(descriptor.size, action)).await;
             copy.await
         });
         copied.await.cloned()
     }
 
-    /// Writes a manifest, trying again where that may help.
-    pub(super) async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
-        retry(self.retry, self.progress.as_ref(), || self.destination.put_manifest(manifest, role))
+    /// Writes the manifest of an instance, trying again where that may help.
+    async fn put_instance(&self, manifest: &Manifest) -> Result<()> {
+        let put = || self.destination.put_manifest(manifest, Role::Instance);
+        retry(self.retry, self.progress.as_ref(), put)
             .await
-            .map_err(|error| {
-                let doing = format!("writing manifest `{}`", manifest.digest());
-                error.during(doing).on(Side::Destination)
-            })?;
+            .map_err(|error| while_writing(error, manifest))?;
         self.progress.event(Event::Manifest { digest: manifest.digest() });
         Ok(())
-    }
-
-    fn note(&self, plan: &Plan, manifest: &Manifest) {
-        lock(&self.state.manifests).push(PushedManifest {
-            digest: manifest.digest().clone(),
-            platform: plan.platform.clone(),
-            size_bytes: manifest.bytes().len() as u64,
-        });
-    }
-
-    /// The result, once `named` is at the destination.
-    pub(super) fn pushed(&self, source_digest: Digest, plan: &Plan, named: &Manifest) -> Pushed {
-        let mut counts = BlobCounts::default();
-        let (mut bytes_sent, mut size) = (0, named.bytes().len() as u64);
-        let mut seen = HashSet::new();
-        for blob in lock(&self.state.blobs).values().filter_map(|cell| cell.get()) {
-            match blob.outcome {
-                BlobOutcome::Sent => counts.sent += 1,
-                BlobOutcome::Reused => counts.reused += 1,
-                BlobOutcome::Mounted => counts.mounted += 1,
-                BlobOutcome::Left => continue,
-            }
-            if blob.outcome == BlobOutcome::Sent {
-                bytes_sent += blob.size;
-            }
-            if seen.insert(blob.digest.clone()) {
-                size += blob.size;
-            }
-        }
-        let mut manifests = lock(&self.state.manifests).clone();
-        let order: Vec<_> =
-            plan.images().iter().map(|(image, ..)| image.platform.clone()).collect();
-        manifests.sort_by_key(|manifest| order.iter().position(|own| *own == manifest.platform));
-        if named.as_index().is_some() {
-            size += manifests.iter().map(|manifest| manifest.size_bytes).sum::<u64>();
-        }
-        Pushed {
-            source_digest,
-            digest: named.digest().clone(),
-            media_type: named.media_type().clone(),
-            size_bytes: Some(size),
-            manifests,
-            blobs: counts,
-            bytes_sent,
-            already_present: false,
-        }
     }
 }
 
@@ -203,16 +200,37 @@ impl Copy<'_> {
 
 impl CopyState {
     pub(super) fn new() -> Self {
-        Self {
-            permits: Semaphore::new(PERMITS as usize),
-            blobs: Mutex::default(),
-            manifests: Mutex::default(),
-        }
+        Self { permits: Semaphore::new(PERMITS as usize), blobs: Mutex::default() }
     }
 }
 
-fn cost(size: u64) -> u32 {
-    if size <= SMALL_BLOB { 1 } else { PERMITS / u32::try_from(PARALLEL_BLOBS).unwrap_or(1) }
+/// What points to each layer that was rewritten.
+fn rewritten_layers(
+    plan: &Plan,
+    actions: &[LayerAction],
+    blobs: &[CopiedBlob],
+) -> Result<Vec<Option<Descriptor>>> {
+    let layers = actions.iter().zip(blobs).map(|(action, blob)| match action.compression() {
+        Some(compression) => {
+            rewritten_layer(plan.format, compression, blob.digest.clone(), blob.size).map(Some)
+        }
+        None => Ok(None),
+    });
+    layers.collect()
+}
+
+/// The error of writing a manifest.
+pub(super) fn while_writing(error: Error, manifest: &Manifest) -> Error {
+    error.during(format!("writing manifest `{}`", manifest.digest())).on(Side::Destination)
+}
+
+/// Permits that a blob takes. One that is rewritten counts as large: small as it may be, its codec isn't.
+fn cost(size: u64, action: LayerAction) -> u32 {
+    if size <= SMALL_BLOB && action.keeps_identity() {
+        1
+    } else {
+        PERMITS / u32::try_from(PARALLEL_BLOBS).unwrap_or(1)
+    }
 }
 
 /// Nothing panics while holding one of these locks; if something did, the data is still whole.

@@ -31,12 +31,7 @@ pub(super) async fn inspect(
 async fn read(endpoint: &Endpoint, retry: Retry) -> Result<Inspected> {
     let opened = endpoint.reference.source(&endpoint.access).await;
     let source = opened.map_err(|error| error.on(Side::Source))?;
-    let reader = Reader {
-        source: source.as_ref(),
-        pinned: endpoint.reference.digest(),
-        retry,
-        progress: &NoProgress,
-    };
+    let reader = Reader::new(source.as_ref(), endpoint.reference.digest(), retry, &NoProgress);
     let manifest = reader.named().await?;
     let Some(image) = manifest.as_image().filter(|image| image.is_container_image()) else {
         return Ok(Inspected { manifest, config: None });

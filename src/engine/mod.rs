@@ -4,9 +4,11 @@
 //! inside the caller's task: dropping the future of [`push`] stops it, and the destination is as it was.
 
 mod blob;
+mod copied;
 mod copy;
 mod inspect;
 mod plan;
+mod present;
 mod progress;
 mod retry;
 mod session;

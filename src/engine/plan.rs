@@ -7,7 +7,7 @@
 use crate::blob::Codec;
 use crate::error::{Error, Kind, Result};
 use crate::image::{
-    Compression, Descriptor, ImageManifest, Index, Manifest, ManifestFormat, MediaType, Platform,
+    Compression, Descriptor, Digest, ImageManifest, Manifest, ManifestFormat, MediaType, Platform,
     convert_image, convert_index,
 };
 use crate::options::Layers;
@@ -150,6 +150,7 @@ pub(super) fn plan(tree: &Tree, choice: FormatChoice, wants: &Wants) -> Result<P
         body,
         exact: None,
     };
+    check_assembly(&plan)?;
     plan.exact = exact(&plan)?;
     let edited = plan.exact.as_ref() != Some(&plan.source);
     match wants.may_edit {
@@ -234,7 +235,8 @@ pub(super) fn assemble_image(
     let Some(image) = plan.source.as_image() else {
         return Err(Error::internal("an index was assembled as an image"));
     };
-    if rewritten.is_none() && plan.format == plan.source.format() {
+    let same_format = plan.format == plan.source.format();
+    if rewritten.is_none() && same_format {
         return Ok(plan.source.clone());
     }
     let mut image = image.clone();
@@ -243,31 +245,52 @@ pub(super) fn assemble_image(
             *layer = new.clone();
         }
     }
-    Ok(Manifest::from_image(convert_image(&image, plan.format)?, plan.format.manifest_type()))
+    // In the same format, layers of kinds that nobody here knows stay as they are.
+    let image = if same_format { image } else { convert_image(&image, plan.format)? };
+    Ok(Manifest::from_image(image, plan.format.manifest_type()))
 }
 
-/// The descriptor of a layer that was rewritten, in the neutral (OCI) naming that `assemble_image` converts.
+/// The descriptor of a layer that was rewritten.
 pub(super) fn rewritten_layer(
+    format: ManifestFormat,
     compression: Compression,
-    digest: crate::image::Digest,
+    digest: Digest,
     size: u64,
 ) -> Result<Descriptor> {
-    let media_type = MediaType::of_layer(ManifestFormat::Oci, compression)
+    let media_type = MediaType::of_layer(format, compression)
         .ok_or_else(|| Error::internal(format!("no layer can be written with {compression}")))?;
     Ok(Descriptor::new(media_type, digest, size))
 }
 
+/// Fails where the manifest could not be assembled after the layers have moved.
+fn check_assembly(plan: &Plan) -> Result<()> {
+    let (PlanBody::Image(actions), Some(image)) = (&plan.body, plan.source.as_image()) else {
+        return Ok(());
+    };
+    let layers = image.layers.iter().zip(actions);
+    let rewritten = layers.map(|(layer, action)| match action.compression() {
+        Some(compression) => {
+            rewritten_layer(plan.format, compression, layer.digest.clone(), layer.size).map(Some)
+        }
+        None => Ok(None),
+    });
+    let rewritten: Vec<Option<Descriptor>> = rewritten.collect::<Result<_>>()?;
+    assemble_image(plan, Some(&rewritten)).map(|_| ())
+}
+
 /// The index for the destination, with these manifests as its instances, in the order of the plan.
 pub(super) fn assemble_index(plan: &Plan, manifests: &[Manifest]) -> Result<Manifest> {
-    let (Some(index), PlanBody::Index(children)) = (plan.source.as_index(), &plan.body) else {
+    let Some(index) = plan.source.as_index() else {
         return Err(Error::internal("an image was assembled as an index"));
     };
+    if index.manifests.len() != manifests.len() {
+        return Err(Error::internal("an index was assembled without all its instances"));
+    }
     let mut edited = index.clone();
-    edited.manifests = children
-        .iter()
-        .zip(manifests)
-        .filter_map(|(child, manifest)| entry(index, child, manifest))
-        .collect();
+    // By position: the same manifest may be listed twice, for two platforms.
+    for (entry, manifest) in edited.manifests.iter_mut().zip(manifests) {
+        point_at(entry, manifest);
+    }
     if plan.format != plan.source.format() {
         edited = convert_index(&edited, plan.format)?;
     }
@@ -277,16 +300,16 @@ pub(super) fn assemble_index(plan: &Plan, manifests: &[Manifest]) -> Result<Mani
     Ok(Manifest::from_index(edited, plan.format.index_type()))
 }
 
-/// The entry of an instance, pointing at the manifest it has at the destination.
-fn entry(index: &Index, child: &Plan, manifest: &Manifest) -> Option<Descriptor> {
-    let mut entry = index.entry(child.source.digest())?.clone();
-    if manifest.digest() != child.source.digest() {
-        let descriptor = manifest.descriptor();
-        entry.media_type = descriptor.media_type;
-        entry.digest = descriptor.digest;
-        entry.size = descriptor.size;
+fn point_at(entry: &mut Descriptor, manifest: &Manifest) {
+    if entry.digest == *manifest.digest() {
+        return;
     }
-    Some(entry)
+    let descriptor = manifest.descriptor();
+    entry.media_type = descriptor.media_type;
+    entry.digest = descriptor.digest;
+    entry.size = descriptor.size;
+    // A copy of the old content, where the entry had one.
+    entry.other.remove("data");
 }
 
 fn must_edit(manifest: &Manifest, reason: &str) -> Error {
@@ -302,6 +325,15 @@ impl LayerAction {
     /// Whether the layer has the same digest afterwards.
     pub(super) fn keeps_identity(self) -> bool {
         matches!(self, Self::Keep | Self::Leave)
+    }
+
+    /// The compression that the layer gets, if it is rewritten.
+    pub(super) fn compression(self) -> Option<Compression> {
+        match self {
+            Self::Keep | Self::Leave => None,
+            Self::Compress(codec) => Some(codec.format()),
+            Self::Decompress => Some(Compression::None),
+        }
     }
 
     /// The word for it in a preview.

@@ -6,6 +6,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::progress::{Event, Progress};
 use crate::error::{Class, Error, Result};
 use crate::limits::{MAX_RETRY_AFTER, MAX_RETRY_DELAY, RETRY_DELAY};
@@ -17,11 +19,24 @@ use crate::options::Retry;
 pub(super) async fn retry<T, F: Future<Output = Result<T>>>(
     policy: Retry,
     progress: &dyn Progress,
+    operation: impl FnMut() -> F,
+) -> Result<T> {
+    retry_while_wanted(policy, progress, &CancellationToken::new(), operation).await
+}
+
+/// The same for an operation that must not be interrupted: it is cancelled between attempts only.
+pub(super) async fn retry_while_wanted<T, F: Future<Output = Result<T>>>(
+    policy: Retry,
+    progress: &dyn Progress,
+    cancel: &CancellationToken,
     mut operation: impl FnMut() -> F,
 ) -> Result<T> {
     let attempts = policy.limit + 1;
     let mut attempt = 1;
     loop {
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled());
+        }
         let error = match operation().await {
             Ok(value) => return Ok(value),
             Err(error) => error,
@@ -32,7 +47,8 @@ pub(super) async fn retry<T, F: Future<Output = Result<T>>>(
         attempt += 1;
         tracing::warn!(%error, attempt, attempts, ?delay, "operation failed, trying again");
         progress.event(Event::Retrying { error: &error, attempt, attempts, delay });
-        tokio::time::sleep(delay).await;
+        // Whether the time is over or the push is, is seen at the top.
+        let _ = cancel.run_until_cancelled(tokio::time::sleep(delay)).await;
     }
 }
 
@@ -110,5 +126,17 @@ mod tests {
             let result = retry(policy(limit), &NoProgress, operation).await;
             assert_eq!(result.map_err(|_| calls.get()), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_tried_again_once_it_is_not_wanted() {
+        let (calls, cancel) = (Cell::new(0), CancellationToken::new());
+        let operation = || async {
+            calls.set(calls.get() + 1);
+            cancel.cancel();
+            Err::<(), _>(unavailable())
+        };
+        let result = retry_while_wanted(policy(3), &NoProgress, &cancel, operation).await;
+        assert_eq!((result.unwrap_err().kind(), calls.get()), (Kind::Cancelled, 1));
     }
 }

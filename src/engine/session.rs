@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::copy::{Copy, CopyState};
+use super::copy::{Copy, CopyState, while_writing};
 use super::plan::{FormatChoice, Plan, Tree, Wants, format_choices, plan};
+use super::present::{present, preview_of};
 use super::progress::{Event, NoProgress, Progress};
-use super::retry::retry;
+use super::retry::{retry, retry_while_wanted};
 use super::tree::{Reader, Selection, select};
-use super::{BlobCounts, Preview, PreviewBlob, PreviewImage, Pushed, PushedManifest};
+use super::{Preview, Pushed};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::{Digest, Manifest};
+use crate::image::Manifest;
 use crate::options::{Layers, PushOptions};
 use crate::transport::{
     Current, ImageDestination, ImageIdentity, ImageSource, LayerForm, Repository, Role,
 };
+
+/// The next step where nobody knows whether the last request was carried out.
+const UNKNOWN_OUTCOME: &str =
+    "it is not known whether the name was changed; push again, which finds out";
 
 /// Both ends, and what has been learnt of them with the first requests.
 struct Session<'a> {
@@ -36,26 +41,32 @@ pub(super) async fn push(
 ) -> Result<Pushed> {
     let session = until(cancel, open(options, progress)).await?;
     if session.is_same_as_source() {
-        return Ok(session.present(None, &session.named));
+        return Ok(present(&session.named, None, session.current.as_ref()));
     }
     let (tree, choices) = until(cancel, session.tree_and_choices()).await?;
     let state = CopyState::new();
     let mut rejected = None;
     for choice in choices {
-        let plan = plan(&tree, choice, &session.wants)?;
-        if session.has(&plan) {
-            return Ok(session.present(Some(&plan), plan.exact.as_ref().unwrap_or(&plan.source)));
-        }
-        match session.attempt(&state, &plan, cancel).await {
-            Ok(pushed) => return session.commit().await.map(|()| pushed),
+        match session.attempt(&state, &tree, choice, cancel).await {
+            Ok(Attempt::Present(pushed)) => return Ok(pushed),
+            Ok(Attempt::Published(pushed)) => return session.commit().await.map(|()| pushed),
             Err(error) if error.kind() == Kind::ManifestRejected => {
                 tracing::info!(%error, "the destination rejects this format of manifests");
                 rejected.get_or_insert(error);
             }
-            Err(error) => return Err(error),
+            // That the next format can't be had either is not what the user has to know.
+            Err(error) => return Err(rejected.unwrap_or(error)),
         }
     }
     Err(rejected.unwrap_or_else(|| Error::internal("no format of manifests was tried")))
+}
+
+/// How an attempt in one format ended well.
+enum Attempt {
+    /// The destination has the image.
+    Present(Pushed),
+    /// The named manifest is written; what remains is the commit.
+    Published(Pushed),
 }
 
 /// See [`super::preview`].
@@ -65,7 +76,8 @@ pub(super) async fn preview(options: &PushOptions, cancel: &CancellationToken) -
         let session = open(options, &progress).await?;
         let (tree, choices) = session.tree_and_choices().await?;
         let plan = session.first_plan(&tree, &choices)?;
-        Ok(session.preview_of(&plan))
+        let present = session.is_same_as_source() || session.has(&plan);
+        Ok(preview_of(&session.named, &plan, present))
     };
     until(cancel, preview).await
 }
@@ -91,12 +103,8 @@ async fn open<'a>(
     let read_source = async {
         let opened = source.reference.source(&source.access).await;
         let opened = opened.map_err(|error| error.on(Side::Source))?;
-        let reader = Reader {
-            source: opened.as_ref(),
-            pinned: source.reference.digest(),
-            retry: options.retry,
-            progress: progress.as_ref(),
-        };
+        let pinned = source.reference.digest();
+        let reader = Reader::new(opened.as_ref(), pinned, options.retry, progress.as_ref());
         let named = reader.named().await?;
         Ok::<_, Error>((opened, named))
     };
@@ -121,21 +129,55 @@ async fn open<'a>(
 // === impl Session ===
 
 impl Session<'_> {
-    /// Copies everything in the plan's formats and puts the named manifest.
+    /// Copies everything in one of the formats and puts the named manifest, unless all is in place.
     async fn attempt(
         &self,
         state: &CopyState,
-        plan: &Plan,
+        tree: &Tree,
+        choice: FormatChoice,
         cancel: &CancellationToken,
-    ) -> Result<Pushed> {
-        self.announce(plan);
+    ) -> Result<Attempt> {
+        let plan = self.plan(tree, choice)?;
+        if self.has(&plan) {
+            let pushed = present(&self.named, Some(&plan), self.current.as_ref());
+            return Ok(Attempt::Present(pushed));
+        }
+        self.announce(&plan);
         let copy = self.copy(state);
-        let named = until(cancel, copy.copy(plan)).await?;
-        self.check_pinned(&named)?;
-        // From here on nothing is interrupted: what remains is one request or one rename, and stopping in
-        // the middle of it would leave open what the name points to.
-        copy.put_manifest(&named, Role::Named).await?;
-        Ok(copy.pushed(self.named.digest().clone(), plan, &named))
+        let copied = until(cancel, copy.copy(&plan)).await?;
+        self.check_pinned(&copied.manifest)?;
+        self.publish(&copied.manifest, cancel).await?;
+        Ok(Attempt::Published(copied.pushed(self.named.digest().clone())))
+    }
+
+    /// Plans in one of the formats, and refuses a destination by another digest before anything moves.
+    fn plan(&self, tree: &Tree, choice: FormatChoice) -> Result<Plan> {
+        let plan = plan(tree, choice, &self.wants).map_err(|error| error.on(Side::Destination))?;
+        plan.exact.as_ref().map_or(Ok(()), |exact| self.check_pinned(exact))?;
+        Ok(plan)
+    }
+
+    /// Puts the manifest under the name, while the push is still wanted.
+    ///
+    /// The request itself is not interrupted: that would leave open what the name points to. Where its end is unknown,
+    /// the destination is asked.
+    async fn publish(&self, named: &Manifest, cancel: &CancellationToken) -> Result<()> {
+        let put = || self.destination.put_manifest(named, Role::Named);
+        let put = retry_while_wanted(self.options.retry, self.progress.as_ref(), cancel, put).await;
+        if let Err(error) = put {
+            let unknown = [Kind::Timeout, Kind::NetworkError].contains(&error.kind());
+            if !(unknown && self.has_now(named).await) {
+                let error = while_writing(error, named);
+                return Err(if unknown { error.hint(UNKNOWN_OUTCOME) } else { error });
+            }
+        }
+        self.progress.event(Event::Manifest { digest: named.digest() });
+        Ok(())
+    }
+
+    async fn has_now(&self, named: &Manifest) -> bool {
+        let current = self.destination.current().await;
+        matches!(current, Ok(Some(current)) if current.digest == *named.digest())
     }
 
     async fn commit(self) -> Result<()> {
@@ -165,12 +207,9 @@ impl Session<'_> {
     async fn tree_and_choices(&self) -> Result<(Tree, Vec<FormatChoice>)> {
         let selection = select(&self.named, &self.options.platforms)?;
         self.check_index(&selection)?;
-        let reader = Reader {
-            source: self.source.as_ref(),
-            pinned: self.options.source.reference.digest(),
-            retry: self.options.retry,
-            progress: self.progress.as_ref(),
-        };
+        let pinned = self.options.source.reference.digest();
+        let (retry, progress) = (self.options.retry, self.progress.as_ref());
+        let reader = Reader::new(self.source.as_ref(), pinned, retry, progress);
         let tree = reader.tree(self.named.clone(), &selection).await?;
         self.check_layers()?;
         let choices = format_choices(&tree, self.options.format, &self.wants);
@@ -236,10 +275,10 @@ impl Session<'_> {
     }
 
     fn first_plan(&self, tree: &Tree, choices: &[FormatChoice]) -> Result<Plan> {
-        let Some(first) = choices.first() else {
-            return Err(Error::internal("no format of manifests is left"));
-        };
-        plan(tree, *first, &self.wants)
+        match choices.first() {
+            Some(first) => self.plan(tree, *first),
+            None => Err(Error::internal("no format of manifests is left")),
+        }
     }
 
     fn check_pinned(&self, named: &Manifest) -> Result<()> {
@@ -262,95 +301,9 @@ impl Session<'_> {
         for (_, image, _) in plan.images() {
             sizes.extend(image.blobs().map(|blob| (blob.digest.clone(), blob.size)));
         }
-        let (blobs, bytes) = (sizes.len() as u64, sizes.values().sum());
+        // Nothing of this has been verified yet: the sizes may be absurd.
+        let bytes = sizes.values().fold(0u64, |sum, size| sum.saturating_add(*size));
+        let blobs = sizes.len() as u64;
         self.progress.event(Event::Planned { blobs, bytes });
-    }
-
-    fn present(&self, plan: Option<&Plan>, manifest: &Manifest) -> Pushed {
-        let now = self.current.as_ref();
-        Pushed {
-            source_digest: self.named.digest().clone(),
-            digest: now.map_or(manifest.digest(), |now| &now.digest).clone(),
-            media_type: now.map_or(manifest.media_type(), |now| &now.media_type).clone(),
-            // Of an image that is known by its config, the sizes there are not those of the source's layers.
-            size_bytes: match now {
-                Some(now) if now.digest != *manifest.digest() => None,
-                _ => size_of(plan, manifest),
-            },
-            manifests: present_manifests(plan, manifest, now),
-            blobs: BlobCounts::default(),
-            bytes_sent: 0,
-            already_present: true,
-        }
-    }
-
-    fn preview_of(&self, plan: &Plan) -> Preview {
-        let image = |(plan, image, actions): (
-            &Plan,
-            &crate::image::ImageManifest,
-            &[super::plan::LayerAction],
-        )| {
-            let layers =
-                image.layers.iter().zip(actions).map(|(layer, action)| (layer, action.as_str()));
-            let blobs = layers.chain([(&image.config, "keep")]).map(|(blob, action)| PreviewBlob {
-                digest: blob.digest.clone(),
-                size_bytes: blob.size,
-                action,
-            });
-            PreviewImage {
-                source_digest: plan.source.digest().clone(),
-                platform: plan.platform.clone(),
-                blobs: blobs.collect(),
-            }
-        };
-        let index = plan.source.as_index().is_some();
-        let media_type = if index { plan.format.index_type() } else { plan.format.manifest_type() };
-        Preview {
-            source_digest: self.named.digest().clone(),
-            digest: plan.exact.as_ref().map(|exact| exact.digest().clone()),
-            media_type,
-            already_present: self.is_same_as_source() || self.has(plan),
-            images: plan.images().into_iter().map(image).collect(),
-        }
-    }
-}
-
-/// Sizes of a manifest and all below it, as far as these were read.
-fn size_of(plan: Option<&Plan>, manifest: &Manifest) -> Option<u64> {
-    let own = manifest.bytes().len() as u64;
-    let images: Vec<_> = match (plan, manifest.as_image()) {
-        (_, Some(image)) => vec![image],
-        (Some(plan), None) => plan.images().into_iter().map(|(_, image, _)| image).collect(),
-        (None, None) => return None,
-    };
-    let blobs: std::collections::HashMap<&Digest, u64> = images
-        .iter()
-        .flat_map(|image| image.blobs())
-        .map(|blob| (&blob.digest, blob.size))
-        .collect();
-    let entries =
-        manifest.as_index().map_or(0, |index| index.manifests.iter().map(|entry| entry.size).sum());
-    Some(own + entries + blobs.values().sum::<u64>())
-}
-
-fn present_manifests(
-    plan: Option<&Plan>,
-    manifest: &Manifest,
-    now: Option<&Current>,
-) -> Vec<PushedManifest> {
-    match manifest.as_index() {
-        Some(index) => {
-            let entry = |entry: &crate::image::Descriptor| PushedManifest {
-                digest: entry.digest.clone(),
-                platform: entry.platform.clone(),
-                size_bytes: entry.size,
-            };
-            index.manifests.iter().map(entry).collect()
-        }
-        None => vec![PushedManifest {
-            digest: now.map_or(manifest.digest(), |now| &now.digest).clone(),
-            platform: plan.and_then(|plan| plan.platform.clone()),
-            size_bytes: now.map_or(manifest.bytes().len() as u64, |now| now.size),
-        }],
     }
 }

@@ -320,3 +320,52 @@ async fn progress_is_told_blob_by_blob() {
     assert!(events[0].starts_with("planned 3 blobs"), "{events:?}");
     assert!(events.contains(&format!("advanced {} by 3", Digest::of(b"one"))));
 }
+
+#[tokio::test]
+async fn every_claim_about_a_digest_is_checked() {
+    let (source, destination, manifest) = pair();
+    let lying = source.store().change_image(&manifest, |image| {
+        let mut again = image.layers[0].clone();
+        again.size += 1;
+        image.layers.push(again);
+    });
+    source.store().name(&lying);
+    let error = run(&options(&source, &destination)).await.unwrap_err();
+    assert_eq!((error.kind(), error.side()), (Kind::ContentMismatch, Some(Side::Source)));
+    assert_eq!(destination.store().named(), None);
+
+    let twice = source.store().add_plain_image_with_diff_ids(&[b"one", b"one"], &[b"one", b"two"]);
+    source.store().name(&twice);
+    let error = run(&options(&source, &destination)).await.unwrap_err();
+    assert!(error.to_string().contains(": decompressing layer `sha256:"), "{error}");
+    assert_eq!(destination.store().named(), None);
+}
+
+#[tokio::test]
+async fn an_index_that_asks_for_endless_reading_is_refused() {
+    let (source, destination) = (Memory::new("source"), Memory::new("destination"));
+    let mut level = source.store().add_image(ManifestFormat::Oci, &[]);
+    for _ in 0..3 {
+        let entries = vec![level.descriptor(); 100];
+        level = Manifest::from_index(Index::new(entries), MediaType::OCI_INDEX);
+        source.store().add_manifest(&level);
+    }
+    source.store().name(&level);
+    let error = run(&options(&source, &destination)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pushing `memory:source` to `memory:destination`: \
+         the index leads to more than 4096 manifests or 33554432 bytes of them"
+    );
+    assert_eq!(destination.store().calls(), [Call::Current]);
+}
+
+#[tokio::test]
+async fn an_answer_that_gets_lost_is_looked_up() {
+    let (source, destination, manifest) = pair();
+    destination.store().fall_silent();
+    let pushed = run(&options(&source, &destination)).await.unwrap();
+    assert_eq!(pushed.digest, *manifest.digest());
+    let calls = destination.store().calls();
+    assert_eq!(calls[calls.len() - 2..], [Call::Current, Call::Commit]);
+}

@@ -3,6 +3,8 @@
 //! Each manifest is fetched once and checked against what pointed to it; everything later works on these very bytes,
 //! so a tag that moves during a push changes nothing.
 
+use std::sync::{Mutex, PoisonError};
+
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -11,17 +13,24 @@ use super::progress::Progress;
 use super::retry::retry;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest, Index, Manifest, Platform};
-use crate::limits::{MAX_INDEX_DEPTH, PARALLEL_INSTANCES};
+use crate::limits::{MAX_INDEX_DEPTH, MAX_MANIFESTS, MAX_MANIFESTS_SIZE, PARALLEL_INSTANCES};
 use crate::options::{Platforms, Retry};
 use crate::transport::ImageSource;
 
 /// Reads manifests of one source.
 pub(super) struct Reader<'a> {
-    pub(super) source: &'a dyn ImageSource,
-    /// The digest that the source's reference names.
-    pub(super) pinned: Option<&'a Digest>,
-    pub(super) retry: Retry,
-    pub(super) progress: &'a dyn Progress,
+    source: &'a dyn ImageSource,
+    pinned: Option<&'a Digest>,
+    retry: Retry,
+    progress: &'a dyn Progress,
+    budget: Mutex<Budget>,
+}
+
+/// What may still be read below one index. Each index may name the same manifests again: a few small documents could ask
+/// for more reading than anybody can do.
+struct Budget {
+    manifests: usize,
+    bytes: u64,
 }
 
 /// What is to be pushed of the named manifest.
@@ -75,7 +84,18 @@ fn no_platform(index: &Index, wanted: &str) -> Error {
 
 // === impl Reader ===
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// A reader with a fresh budget. `pinned` is the digest that the source's reference names.
+    pub(super) fn new(
+        source: &'a dyn ImageSource,
+        pinned: Option<&'a Digest>,
+        retry: Retry,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let budget = Budget { manifests: MAX_MANIFESTS, bytes: MAX_MANIFESTS_SIZE };
+        Self { source, pinned, retry, progress, budget: Mutex::new(budget) }
+    }
+
     /// Reads the manifest that the reference names.
     pub(super) async fn named(&self) -> Result<Manifest> {
         self.read(None).await
@@ -123,6 +143,9 @@ impl Reader<'_> {
     }
 
     async fn read(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
+        if let Some(entry) = instance {
+            self.spend(entry.size)?;
+        }
         let doing = || match instance {
             Some(entry) => format!("reading manifest `{}`", entry.digest),
             None => "reading the manifest".to_owned(),
@@ -131,6 +154,19 @@ impl Reader<'_> {
         retry(self.retry, self.progress, read)
             .await
             .map_err(|error| error.during(doing()).on(Side::Source))
+    }
+
+    fn spend(&self, size: u64) -> Result<()> {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let (manifests, bytes) = (budget.manifests.checked_sub(1), budget.bytes.checked_sub(size));
+        let (Some(manifests), Some(bytes)) = (manifests, bytes) else {
+            let message = format!(
+                "the index leads to more than {MAX_MANIFESTS} manifests or {MAX_MANIFESTS_SIZE} bytes of them"
+            );
+            return Err(Error::new(Kind::LimitExceeded, message).on(Side::Source));
+        };
+        *budget = Budget { manifests, bytes };
+        Ok(())
     }
 
     /// Compares a manifest with what pointed to it.

@@ -32,14 +32,40 @@ pub(super) fn parse_object(bytes: &[u8], fields: &[&str]) -> Result<Map<String, 
     let Value::Object(object) = value else {
         return Err(JsonError::Syntax(serde_json::Error::custom("not a JSON object")));
     };
-    let misspelt = object.keys().find(|key| {
-        !fields.contains(&key.as_str())
-            && fields.iter().any(|field| field.eq_ignore_ascii_case(key))
-    });
-    match misspelt {
-        Some(key) => Err(JsonError::Case(key.clone())),
-        None => Ok(object),
+    check_case(&object, fields)?;
+    for (_, descriptor) in object.iter().filter(|(key, _)| POINTERS.contains(&key.as_str())) {
+        for descriptor in
+            descriptor.as_array().map_or(std::slice::from_ref(descriptor), Vec::as_slice)
+        {
+            descriptor.as_object().map_or(Ok(()), |entry| check_case(entry, &DESCRIPTOR))?;
+        }
     }
+    Ok(object)
+}
+
+/// Fields that hold descriptors.
+const POINTERS: [&str; 4] = ["config", "layers", "manifests", "subject"];
+
+/// Fields of a descriptor that decide what it points to.
+const DESCRIPTOR: [&str; 5] = ["mediaType", "digest", "size", "urls", "platform"];
+
+/// Fails if a key is a field's name to a reader that doesn't tell upper from lower case.
+fn check_case(object: &Map<String, Value>, fields: &[&str]) -> Result<(), JsonError> {
+    let misspelt = object.keys().find(|key| {
+        !fields.contains(&key.as_str()) && fields.iter().any(|field| folded(field) == folded(key))
+    });
+    misspelt.map_or(Ok(()), |key| Err(JsonError::Case(key.clone())))
+}
+
+/// As Go compares keys: it also takes the long s and the Kelvin sign for letters.
+fn folded(key: &str) -> String {
+    key.chars()
+        .map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        })
+        .collect()
 }
 
 /// Gives an object its type.
@@ -125,6 +151,14 @@ mod tests {
             (
                 r#"{"MANIFESTS":[]}"#,
                 "key `MANIFESTS` differs from a field's name in upper and lower case only",
+            ),
+            (
+                "{\"manife\u{17f}ts\":[]}",
+                "key `manife\u{17f}ts` differs from a field's name in upper and lower case only",
+            ),
+            (
+                r#"{"layers":[{"digest":"a","Digest":"b"}]}"#,
+                "key `Digest` differs from a field's name in upper and lower case only",
             ),
             ("[]", "not a JSON object"),
             ("", "EOF while parsing a value at line 1 column 0"),

@@ -319,9 +319,14 @@ fn media_type_of(
             _ => MediaType::OCI_INDEX,
         }
     } else {
-        let config = text(object.get("config").and_then(|config| config.get("mediaType")));
-        let docker = config == MediaType::DOCKER_CONFIG.as_str();
-        if docker { MediaType::DOCKER_MANIFEST } else { MediaType::OCI_MANIFEST }
+        match declared {
+            Some(declared) if declared.is_image_manifest() => declared.clone(),
+            _ => {
+                let config = text(object.get("config").and_then(|config| config.get("mediaType")));
+                let docker = config == MediaType::DOCKER_CONFIG.as_str();
+                if docker { MediaType::DOCKER_MANIFEST } else { MediaType::OCI_MANIFEST }
+            }
+        }
     };
     if actual.is_index() != has("manifests") && (image || has("manifests")) {
         return Err(ManifestError::Ambiguous);

@@ -47,18 +47,28 @@ impl Compression {
         }
     }
 
-    /// Tells how a stream that starts with `head` is compressed; six bytes suffice.
+    /// Bytes of a stream that [`Compression::detect`] needs to see.
+    pub const MAGIC_LENGTH: usize = 10;
+
+    /// Tells how a stream that starts with `head` is compressed.
+    ///
+    /// A tar archive starts with a name, and a name may start like a bzip2 file: there the mark of its first block,
+    /// or of its end, has to follow.
     pub fn detect(head: &[u8]) -> Self {
-        const MAGIC: [(&[u8], Compression); 4] = [
+        const MAGIC: [(&[u8], Compression); 3] = [
             (&[0x1f, 0x8b, 0x08], Compression::Gzip),
             (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
-            (b"BZh", Compression::Bzip2),
             (&[0xfd, b'7', b'z', b'X', b'Z', 0x00], Compression::Xz),
         ];
-        MAGIC
-            .iter()
-            .find(|(magic, _)| head.starts_with(magic))
-            .map_or(Self::None, |(_, compression)| *compression)
+        const BLOCK: [u8; 6] = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+        const END: [u8; 6] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
+        if let [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] = head
+            && (rest.starts_with(&BLOCK) || rest.starts_with(&END))
+        {
+            return Self::Bzip2;
+        }
+        let found = MAGIC.iter().find(|(magic, _)| head.starts_with(magic));
+        found.map_or(Self::None, |(_, compression)| *compression)
     }
 }
 
@@ -218,10 +228,12 @@ mod tests {
 
     #[test]
     fn compression_is_told_from_the_first_bytes() {
-        let cases: [(&[u8], Compression); 6] = [
+        let cases: [(&[u8], Compression); 8] = [
             (b"\x1f\x8b\x08\x00", Compression::Gzip),
             (b"\x28\xb5\x2f\xfd....", Compression::Zstd),
-            (b"BZh9", Compression::Bzip2),
+            (b"BZh91AY&SY", Compression::Bzip2),
+            (b"BZh9\x17\x72\x45\x38\x50\x90", Compression::Bzip2),
+            (b"BZh9-and-more", Compression::None),
             (b"\xfd7zXZ\x00", Compression::Xz),
             (b"", Compression::None),
             (b"\x1f\x8b", Compression::None),

@@ -108,7 +108,7 @@ pub trait ImageSource: Send + Sync {
     async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest>;
 
     /// Opens a blob for reading from its first byte. The bytes are not verified: the engine does that, and reads no
-    /// more than one byte past the descriptor's size. Never fetches `urls`.
+    /// more than one chunk past the descriptor's size. Never fetches `urls`.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks>;
 }
 

@@ -83,11 +83,16 @@ async fn corrupt_data_is_an_error() {
 
 #[tokio::test]
 async fn a_bomb_is_defused() {
-    let megabyte = ::zstd::encode_all(&vec![0; 1 << 20][..], 19).unwrap();
-    let bomb = megabyte.repeat(4000);
-    let error = decompressed(&bomb, 1 << 16).await.unwrap_err();
+    let bomb = ::zstd::encode_all(&vec![0; 1 << 20][..], 19).unwrap().repeat(5);
+    let within = |limit| {
+        let chunks = stream::iter([Ok(Bytes::from(bomb.clone()))]).boxed();
+        decompress_within(chunks, limit)
+            .try_fold(0, |sum, chunk| async move { Ok(sum + chunk.len()) })
+    };
+    let error = within((5 << 20) - 1).await.unwrap_err();
     assert_eq!(error.kind(), Kind::LimitExceeded);
-    assert_eq!(error.to_string(), "the compressed data expands to more than 1000 times its size");
+    assert_eq!(error.to_string(), "the compressed data expands to more than 5242879 bytes");
+    assert_eq!(within(5 << 20).await.unwrap(), 5 << 20);
 }
 
 #[tokio::test]

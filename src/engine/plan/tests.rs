@@ -1,5 +1,5 @@
 use super::*;
-use crate::image::{Annotations, Digest};
+use crate::image::{Annotations, Index};
 use crate::transport::ImageIdentity;
 
 use Compression::{Gzip, None as Plain, Zstd};
@@ -215,8 +215,42 @@ fn artifacts_go_only_where_they_can_be_held() {
 fn rewritten_layers_get_the_type_of_what_they_became() {
     let tree = image(V2s2, &[Gzip, Gzip]);
     let plan = plan(&tree, FormatChoice::Convert(Oci), &wants(REGISTRY, codec(Zstd))).unwrap();
-    let new = rewritten_layer(Zstd, Digest::of(b"zstd"), 4).unwrap();
+    let new = rewritten_layer(Oci, Zstd, Digest::of(b"zstd"), 4).unwrap();
     let manifest = assemble_image(&plan, Some(&[Some(new.clone()), Option::None])).unwrap();
     let expected = [new, image(Oci, &[Gzip]).manifest.as_image().unwrap().layers[0].clone()];
     assert_eq!(manifest.as_image().unwrap().layers, expected);
+}
+
+#[test]
+fn a_manifest_that_is_listed_twice_stays_so() {
+    let mut tree = index(vec![image(Oci, &[Gzip]), image(Oci, &[Gzip])]);
+    let mut body = tree.manifest.as_index().unwrap().clone();
+    body.manifests[1].platform = Some("linux/arm64".parse().unwrap());
+    tree.manifest = Manifest::from_index(body, MediaType::OCI_INDEX);
+    let kept = plan(&tree, FormatChoice::Keep, &wants(REGISTRY, Layers::Keep)).unwrap();
+    assert_eq!(kept.exact, Some(tree.manifest.clone()));
+    let convert = FormatChoice::Convert(V2s2);
+    let list = plan(&tree, convert, &wants(REGISTRY, Layers::Keep)).unwrap().exact.unwrap();
+    let platforms = list.as_index().unwrap().platforms();
+    assert_eq!(
+        (list.as_index().unwrap().manifests.len(), platforms),
+        (2, vec!["linux/arm64".into()])
+    );
+}
+
+#[test]
+fn layers_of_unknown_kinds_stay_in_their_format_and_are_refused_in_another() {
+    let mut tree = image(Oci, &[Plain]);
+    let mut body = tree.manifest.as_image().unwrap().clone();
+    let unknown = MediaType::new("application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
+    body.layers.push(Descriptor::of(unknown.clone(), b"secret"));
+    tree.manifest = Manifest::from_image(body, MediaType::OCI_MANIFEST);
+    let wants = wants(REGISTRY, Layers::Keep);
+    let kept = plan(&tree, FormatChoice::Keep, &wants).unwrap();
+    let new = rewritten_layer(Oci, Gzip, Digest::of(b"gzip"), 4).unwrap();
+    let manifest = assemble_image(&kept, Some(&[Some(new), Option::None])).unwrap();
+    assert_eq!(manifest.as_image().unwrap().layers[1].media_type, unknown);
+    // Known before any byte moves, though a layer would be rewritten.
+    let error = plan(&tree, FormatChoice::Convert(V2s2), &wants).unwrap_err();
+    assert_eq!(error.to_string(), format!("a layer of media type `{unknown}` cannot be converted"));
 }

@@ -50,6 +50,8 @@ pub(super) struct Store {
     calls: Vec<Call>,
     failures: Option<(usize, Error)>,
     rejected: Option<ManifestFormat>,
+    /// The named manifest is stored, but the answer gets lost.
+    silent: bool,
     cancel: Option<(usize, CancellationToken)>,
 }
 
@@ -190,6 +192,9 @@ impl ImageDestination for Memory {
         store.add_manifest(manifest);
         if role == Role::Named {
             store.named = Some(manifest.digest().clone());
+            if store.silent {
+                return Err(Error::new(Kind::Timeout, "no answer within 60 s"));
+            }
         }
         Ok(())
     }
@@ -285,6 +290,19 @@ impl Store {
         index
     }
 
+    /// The same image with its manifest changed.
+    pub(super) fn change_image(
+        &mut self,
+        manifest: &Manifest,
+        change: impl FnOnce(&mut ImageManifest),
+    ) -> Manifest {
+        let mut image = manifest.as_image().unwrap().clone();
+        change(&mut image);
+        let changed = Manifest::from_image(image, manifest.media_type().clone());
+        self.add_manifest(&changed);
+        changed
+    }
+
     pub(super) fn add_manifest(&mut self, manifest: &Manifest) {
         self.manifests.insert(manifest.digest().clone(), manifest.clone());
     }
@@ -333,6 +351,11 @@ impl Store {
     /// Manifests of this format are rejected from now on.
     pub(super) fn reject(&mut self, format: ManifestFormat) {
         self.rejected = Some(format);
+    }
+
+    /// Answers to the named manifest get lost from now on.
+    pub(super) fn fall_silent(&mut self) {
+        self.silent = true;
     }
 
     /// The next calls fail.

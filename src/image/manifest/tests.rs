@@ -20,6 +20,7 @@ fn the_bytes_decide_what_a_document_is() {
     let cases = [
         (image(&oci, ""), None, MediaType::OCI_MANIFEST),
         (image(&docker, ""), None, MediaType::DOCKER_MANIFEST),
+        (image(&docker, ""), Some(MediaType::OCI_MANIFEST), MediaType::OCI_MANIFEST),
         (image("application/x-helm", ""), None, MediaType::OCI_MANIFEST),
         (image(&oci, &own(MediaType::DOCKER_MANIFEST)), None, MediaType::DOCKER_MANIFEST),
         (index.clone(), None, MediaType::OCI_INDEX),

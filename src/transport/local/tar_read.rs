@@ -113,7 +113,7 @@ impl Archive {
 
     /// How the bytes of a file are compressed, by their first ones.
     pub(crate) async fn compression(&self, extent: Extent) -> Result<Compression> {
-        let head = Extent { size: extent.size.min(HEAD as u64), ..extent };
+        let head = Extent { size: extent.size.min(Compression::MAGIC_LENGTH as u64), ..extent };
         let head: Vec<Bytes> = self.chunks(head).try_collect().await?;
         Ok(Compression::detect(&head.concat()))
     }
@@ -134,12 +134,9 @@ impl Archive {
     }
 }
 
-/// Bytes that tell a compression.
-const HEAD: usize = 6;
-
 fn open_and_look(path: &Path) -> Result<(File, Compression)> {
     let file = open_file(path)?;
-    let mut head = [0; HEAD];
+    let mut head = [0; Compression::MAGIC_LENGTH];
     let read = file.read_at(&mut head, 0).map_err(|cause| Error::io("read", path, &cause))?;
     Ok((file, Compression::detect(&head[..read])))
 }
