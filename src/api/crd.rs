@@ -64,13 +64,18 @@ fn name_a_transport() -> Value {
     let names = transport::names();
     json!({
         "rule": format!("self.reference.matches('^({}):.+$')", names.join("|")),
-        "message": format!(
-            "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'; \
-             known transports: {}",
-            names.join(", ")
-        ),
+        "message": transport_is_unknown(),
         "fieldPath": ".reference",
     })
+}
+
+/// What that rule says.
+pub(super) fn transport_is_unknown() -> String {
+    format!(
+        "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'; \
+         known transports: {}",
+        transport::names().join(", ")
+    )
 }
 
 /// The bounds that `metav1.Condition` has in Go, and that its Rust type doesn't carry.

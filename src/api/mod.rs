@@ -3,6 +3,7 @@
 //! Plain data with documentation: what stands on a field here is what `kubectl explain` shows. Nothing in here
 //! waits, talks to a cluster, or knows the engine; the controller and the command line turn a spec into options.
 
+pub mod check;
 pub mod conditions;
 mod crd;
 pub mod v1alpha1;
@@ -11,6 +12,12 @@ pub use crd::{crd, crd_yaml};
 
 /// The API group. Annotations and labels use it as their prefix.
 pub const GROUP: &str = "imagepush.dev";
+
+/// The group with the version of the types, as it stands in an object's `apiVersion`.
+pub const API_VERSION: &str = "imagepush.dev/v1alpha1";
+
+/// The kind of the objects.
+pub const KIND: &str = "ImagePush";
 
 /// The field manager under which the operator writes status.
 pub const FIELD_MANAGER: &str = "imagepush-controller";

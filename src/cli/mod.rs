@@ -4,6 +4,7 @@
 //! that every registry takes), `logging` and `signals`. Arguments are parsed once, here at the door, into the types that the
 //! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
 
+mod apply;
 mod completion;
 mod crd;
 mod digest_file;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use self::apply::ApplyArgs;
 use self::completion::CompletionArgs;
 use self::inspect::InspectArgs;
 use self::logging::LogFormat;
@@ -49,6 +51,7 @@ pub struct Cli {
 enum Command {
     Push(Box<PushArgs>),
     Inspect(InspectArgs),
+    Apply(ApplyArgs),
     Operator(OperatorArgs),
     /// Prints the definition of ImagePush objects, for `kubectl apply -f -`
     Crd,
@@ -73,7 +76,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Err(error) => Err(error),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             printer.error(&error);
             ExitCode::from(error.exit_code())
@@ -101,6 +104,7 @@ impl Command {
     fn output(&self) -> (Output, Talk) {
         match self {
             Self::Push(arguments) => arguments.output(),
+            Self::Apply(arguments) => arguments.output(),
             Self::Inspect(arguments) => (arguments.output(), Talk::Normal),
             // It tells everything in log lines.
             Self::Operator(_) => (Output::Text, Talk::Nothing),
@@ -116,14 +120,17 @@ impl Command {
         }
     }
 
-    async fn run(self, printer: &Printer) -> Result<()> {
+    /// Returns the exit code of a command that has reported its faults itself.
+    async fn run(self, printer: &Printer) -> Result<u8> {
         match self {
-            Self::Push(arguments) => push::run(*arguments, printer).await,
-            Self::Inspect(arguments) => inspect::run(arguments, printer).await,
-            Self::Operator(arguments) => operator::run(arguments, printer).await,
-            Self::Crd => crd::run(printer),
-            Self::Completion(arguments) => completion::run(&arguments, printer),
+            Self::Push(arguments) => push::run(*arguments, printer).await?,
+            Self::Inspect(arguments) => inspect::run(arguments, printer).await?,
+            Self::Apply(arguments) => return apply::run(arguments, printer).await,
+            Self::Operator(arguments) => operator::run(arguments, printer).await?,
+            Self::Crd => crd::run(printer)?,
+            Self::Completion(arguments) => completion::run(&arguments, printer)?,
         }
+        Ok(0)
     }
 }
 

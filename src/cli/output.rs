@@ -124,10 +124,15 @@ impl Printer {
 
     /// Reports the fault that ends the program: in words, and as a document where one was asked for.
     pub(crate) fn error(&self, error: &Error) {
-        self.complain(&in_words(error));
+        self.fault(error);
         if self.output == Output::Json {
             self.error_document(error);
         }
+    }
+
+    /// Reports a fault in words. What goes to standard output is told otherwise.
+    pub(crate) fn fault(&self, error: &Error) {
+        self.complain(&in_words(error));
     }
 
     /// The document of a fault.

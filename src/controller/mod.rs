@@ -7,6 +7,7 @@
 mod decide;
 mod failure;
 mod metrics;
+pub mod once;
 mod probes;
 mod reconcile;
 pub mod resolve;

@@ -18,7 +18,7 @@ use crate::api::v1alpha1::{
     Artifact, ArtifactManifest, ImagePush, ImagePushStatus, Preview, Progress, SourceStatus,
 };
 use crate::engine::{self, Pushed};
-use crate::error::{Kind, Side};
+use crate::error::{Class, Kind, Side};
 use crate::image::Digest;
 use crate::limits::MAX_STATUS_MANIFESTS;
 
@@ -166,6 +166,17 @@ impl Draft {
         self.set(STALLED, State::True, failure.reason, &failure.message);
         self.status.retry = None;
         self.status.observed_generation = Some(self.generation);
+    }
+
+    /// The only attempt that is made failed.
+    pub(crate) fn gave_up(&mut self, failure: &Failure) {
+        match failure.class {
+            Class::Permanent => self.stalled(failure),
+            Class::Transient => {
+                self.failed(failure);
+                self.status.observed_generation = Some(self.generation);
+            }
+        }
     }
 
     fn failed(&mut self, failure: &Failure) {

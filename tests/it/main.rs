@@ -12,6 +12,7 @@ mod crd;
 mod dir;
 mod docker;
 mod docker_archive;
+mod doors;
 mod gates;
 mod generated;
 mod oci;

@@ -1,10 +1,13 @@
 //! The CEL rules, evaluated in process over the schema that is installed; the API server gives the same answers, which
 //! the integration tests show.
 
+use std::collections::BTreeSet;
+
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
 
 use super::crd;
+use crate::api::check;
 
 /// A minimal object with `changes` merged into its spec.
 fn object(changes: &Value) -> Value {
@@ -32,6 +35,14 @@ fn refusals(new: &Value, old: Option<&Value>) -> Vec<String> {
     }
 }
 
+/// The same question to the checks that do without an API server.
+fn refused_here(object: &Value) -> String {
+    let mut spec = object["spec"].clone();
+    let checked = check::structure(&mut spec)
+        .and_then(|()| check::rules(&serde_json::from_value(spec).unwrap()));
+    checked.map_or_else(|error| error.to_string(), |()| String::new())
+}
+
 #[test]
 fn what_makes_sense_is_accepted() {
     let secret = json!({"name": "s"});
@@ -51,6 +62,7 @@ fn what_makes_sense_is_accepted() {
     ];
     for changes in cases {
         assert_eq!(refusals(&object(&changes), None), [""; 0], "{changes}");
+        assert_eq!(refused_here(&object(&changes)), "", "{changes}");
     }
 }
 
@@ -102,10 +114,32 @@ fn contradictions_are_refused_with_a_sentence() {
             "`level` must be between 1 and 9 when `format` is 'gzip'",
         ),
     ];
+    let mut told = BTreeSet::new();
     for (changes, message) in cases {
         let refusals = refusals(&object(&changes), None);
         assert!(refusals.contains(&message.to_owned()), "{changes}: {refusals:?}");
+        let here = refused_here(&object(&changes));
+        assert!(here.ends_with(&format!("`: {message}")), "{changes}: {here}");
+        told.insert(message);
     }
+    // So that a rule that is new has to get a case here, and with it its twin in `check::rules`.
+    assert_eq!(told, messages(&crd().unwrap()).iter().map(String::as_str).collect());
+}
+
+/// The messages of all rules, but for those about changes.
+fn messages(crd: &impl serde::Serialize) -> BTreeSet<String> {
+    fn walk(value: &Value, found: &mut BTreeSet<String>) {
+        for rule in value["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            if !rule["rule"].as_str().unwrap().contains("oldSelf") {
+                found.insert(rule["message"].as_str().unwrap().to_owned());
+            }
+        }
+        value.as_object().into_iter().flatten().for_each(|(_, value)| walk(value, found));
+        value.as_array().into_iter().flatten().for_each(|value| walk(value, found));
+    }
+    let mut found = BTreeSet::new();
+    walk(&serde_json::to_value(crd).unwrap(), &mut found);
+    found
 }
 
 #[test]

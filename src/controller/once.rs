@@ -1,0 +1,110 @@
+//! One attempt for an object that is in no cluster: what `imagepush apply` does.
+//!
+//! The steps of a look at an object in a row: resolve → validate → run → status. Two things differ: files are within reach
+//! here, and nobody tries again, so that nothing is ever reported as under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+use tokio_util::sync::CancellationToken;
+
+use super::decide::spec_digest;
+use super::failure::Failure;
+use super::resolve;
+pub use super::resolve::Secrets;
+use super::status::{Draft, timed_out};
+use super::validate;
+use crate::api::v1alpha1::{ImagePush, Mode};
+use crate::engine::{self, Progress};
+use crate::error::{Error, Kind, Result};
+use crate::options::PushOptions;
+
+/// An object that can be run.
+#[derive(Debug)]
+pub struct Prepared {
+    object: ImagePush,
+    options: PushOptions,
+    timeout: Option<Duration>,
+}
+
+/// Gets an object ready. A status that it has already is left behind.
+///
+/// Everything that is wrong with the object or its Secrets is an error here, of the kinds `InvalidOptions` and
+/// `InvalidReference`; nothing is read but what is given.
+pub fn prepare(mut object: ImagePush, secrets: &Secrets) -> Result<Prepared> {
+    object.status = None;
+    let spec = &object.spec;
+    if let Some(name) = resolve::names(spec).into_iter().find(|name| !secrets.contains_key(*name)) {
+        let message = format!("there is no secret `{name}` for it");
+        return Err(Error::new(Kind::InvalidOptions, message)
+            .hint("put the Secret into the same file, with the object's namespace"));
+    }
+    let unusable = |failure: Failure| Error::new(Kind::InvalidOptions, failure.message);
+    let source = resolve::access(&spec.source, secrets).map_err(unusable)?;
+    let destination = resolve::access(&spec.destination, secrets).map_err(unusable)?;
+    let options = validate::options(spec, source, destination)?;
+    let timeout = spec.timeout.as_deref().map(validate::duration).transpose()?;
+    Ok(Prepared { object, options, timeout })
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    /// The object as it is asked for.
+    pub fn object(&self) -> &ImagePush {
+        &self.object
+    }
+
+    /// Makes the attempt, unless the object is suspended. Returns the object with its status, and how it went.
+    pub async fn run(
+        self,
+        progress: &Arc<dyn Progress>,
+        cancel: &CancellationToken,
+    ) -> (ImagePush, Result<()>) {
+        let Self { mut object, options, timeout } = self;
+        let digest = spec_digest(&object);
+        let mut draft = Draft::new(&object, now());
+        let attempt = async {
+            match object.spec.mode {
+                _ if object.spec.suspend => draft.suspended(),
+                Mode::Apply => {
+                    let pushed = engine::push(&options, progress, cancel).await?;
+                    draft.now = now();
+                    draft.pushed(&object, &pushed, &digest);
+                }
+                Mode::DryRun => {
+                    let preview = engine::preview(&options, cancel).await?;
+                    draft.now = now();
+                    draft.previewed(&object, &preview, &digest);
+                }
+            }
+            Ok(())
+        };
+        let done = match timeout {
+            None => attempt.await,
+            Some(timeout) => tokio::time::timeout(timeout, attempt)
+                .await
+                .unwrap_or_else(|_| Err(timed_out(timeout))),
+        };
+        if let Err(error) = &done {
+            draft.now = now();
+            draft.gave_up(&failure(error));
+        }
+        object.status = Some(draft.status);
+        (object, done)
+    }
+}
+
+/// What was called off isn't stalled: the next run may do it.
+fn failure(error: &Error) -> Failure {
+    match error.kind() {
+        Kind::Cancelled => Failure::from(&error.clone().transient()),
+        _ => Failure::from(error),
+    }
+}
+
+/// Status has whole seconds.
+fn now() -> Timestamp {
+    Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now())
+}

@@ -1,0 +1,150 @@
+//! The two doors of the engine: the command line and the ImagePush object say the same things, and mean the same by them.
+
+use std::collections::BTreeSet;
+
+use imagepush::access::Access;
+use imagepush::api::v1alpha1::ImagePushSpec;
+use imagepush::controller::{resolve, validate};
+use imagepush::options::{Endpoint, PushOptions};
+use serde_json::{Value, json};
+
+/// What the command line makes of its arguments.
+fn by_arguments(arguments: &str) -> PushOptions {
+    let arguments = ["imagepush", "push"].into_iter().chain(arguments.split_whitespace());
+    imagepush::cli::push_options(arguments.map(Into::into)).unwrap()
+}
+
+/// What the controller makes of a spec.
+fn by_spec(spec: &Value) -> PushOptions {
+    let spec: ImagePushSpec = serde_json::from_value(spec.clone()).unwrap();
+    let access = |side| resolve::access(side, &resolve::Secrets::new()).unwrap();
+    validate::options(&spec, access(&spec.source), access(&spec.destination)).unwrap()
+}
+
+/// Everything but where credentials come from: files here, Secrets there.
+fn shown(options: PushOptions) -> String {
+    let PushOptions { source, destination, platforms, format, layers, retry } = options;
+    let side = |endpoint| {
+        let Endpoint { reference, access: Access { credentials: _, certificates, tls } } = endpoint;
+        format!("{reference} {certificates:?} {tls:?}")
+    };
+    format!("{} {} {platforms:?} {format:?} {layers:?} {retry:?}", side(source), side(destination))
+}
+
+#[test]
+fn both_doors_lead_to_the_same_options() {
+    let cases = [
+        // The one default that differs: which node the operator runs on must not matter.
+        ("", json!({"platforms": {"mode": "System"}})),
+        ("--all", json!({})),
+        ("--all", json!({"platforms": {}, "compression": {}, "retry": {}})),
+        ("--all --format oci", json!({"format": "oci"})),
+        ("--all --format v2s2", json!({"format": "v2s2"})),
+        ("--all --compression-format gzip", json!({"compression": {"format": "gzip"}})),
+        ("--all --compression-format zstd", json!({"compression": {"format": "zstd"}})),
+        (
+            "--all --compression-format gzip --compression-level 9",
+            json!({"compression": {"format": "gzip", "level": 9}}),
+        ),
+        (
+            "--all --compression-format zstd --compression-level 20",
+            json!({"compression": {"format": "zstd", "level": 20}}),
+        ),
+        ("--all --disable-compression", json!({"compression": {"disabled": true}})),
+        ("--all --retry 0", json!({"retry": {"limit": 0}})),
+        ("--all --retry-delay 1m30s", json!({"retry": {"delay": "1m30s"}})),
+        ("--all --retry 50 --retry-delay 5ms", json!({"retry": {"limit": 50, "delay": "5ms"}})),
+    ];
+    let references = [
+        ("oci:/a:1", "docker://r.test/b:1"),
+        (
+            "docker://r.test/a@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "dir:/b",
+        ),
+    ];
+    for (source, destination) in references {
+        for (arguments, changes) in &cases {
+            let mut spec = json!({
+                "source": {"reference": source},
+                "destination": {"reference": destination},
+            });
+            spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            let arguments = format!("{source} {destination} {arguments}");
+            assert_eq!(shown(by_arguments(&arguments)), shown(by_spec(&spec)), "{arguments}");
+        }
+    }
+}
+
+/// Each flag of a push, and the fields that say the same.
+const SAME: [(&str, &str); 18] = [
+    ("all", "platforms.mode"),
+    ("authfile", "destination.secretRef.name"),
+    ("authfile", "source.secretRef.name"),
+    ("cert-dir", "destination.certSecretRef.name"),
+    ("cert-dir", "source.certSecretRef.name"),
+    ("compression-format", "compression.format"),
+    ("compression-level", "compression.level"),
+    ("creds", "destination.secretRef.name"),
+    ("disable-compression", "compression.disabled"),
+    ("dry-run", "mode"),
+    ("format", "format"),
+    ("platform", "platforms.list"),
+    ("retry", "retry.limit"),
+    ("retry-delay", "retry.delay"),
+    ("source-cert-dir", "source.certSecretRef.name"),
+    ("source-creds", "source.secretRef.name"),
+    ("source-tls-verify", "source.tlsPolicy"),
+    ("tls-verify", "destination.tlsPolicy"),
+];
+
+/// Flags without a field.
+const FLAGS_ALONE: [(&str, &str); 5] = [
+    ("digestfile", "the digest is in `status.artifact.digest`"),
+    ("help", "about the program"),
+    ("log-format", "about the program; the operator has it"),
+    ("output", "about what is printed"),
+    ("quiet", "about what is printed"),
+];
+
+/// Fields without a flag.
+const FIELDS_ALONE: [(&str, &str); 6] = [
+    ("destination.reference", "an argument without a flag"),
+    ("interval", "the command line pushes once"),
+    ("runPolicy", "the command line pushes once"),
+    ("source.reference", "an argument without a flag"),
+    ("suspend", "whoever doesn't want the push doesn't start it"),
+    ("timeout", "whoever starts the push can end it"),
+];
+
+#[test]
+fn every_flag_has_a_field_or_a_reason() {
+    let mut command = imagepush::cli::command();
+    command.build();
+    let push = command.find_subcommand("push").unwrap();
+    let flags: BTreeSet<&str> = push.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let known = SAME.map(|(flag, _)| flag).into_iter().chain(FLAGS_ALONE.map(|(flag, _)| flag));
+    assert_eq!(flags, known.collect());
+}
+
+#[test]
+fn every_field_has_a_flag_or_a_reason() {
+    fn leaves(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
+        match schema.get("properties") {
+            None => drop(found.insert(path.to_owned())),
+            Some(fields) => {
+                for (name, schema) in fields.as_object().unwrap() {
+                    let path =
+                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    leaves(&path, schema, found);
+                }
+            }
+        }
+    }
+    let crd = serde_json::to_value(imagepush::api::crd().unwrap()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut fields = BTreeSet::new();
+    leaves("", schema, &mut fields);
+    let known =
+        SAME.map(|(_, field)| field).into_iter().chain(FIELDS_ALONE.map(|(field, _)| field));
+    assert_eq!(fields, known.map(str::to_owned).collect());
+}
