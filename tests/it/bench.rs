@@ -160,9 +160,11 @@ fn docker(registry: &DockerRegistry) -> String {
 fn copy(tool: Tool, times: u32, source: &str, destination: &str) -> Used {
     // What is measured is the optimised program, which is not the one that tests are built with.
     let ours = std::env::var("IMAGEPUSH_BINARY").expect("run `make bench`");
-    let command: &[&str] = match tool {
-        Tool::Imagepush => &[&ours, "push", "--quiet", "--tls-verify=false"],
-        Tool::Skopeo => {
+    let registry = [source, destination].iter().any(|name| name.starts_with("docker:"));
+    let command: &[&str] = match (tool, registry) {
+        (Tool::Imagepush, false) => &[&ours, "push", "--quiet"],
+        (Tool::Imagepush, true) => &[&ours, "push", "--quiet", "--tls-verify=false"],
+        (Tool::Skopeo, _) => {
             &["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
         }
     };

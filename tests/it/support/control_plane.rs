@@ -1,12 +1,13 @@
 //! A real Kubernetes API server with its etcd, one for the whole test binary.
 //!
 //! Nothing else of Kubernetes runs: no scheduler, no kubelet, no controllers. Tests keep apart by namespaces of their own.
-//! Both programs end with the test process, however that ends: a shell waits for the end of a pipe that the process holds.
+//! Both programs end with the test process, and hard: an API server that is asked politely waits for its etcd, which may
+//! be gone.
 
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,15 +16,13 @@ use rcgen::{
 };
 use tokio::sync::OnceCell;
 
+use super::server::{End, Server};
+
 /// How long the API server may take to answer; it needs three seconds on an idle machine.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Between two looks at something that is awaited.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
-
-/// Starts a program, and ends it when our end of the pipe closes. `$0` is a folder to remove at the end. Ended hard: an
-/// API server that is asked politely waits for its etcd, which may be gone.
-const TIED_TO_A_PIPE: &str = r#""$@" & read -r _; kill -9 $!; wait; rm -rf "$0""#;
 
 /// The running control plane.
 pub(crate) struct ControlPlane {
@@ -32,7 +31,7 @@ pub(crate) struct ControlPlane {
     /// Credentials of an administrator.
     kubeconfig: PathBuf,
     namespaces: AtomicU32,
-    _processes: [Child; 2],
+    _servers: [Server; 2],
 }
 
 /// The control plane; started by the first test that asks.
@@ -66,12 +65,8 @@ impl ControlPlane {
         let kubeconfig = write_kubeconfig(&folder, api);
         let etcd = start_etcd(&programs, &folder, client, peer);
         let server = start_api_server(&programs, &folder, client, api);
-        let plane = Self {
-            programs,
-            kubeconfig,
-            namespaces: AtomicU32::new(0),
-            _processes: [etcd, server],
-        };
+        let plane =
+            Self { programs, kubeconfig, namespaces: AtomicU32::new(0), _servers: [etcd, server] };
         plane.wait_until_ready(&folder.join("kube-apiserver.log")).await;
         plane.install().await;
         plane
@@ -184,7 +179,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn start_etcd(programs: &Path, folder: &Path, client: u16, peer: u16) -> Child {
+fn start_etcd(programs: &Path, folder: &Path, client: u16, peer: u16) -> Server {
     let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     let data = folder.join("etcd").display().to_string();
     let arguments = [
@@ -200,7 +195,7 @@ fn start_etcd(programs: &Path, folder: &Path, client: u16, peer: u16) -> Child {
     start(&programs.join("etcd"), &arguments, &folder.join("etcd.log"), &folder.join("etcd"))
 }
 
-fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Child {
+fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Server {
     let file = |name: &str| folder.join(name).display().to_string();
     let arguments = [
         format!("--etcd-servers=http://127.0.0.1:{etcd}"),
@@ -223,19 +218,11 @@ fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Chi
     start(&programs.join("kube-apiserver"), &arguments, &log, folder)
 }
 
-/// Starts a program that ends with this process; then `remove` is removed.
-fn start(program: &Path, arguments: &[String], log: &Path, remove: &Path) -> Child {
+/// Starts a program with both its outputs in a log.
+fn start(program: &Path, arguments: &[String], log: &Path, folder: &Path) -> Server {
     let log = fs::File::create(log).unwrap();
-    Command::new("sh")
-        .args(["-c", TIED_TO_A_PIPE])
-        .arg(remove)
-        .arg(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", program.display()))
+    let outputs = [log.try_clone().unwrap().into(), log.into()];
+    Server::start(program, arguments, folder, End::Kill, outputs)
 }
 
 /// An authority, a server certificate, an administrator's certificate, and the key that signs tokens.

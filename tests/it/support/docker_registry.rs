@@ -1,19 +1,21 @@
 //! Debian's docker-registry, run for one test on a port of its own, with a log of the requests it got.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::certificates::ServerFiles;
+use super::server::{End, Server};
 
 /// A running registry; it ends when this is dropped.
 pub(crate) struct DockerRegistry {
-    process: Child,
+    _server: Server,
     /// Host and port.
     pub(crate) host: String,
     folder: TempDir,
@@ -54,29 +56,18 @@ impl DockerRegistry {
         let config = folder.path().join("config.yml");
         fs::write(&config, configuration(setup, folder.path())).unwrap();
         let access_log = File::create(folder.path().join(ACCESS_LOG)).unwrap();
-        let mut process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(access_log)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("docker-registry must be installed: run `scripts/install-packages`");
-        let host = listening(process.stderr.take().unwrap());
-        Self { process, host, folder }
+        let arguments = [OsStr::new("serve"), config.as_os_str()];
+        let outputs = [access_log.into(), Stdio::piped()];
+        let mut server =
+            Server::start("docker-registry", &arguments, folder.path(), End::Kill, outputs);
+        let host = listening(server.take_stderr().unwrap());
+        Self { _server: server, host, folder }
     }
 
     /// Everything that it was asked so far, in order. A line is written before its answer is sent.
     pub(crate) fn requests(&self) -> Vec<Request> {
         let log = fs::read_to_string(self.folder.path().join(ACCESS_LOG)).unwrap();
         log.lines().filter_map(Request::parse).collect()
-    }
-}
-
-impl Drop for DockerRegistry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -6,17 +6,18 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::server::{End, Server};
 
 /// How long a daemon may take to come up; usually two seconds.
 const READY: Duration = Duration::from_mins(1);
 
 /// A running daemon.
 pub(crate) struct Dockerd {
-    process: Child,
+    _server: Server,
     folder: tempfile::TempDir,
 }
 
@@ -27,21 +28,22 @@ impl Dockerd {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let log = File::create(path("log")).unwrap();
         let namespace = format!("imagepush-{}", std::process::id());
-        let process = Command::new("dockerd")
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .args(["--storage-driver", "vfs"])
-            .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
-            .args(["--pidfile", &path("pid"), "-H", &format!("unix://{}", path("socket"))])
-            .args(["--containerd-namespace", &namespace])
-            .args(["--containerd-plugins-namespace", &format!("{namespace}-plugins")])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|cause| {
-                panic!("cannot run `dockerd`: {cause}; `make install` installs it")
-            });
-        let daemon = Self { process, folder };
+        let arguments = [
+            "--iptables=false".to_owned(),
+            "--ip6tables=false".to_owned(),
+            "--bridge=none".to_owned(),
+            "--storage-driver=vfs".to_owned(),
+            format!("--data-root={}", path("data")),
+            format!("--exec-root={}", path("exec")),
+            format!("--pidfile={}", path("pid")),
+            format!("--host=unix://{}", path("socket")),
+            format!("--containerd-namespace={namespace}"),
+            format!("--containerd-plugins-namespace={namespace}-plugins"),
+        ];
+        let outputs = [log.try_clone().unwrap().into(), log.into()];
+        // Killed outright it would leave its containerd behind.
+        let server = Server::start("dockerd", &arguments, folder.path(), End::Terminate, outputs);
+        let daemon = Self { _server: server, folder };
         let started = Instant::now();
         while !daemon.answers() {
             let log = std::fs::read_to_string(daemon.folder.path().join("log")).unwrap();
@@ -93,15 +95,6 @@ impl Dockerd {
 
     fn connect(&self) -> io::Result<UnixStream> {
         UnixStream::connect(self.folder.path().join("socket"))
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        // Killed outright it would leave its containerd behind.
-        let id = self.process.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &id]).status();
-        let _ = self.process.wait();
     }
 }
 

@@ -10,5 +10,6 @@ pub(crate) mod layout;
 pub(crate) mod measured;
 pub(crate) mod push;
 pub(crate) mod registry;
+pub(crate) mod server;
 pub(crate) mod tools;
 pub(crate) mod validate;
