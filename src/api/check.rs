@@ -1,7 +1,7 @@
 //! What an API server would refuse, for the door that has none: `imagepush apply`.
 //!
-//! [`structure`] holds a spec, as it was written, against the schema of the CRD: unknown fields, types, values and bounds.
-//! [`rules`] are the CEL rules once more in Rust, but for those about changes; a test holds both to each other. The whole of
+//! [`structure()`] holds a spec, as it was written, against the schema of the CRD: unknown fields, types, values and bounds.
+//! [`rules()`] are the CEL rules once more in Rust, but for those about changes; a test holds both to each other. The whole of
 //! CEL would be a large part of the program for a dozen sentences.
 
 mod rules;

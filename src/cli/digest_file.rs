@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::error::{Error, Kind, Result};
 use crate::image::Digest;
 
-/// Finds out before the push what would make [`write`] fail after it. Writes nothing.
+/// Finds out before the push what would make [`write()`] fail after it. Writes nothing.
 pub(crate) fn check(path: &Path) -> Result<()> {
     let refuse = |message: String| Err(Error::new(Kind::InvalidOptions, message));
     if path.is_dir() {

@@ -19,7 +19,7 @@ pub struct Inspected {
     pub config: Option<Config>,
 }
 
-/// See [`super::inspect`].
+/// See [`super::inspect()`].
 pub(super) async fn inspect(
     endpoint: &Endpoint,
     retry: Retry,

@@ -1,6 +1,6 @@
 //! Fetches bearer tokens (distribution specification, "Token Authentication"; `OAuth2` for identity tokens).
 //!
-//! The token server is another party: it gets the registry's credentials only after [`realm`](super::realm) has agreed, and what
+//! The token server is another party: it gets the registry's credentials only after [`realm`] has agreed, and what
 //! it answers is bounded.
 
 use base64::Engine as _;
