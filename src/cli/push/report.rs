@@ -126,7 +126,7 @@ fn preview_text(options: &PushOptions, preview: &Preview) -> String {
     }
     let digest = match &preview.digest {
         Some(digest) => digest.to_string(),
-        None => "known once layers are compressed".to_owned(),
+        None => "known once layers are rewritten".to_owned(),
     };
     let head = format!(
         "would push `{source}` to `{destination}`\ndigest: {digest}\nmedia type: {}\n",
