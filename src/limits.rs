@@ -61,7 +61,7 @@ pub const MAX_TAR_NAME: u32 = 4096;
 pub const MAX_TAR_DEPTH: usize = 256;
 
 /// Largest YAML file that `apply` reads.
-pub const MAX_APPLY_FILE: u64 = 4 << 20;
+pub const MAX_APPLY_FILE: u64 = 1 << 20;
 
 /// Bytes that one compressed layer may expand to. Layers of zeros legally expand to a thousand (gzip) or thirty
 /// thousand (zstd) times their size, so that a ratio would refuse what is sound; the stream is never held in memory.

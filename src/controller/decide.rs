@@ -135,7 +135,12 @@ fn suspend(mut draft: Draft, observed: &Observed<'_>) -> Decision {
 
 /// No attempt is under way: is one due?
 fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decision {
-    let now = draft.now;
+    let wait = due_in(observed.next_check, draft.now);
+    let once = object.spec.run_policy == RunPolicy::Once;
+    // Done and not due: what has become of Secrets meanwhile changes nothing about that.
+    if draft.is_seen() && draft.is_true(READY) && (once || wait.is_some()) {
+        return draft.done(Step::Wait, wait);
+    }
     if let Some(failure) = observed.obstacle {
         return obstructed(draft, failure, observed);
     }
@@ -143,10 +148,9 @@ fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decisi
         draft.start_over();
         return draft.done(Step::Start, None);
     }
-    let wait = until(observed.next_check, now).filter(|wait| !wait.is_zero());
     if draft.is_true(STALLED) {
         if observed.same_access == Some(true) {
-            let due = object.spec.run_policy == RunPolicy::Continuous && wait.is_none();
+            let due = !once && wait.is_none();
             let again = sooner(wait, observed.names_secrets.then_some(SECRET_POLL));
             return draft.done(if due { Step::Start } else { Step::Wait }, again);
         }
@@ -154,12 +158,10 @@ fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decisi
         return draft.done(Step::Start, None);
     }
     if draft.is_true(READY) {
-        let once = object.spec.run_policy == RunPolicy::Once;
-        let waits = once || wait.is_some();
-        return draft.done(if waits { Step::Wait } else { Step::Start }, wait);
+        return draft.done(Step::Start, None);
     }
     let next = draft.status.retry.as_ref().and_then(|retry| retry.next_retry_time.as_ref());
-    let gate = until(next.map(|time| time.0), now).filter(|wait| !wait.is_zero());
+    let gate = due_in(next.map(|time| time.0), draft.now);
     match gate {
         Some(wait) if observed.same_access != Some(false) => draft.done(Step::Wait, Some(wait)),
         _ => {
@@ -177,7 +179,9 @@ fn fail(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decisio
         return stall(draft, failure, observed);
     }
     let count = draft.status.retry.as_ref().map_or(0, |retry| retry.count).saturating_add(1);
-    let wait = failure.retry_after.unwrap_or_else(|| backoff(count, observed.chance));
+    // The registry may ask for more patience than we have by ourselves, within our own bound, but not for less.
+    let asked = failure.retry_after.unwrap_or_default().min(ATTEMPT_DELAY.1);
+    let wait = backoff(count, observed.chance).max(asked);
     let next =
         SignedDuration::try_from(wait).ok().and_then(|wait| draft.now.checked_add(wait).ok());
     draft.status.retry = Some(RetryStatus {
@@ -201,7 +205,7 @@ fn obstructed(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> D
 /// It takes somebody else to go on.
 fn stall(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
     draft.stalled(failure);
-    let wait = until(observed.next_check, draft.now);
+    let wait = due_in(observed.next_check, draft.now);
     draft.done(Step::Wait, sooner(wait, observed.names_secrets.then_some(SECRET_POLL)))
 }
 
@@ -216,6 +220,11 @@ fn backoff(count: i32, chance: f64) -> Duration {
 
 fn until(time: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
     time.map(|time| Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// The time to wait, if it is not over.
+fn due_in(time: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    until(time, now).filter(|wait| !wait.is_zero())
 }
 
 fn sooner(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

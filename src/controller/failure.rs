@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::api::conditions::reason;
-use crate::error::{Class, Error, Side};
+use crate::error::{Class, Error, Kind, Side};
 use crate::limits::MAX_CONDITION_MESSAGE;
 
 /// A failure as status reports it.
@@ -47,7 +47,7 @@ impl Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let message = match error.next_step() {
+        let message = match next_step(error) {
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
         };
@@ -58,6 +58,18 @@ impl From<&Error> for Failure {
             side: error.side(),
             retry_after: error.retry_after(),
         }
+    }
+}
+
+/// The next step for somebody who has an object and no command line. Where the two differ, the kind tells which it is.
+fn next_step(error: &Error) -> Option<&str> {
+    match error.kind() {
+        Kind::AuthenticationFailed => Some("check the Secret that `secretRef` names"),
+        Kind::TlsVerificationFailed => {
+            Some("name the authority's certificate by `certSecretRef`, or change `tlsPolicy`")
+        }
+        Kind::ManifestRejected => Some("choose another `format`"),
+        _ => error.next_step(),
     }
 }
 
@@ -76,7 +88,6 @@ fn bounded(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
 
     #[test]
     fn messages_have_the_next_step_and_a_bound() {
@@ -84,6 +95,11 @@ mod tests {
         let failure = Failure::from(&error);
         assert_eq!(failure.message, "no tag `1`; push it first");
         assert_eq!(failure.reason, "SourceNotFound");
+        let error = Error::new(Kind::TlsVerificationFailed, "unknown issuer").hint("a flag");
+        assert_eq!(
+            Failure::from(&error).message,
+            "unknown issuer; name the authority's certificate by `certSecretRef`, or change `tlsPolicy`"
+        );
         let long = Failure::from(&Error::new(Kind::Timeout, "é".repeat(2000))).message;
         assert!(long.len() <= MAX_CONDITION_MESSAGE && long.ends_with("é…"), "{}", long.len());
     }

@@ -15,6 +15,7 @@ mod run;
 mod status;
 pub mod validate;
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,6 +74,11 @@ impl Default for OperatorConfig {
     }
 }
 
+/// A namespace that is given twice is watched once: two watches would push everything twice.
+fn once_each(namespaces: Vec<String>) -> Vec<Option<String>> {
+    BTreeSet::from_iter(namespaces).into_iter().map(Some).collect()
+}
+
 /// Runs the operator until `shutdown`: inside a cluster with its service account, elsewhere with the user's kubeconfig.
 ///
 /// Returns after the running pushes have been called off and have ended. Fails if there is no cluster to talk to,
@@ -109,7 +115,7 @@ async fn run_engine(
     let metrics = Metrics::new();
     let limits = Arc::new(Limits::new(concurrency, per_host));
     let scopes: Vec<Option<String>> =
-        if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+        if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
     let ready = Arc::new(AtomicBool::new(false));
     let unsynced = Arc::new(AtomicUsize::new(scopes.len()));
     let health = Health { ready: ready.clone(), metrics: metrics.clone() };

@@ -18,6 +18,7 @@ use super::decide::{Attempt, Decision, Observed, Step, check_after, decide, spec
 use super::failure::Failure;
 use super::metrics::Metrics;
 use super::run::{Executor, Memory, Order};
+use super::status::Written;
 use super::{resolve, status, validate};
 use crate::api::v1alpha1::ImagePush;
 use crate::options::PushOptions;
@@ -72,8 +73,13 @@ pub(crate) async fn reconcile(
         chance,
     };
     let decision = decide(&object, &observed, now);
-    report(&object, &decision, &context, &uid).await?;
+    let known = report(&object, &decision, &memory, &context, &uid).await?;
     context.metrics.reconcile("ok");
+    if !known {
+        // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
+        context.executor.forget(&uid);
+        return Ok(Action::await_change());
+    }
     Ok(act(&object, &decision, prepared, &context, uid))
 }
 
@@ -151,29 +157,36 @@ fn note_end(
         let wait = jiff::SignedDuration::try_from(check_after(interval, chance)).ok()?;
         now.checked_add(wait).ok()
     });
-    context.executor.with(uid, |memory| memory.next_check = next);
+    context.executor.update(uid, |memory| memory.next_check = next);
     next
 }
 
 /// Writes the status if it says something new; then the outcome that it tells of may be forgotten.
+///
+/// `memory` is what was decided on: an attempt that has ended since then has not been told of yet. `false` if the object
+/// is gone.
 async fn report(
     object: &ImagePush,
     decision: &Decision,
+    memory: &Memory,
     context: &Context,
     uid: &str,
-) -> Result<(), kube::Error> {
+) -> Result<bool, kube::Error> {
     if object.status.as_ref() != Some(&decision.status) {
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<ImagePush> = Api::namespaced(context.client.clone(), &namespace);
-        status::write(&api, object, &decision.status).await?;
+        if status::write(&api, object, &decision.status).await? == Written::Gone {
+            return Ok(false);
+        }
     }
-    context.executor.with(uid, |memory| {
+    let told = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
+    let updated = context.executor.update(uid, |memory| {
         memory.status = Some(decision.status.clone());
-        if memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some()) {
+        if told {
             memory.attempt = None;
         }
     });
-    Ok(())
+    Ok(updated.is_some())
 }
 
 fn act(

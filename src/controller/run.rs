@@ -158,15 +158,17 @@ impl Executor {
         Self { engine, limits, metrics, wake, objects, tasks }
     }
 
-    /// What is remembered of an object.
+    /// What is remembered of an object; from now on there is something.
     pub(crate) fn recall(&self, uid: &str) -> Memory {
-        self.with(uid, |memory| memory.clone())
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.entry(uid.to_owned()).or_default().clone()
     }
 
-    /// Changes what is remembered of an object.
-    pub(crate) fn with<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> T {
+    /// Changes what is remembered of an object. Does nothing if that has been forgotten: the object is gone, and a look at
+    /// it that is still under way must not bring it back.
+    pub(crate) fn update<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> Option<T> {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        change(objects.entry(uid.to_owned()).or_default())
+        objects.get_mut(uid).map(change)
     }
 
     /// The object is gone: calls its attempt off and forgets it.
@@ -191,14 +193,14 @@ impl Executor {
 
     /// Calls the attempt of an object off; it wakes the object when it has ended.
     pub(crate) fn cancel(&self, uid: &str) {
-        self.with(uid, |memory| {
+        self.update(uid, |memory| {
             if let Some(record) = &memory.attempt {
                 record.cancel.cancel();
             }
         });
     }
 
-    /// Starts an attempt, unless one is under way.
+    /// Starts an attempt, unless one is under way or the object has been forgotten.
     pub(crate) fn start(self: &Arc<Self>, order: Order) {
         let record = Record {
             generation: order.generation,
@@ -206,7 +208,7 @@ impl Executor {
             outcome: None,
             cancel: CancellationToken::new(),
         };
-        let started = self.with(&order.uid, |memory| {
+        let started = self.update(&order.uid, |memory| {
             let busy = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none());
             if !busy {
                 memory.attempt = Some(record.clone());
@@ -214,7 +216,7 @@ impl Executor {
             }
             !busy
         });
-        if started {
+        if started == Some(true) {
             self.tasks.spawn(self.clone().attempt(order, record));
         }
     }

@@ -30,12 +30,21 @@ pub(crate) struct Draft {
     generation: i64,
 }
 
-/// Writes a status. That the object is gone, or another one has its name, is fine.
+/// What became of a status that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The object has it.
+    Done,
+    /// The object is gone, or another one has its name.
+    Gone,
+}
+
+/// Writes a status.
 pub(crate) async fn write(
     api: &Api<ImagePush>,
     object: &ImagePush,
     status: &ImagePushStatus,
-) -> Result<(), kube::Error> {
+) -> Result<Written, kube::Error> {
     let patch = json!({
         "apiVersion": ImagePush::api_version(&()),
         "kind": ImagePush::kind(&()),
@@ -44,8 +53,8 @@ pub(crate) async fn write(
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        Ok(_) => Ok(Written::Done),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(Written::Gone),
         Err(cause) => Err(cause),
     }
 }

@@ -59,15 +59,15 @@ fn delay_before_next(policy: Retry, attempt: u32, error: &Error, jitter: f64) ->
     if error.class() == Class::Permanent || attempt > policy.limit {
         return None;
     }
-    if let Some(asked) = error.retry_after() {
-        return (asked <= MAX_RETRY_AFTER).then_some(asked);
-    }
-    if let Some(fixed) = policy.delay {
-        return Some(fixed);
+    let asked = error.retry_after().unwrap_or_default();
+    if asked > MAX_RETRY_AFTER {
+        return None;
     }
     let grown = RETRY_DELAY.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_RETRY_DELAY);
     // Between half of it and all of it: workers that failed together don't come back together.
-    Some(grown.mul_f64(0.5 + jitter / 2.0))
+    let own = policy.delay.unwrap_or_else(|| grown.mul_f64(0.5 + jitter / 2.0));
+    // The other side may ask for more patience than we have by ourselves, but not for less.
+    Some(own.max(asked))
 }
 
 /// A number between 0 and 1 that differs from call to call; nothing depends on its quality.
@@ -105,6 +105,7 @@ mod tests {
             (policy(50), 40, unavailable(), Some(MAX_RETRY_DELAY)),
             (fixed, 5, unavailable(), Some(ms(7))),
             (fixed, 1, unavailable().after(ms(3000)), Some(ms(3000))),
+            (policy(3), 1, unavailable().after(ms(0)), Some(ms(500))),
             (fixed, 1, unavailable().after(ms(61_000)), None),
             (fixed, 1, unavailable().permanent(), None),
             (fixed, 1, Error::new(Kind::AccessDenied, ""), None),

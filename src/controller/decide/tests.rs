@@ -288,6 +288,40 @@ fn an_obstacle_is_told_and_not_counted() {
 }
 
 #[test]
+fn what_is_done_does_not_depend_on_its_secrets() {
+    let gone = Failure::secret_not_found("s");
+    for (spec, due_in) in [(once(), None), (continuous(), later(60))] {
+        let done = after(&spec, &pushed(false));
+        let mut look = observed(Attempt::None);
+        (look.obstacle, look.next_check) = (Some(&gone), due_in);
+        let decision = check(&object(&spec, 1, Some(done.clone())), &look);
+        assert_eq!((decision.step, decision.status), (Step::Wait, done));
+    }
+}
+
+#[test]
+fn an_obstacle_that_is_overdue_is_no_reason_to_hurry() {
+    let wrong = Failure::secret_invalid("s", "it is empty");
+    let mut look = observed(Attempt::None);
+    (look.obstacle, look.next_check, look.names_secrets) = (Some(&wrong), later(-60), true);
+    let decision = check(&object(&continuous(), 1, None), &look);
+    assert_eq!((decision.step, decision.again), (Step::Wait, Some(SECRET_POLL)));
+}
+
+#[test]
+fn the_registry_may_ask_for_more_patience_and_not_for_less() {
+    let asking = |seconds| {
+        let error = Error::new(Kind::RateLimited, "slow down").after(Duration::from_secs(seconds));
+        Outcome::Failed(Failure::from(&error))
+    };
+    for (asked, expected) in [(0, 2500), (60, 60_000), (31_536_000, 900_000)] {
+        let outcome = asking(asked);
+        let decision = check(&object(&once(), 1, None), &observed(Attempt::Ended(&outcome)));
+        assert_eq!(decision.again, Some(Duration::from_millis(expected)), "{asked}");
+    }
+}
+
+#[test]
 fn suspending_stops_and_keeps_what_is_settled() {
     let suspended = json!({"interval": "10m", "suspend": true});
     let under_way = check(&object(&continuous(), 1, None), &observed(Attempt::None)).status;

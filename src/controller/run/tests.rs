@@ -93,6 +93,12 @@ fn order(uid: &str, destination: &str) -> Order {
 }
 
 impl Setup {
+    /// Starts an attempt of an object that has been looked at.
+    fn start(&self, order: Order) {
+        self.executor.recall(&order.uid);
+        self.executor.start(order);
+    }
+
     async fn outcome(&mut self, uid: &str) -> Outcome {
         assert_eq!(self.woken.next().await.unwrap().name, uid);
         self.executor.recall(uid).attempt.unwrap().outcome.unwrap()
@@ -107,19 +113,19 @@ fn failure(outcome: &Outcome) -> (&'static str, &str) {
 #[tokio::test(start_paused = true)]
 async fn an_end_is_remembered_and_wakes_the_object() {
     let mut setup = setup(Script::Fail, 4, 2);
-    setup.executor.start(order("a", "r.example"));
+    setup.start(order("a", "r.example"));
     assert_eq!(failure(&setup.outcome("a").await), ("NetworkError", "no route"));
     assert_eq!(setup.executor.recall("a").access.as_deref(), Some("s 1"));
     let mut dry = order("b", "r.example");
     dry.mode = Mode::DryRun;
-    setup.executor.start(dry);
+    setup.start(dry);
     assert_eq!(failure(&setup.outcome("b").await), ("NotFound", "nothing there"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_an_internal_error() {
     let mut setup = setup(Script::Panic, 4, 2);
-    setup.executor.start(order("a", "r.example"));
+    setup.start(order("a", "r.example"));
     let outcome = setup.outcome("a").await;
     let (reason, message) = failure(&outcome);
     assert_eq!(reason, "InternalError");
@@ -129,7 +135,7 @@ async fn a_panic_is_an_internal_error() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_takes_too_long_is_given_up() {
     let mut setup = setup(Script::Hang, 4, 2);
-    setup.executor.start(order("a", "r.example"));
+    setup.start(order("a", "r.example"));
     let message =
         "the push was not done after `5m`; raise `spec.timeout` if the image needs longer";
     assert_eq!(failure(&setup.outcome("a").await), ("Timeout", message));
@@ -138,10 +144,10 @@ async fn an_attempt_that_takes_too_long_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_can_be_called_off() {
     let mut setup = setup(Script::Run, 4, 2);
-    setup.executor.start(order("a", "r.example"));
+    setup.start(order("a", "r.example"));
     tokio::time::sleep(Duration::from_secs(2)).await;
     // A second start while it runs changes nothing.
-    setup.executor.start(order("a", "r.example"));
+    setup.start(order("a", "r.example"));
     setup.executor.cancel("a");
     assert!(matches!(setup.outcome("a").await, Outcome::Cancelled));
     assert_eq!(setup.engine.most.load(Ordering::SeqCst), 1);
@@ -152,7 +158,7 @@ async fn limits_hold_for_all_and_for_each_registry() {
     for (all, per_host, most) in [(3, 9, 3), (9, 2, 2)] {
         let mut setup = setup(Script::Fail, all, per_host);
         for uid in ["a", "b", "c", "d", "e"] {
-            setup.executor.start(order(uid, "r.example"));
+            setup.start(order(uid, "r.example"));
         }
         for _ in 0..5 {
             setup.woken.next().await.unwrap();
@@ -165,9 +171,9 @@ async fn limits_hold_for_all_and_for_each_registry() {
 async fn a_busy_registry_does_not_hold_up_another() {
     let mut setup = setup(Script::Run, 2, 1);
     for uid in ["a", "b", "c"] {
-        setup.executor.start(order(uid, "busy.example"));
+        setup.start(order(uid, "busy.example"));
     }
-    setup.executor.start(order("d", "idle.example"));
+    setup.start(order("d", "idle.example"));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(setup.engine.running.load(Ordering::SeqCst), 2);
     setup.executor.cancel("d");
@@ -178,7 +184,7 @@ async fn a_busy_registry_does_not_hold_up_another() {
 async fn attempts_of_objects_that_are_gone_end() {
     let setup = setup(Script::Run, 4, 4);
     for uid in ["a", "b", "c"] {
-        setup.executor.start(order(uid, "r.example"));
+        setup.start(order(uid, "r.example"));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     setup.executor.forget("a");
@@ -192,7 +198,7 @@ async fn attempts_of_objects_that_are_gone_end() {
 async fn stopping_calls_everything_off_and_waits() {
     let setup = setup(Script::Run, 1, 1);
     for uid in ["a", "b"] {
-        setup.executor.start(order(uid, "r.example"));
+        setup.start(order(uid, "r.example"));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     setup.executor.stop().await;
@@ -200,4 +206,15 @@ async fn stopping_calls_everything_off_and_waits() {
         let outcome = setup.executor.recall(uid).attempt.unwrap().outcome;
         assert!(matches!(outcome, Some(Outcome::Cancelled)), "{outcome:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_for_an_object_that_is_gone() {
+    let setup = setup(Script::Hang, 4, 2);
+    setup.executor.recall("a");
+    setup.executor.forget("a");
+    setup.executor.start(order("a", "r.example"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(setup.executor.tasks.is_empty());
+    assert_eq!(setup.executor.update("a", |_| ()), None);
 }

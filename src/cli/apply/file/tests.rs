@@ -124,6 +124,6 @@ fn files_have_a_bound() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(MAX_APPLY_FILE + 1).unwrap();
     let error = read(file.path()).unwrap_err();
-    let expected = format!("`{}` is larger than 4 MiB", file.path().display());
+    let expected = format!("`{}` is larger than 1 MiB", file.path().display());
     assert_eq!((error.kind(), error.to_string()), (Kind::LimitExceeded, expected));
 }
