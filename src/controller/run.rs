@@ -241,12 +241,10 @@ impl Executor {
         let outcome = self.watch(&order.object, work, &counters).await;
         self.metrics.attempt(&order.options, &outcome);
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
-        let known = {
-            let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-            let memory = objects.get_mut(&order.uid);
-            memory.and_then(|memory| memory.attempt.as_mut()).map(|r| r.outcome = Some(outcome))
-        };
-        if known.is_some() {
+        let known = self.update(&order.uid, |memory| {
+            memory.attempt.as_mut().map(|record| record.outcome = Some(outcome))
+        });
+        if known.flatten().is_some() {
             self.tell(&order.object).await;
         }
     }

@@ -5,15 +5,11 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use imagepush::access::Access;
-use imagepush::blob::Blob;
-use imagepush::image::Manifest;
-use imagepush::transport::{self, BlobKind, ImageDestination, Role};
+use imagepush::transport::{self, Role};
 
 use crate::support::images::{self, Content, Form};
-use crate::support::push::push;
+use crate::support::push::{halfway, push};
 use crate::support::{tools, validate};
 
 fn named(transport: &str, folder: &Path, name: &str) -> String {
@@ -163,21 +159,6 @@ fn of_eight_processes_one_is_last() {
     let last = validate::dir(&folder.path().join("d"));
     assert!(contents.iter().any(|content| content.digest() == last));
     assert_eq!(validate::names(folder.path()).len(), 9, "something is left behind");
-}
-
-/// A destination whose blobs are in place and whose manifest comes next.
-async fn halfway(reference: &str) -> (Box<dyn ImageDestination>, Manifest) {
-    let content = images::image(7);
-    let destination = transport::parse(reference).unwrap();
-    let destination = destination.destination(&Access::default()).await.unwrap();
-    let bytes = Bytes::from(content.blobs[content.digest()].clone());
-    let manifest = Manifest::parse(bytes, None).unwrap();
-    for blob in manifest.as_image().unwrap().blobs() {
-        let bytes = Bytes::from(content.blobs[&blob.digest.to_string()].clone());
-        let blob = Blob::verified(stream::iter([Ok(bytes)]).boxed(), blob);
-        destination.put_blob(blob, BlobKind::Layer).await.unwrap();
-    }
-    (destination, manifest)
 }
 
 #[tokio::test]

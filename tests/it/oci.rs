@@ -12,11 +12,11 @@ use futures::{StreamExt as _, stream};
 use imagepush::access::Access;
 use imagepush::blob::Blob;
 use imagepush::error::{Error, Kind};
-use imagepush::image::{Descriptor, Manifest, MediaType};
-use imagepush::transport::{self, BlobKind, ImageDestination, Role};
+use imagepush::image::{Descriptor, MediaType};
+use imagepush::transport::{self, BlobKind, Role};
 
 use crate::support::images::{self, Content, Form, Layer};
-use crate::support::push::{options, push, run};
+use crate::support::push::{halfway, options, push, run};
 use crate::support::validate;
 
 /// Names of layouts below a folder: `oci:FOLDER/NAME`.
@@ -155,21 +155,6 @@ fn eight_processes_lose_no_name() {
         let images = validate::layout(&folder.path().join(target));
         assert_eq!(images, expected.into_iter().collect(), "{target}");
     }
-}
-
-/// A destination whose layer is in place and whose manifest comes next.
-async fn halfway(reference: &str) -> (Box<dyn ImageDestination>, Manifest) {
-    let content = images::image(7);
-    let destination = transport::parse(reference).unwrap();
-    let destination = destination.destination(&Access::default()).await.unwrap();
-    let bytes = Bytes::from(content.blobs[content.digest()].clone());
-    let manifest = Manifest::parse(bytes, None).unwrap();
-    for blob in manifest.as_image().unwrap().blobs() {
-        let bytes = Bytes::from(content.blobs[&blob.digest.to_string()].clone());
-        let blob = Blob::verified(stream::iter([Ok(bytes)]).boxed(), blob);
-        destination.put_blob(blob, BlobKind::Layer).await.unwrap();
-    }
-    (destination, manifest)
 }
 
 #[tokio::test]

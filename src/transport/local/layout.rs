@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Hasher, Manifest, MediaType};
+use crate::image::{Descriptor, Hasher, Manifest, ManifestFormat, MediaType};
+use crate::transport::{Capabilities, ImageIdentity, LayerForm};
 
 /// The file that marks a layout.
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";
@@ -23,6 +24,16 @@ pub(crate) const INDEX_FILE: &str = "index.json";
 pub(crate) const BLOBS: &str = "blobs";
 /// Largest `oci-layout` that is read; it holds one short field.
 pub(crate) const MAX_LAYOUT_FILE: u64 = 4096;
+
+/// What a layout can hold, wherever its files are.
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
+    formats: &[ManifestFormat::Oci],
+    index: true,
+    artifacts: true,
+    layers: LayerForm::Compressed,
+    foreign_layers: true,
+    identity: ImageIdentity::Manifest,
+};
 
 /// The annotation that names an image in `index.json`.
 const NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";

@@ -14,12 +14,9 @@ use tokio::sync::OnceCell;
 use super::super::local::layout::BLOBS;
 use super::super::local::{
     Directory, Lock, Published, StagedDirectory, StagedFile, blocking, is_complete, is_intact,
-    locate, sweep, sweep_all, write_chunks,
+    layout, locate, sweep, sweep_all, write_chunks,
 };
-use super::super::{
-    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role,
-};
+use super::super::{BlobKind, Capabilities, Current, ImageDestination, Repository, Reused, Role};
 use super::store::{LOCK_FILE, LayoutStore};
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
@@ -83,14 +80,7 @@ impl LayoutDestination {
 #[async_trait]
 impl ImageDestination for LayoutDestination {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            formats: &[ManifestFormat::Oci],
-            index: true,
-            artifacts: true,
-            layers: LayerForm::Compressed,
-            foreign_layers: true,
-            identity: ImageIdentity::Manifest,
-        }
+        layout::CAPABILITIES
     }
 
     async fn current(&self) -> Result<Option<Current>> {

@@ -16,12 +16,11 @@ use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat};
 use crate::limits::MAX_LAYOUT_INDEX;
 use crate::transport::local::layout::{
-    BLOBS, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex,
+    BLOBS, CAPABILITIES, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex,
 };
 use crate::transport::local::{Archive, ArchiveTarget, TarWriter};
 use crate::transport::{
-    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role,
+    BlobKind, Capabilities, Current, ImageDestination, Repository, Reused, Role,
 };
 
 /// An image being written.
@@ -58,14 +57,7 @@ impl OciArchiveDestination {
 #[async_trait]
 impl ImageDestination for OciArchiveDestination {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            formats: &[ManifestFormat::Oci],
-            index: true,
-            artifacts: true,
-            layers: LayerForm::Compressed,
-            foreign_layers: true,
-            identity: ImageIdentity::Manifest,
-        }
+        CAPABILITIES
     }
 
     async fn current(&self) -> Result<Option<Current>> {

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use imagepush::access::Access;
+use imagepush::blob::Blob;
 use imagepush::engine::{self, NoProgress, Progress, Pushed};
 use imagepush::error::Result;
+use imagepush::image::Manifest;
 use imagepush::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
-use imagepush::transport::{self, Reference};
+use imagepush::transport::{self, BlobKind, ImageDestination, Reference};
 use tokio_util::sync::CancellationToken;
+
+use super::images;
 
 /// The options of a push that takes the image as it is, with all its platforms, and never tries again.
 pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
@@ -31,4 +37,19 @@ pub(crate) async fn push(source: &str, destination: &str) -> Result<Pushed> {
 pub(crate) async fn run(options: &PushOptions) -> Result<Pushed> {
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     engine::push(options, &progress, &CancellationToken::new()).await
+}
+
+/// A destination that has the blobs of an image and is to get its manifest next.
+pub(crate) async fn halfway(reference: &str) -> (Box<dyn ImageDestination>, Manifest) {
+    let content = images::image(7);
+    let destination = transport::parse(reference).unwrap();
+    let destination = destination.destination(&Access::default()).await.unwrap();
+    let bytes = Bytes::from(content.blobs[content.digest()].clone());
+    let manifest = Manifest::parse(bytes, None).unwrap();
+    for blob in manifest.as_image().unwrap().blobs() {
+        let bytes = Bytes::from(content.blobs[&blob.digest.to_string()].clone());
+        let blob = Blob::verified(stream::iter([Ok(bytes)]).boxed(), blob);
+        destination.put_blob(blob, BlobKind::Layer).await.unwrap();
+    }
+    (destination, manifest)
 }
