@@ -13,6 +13,7 @@ mod dir;
 mod docker;
 mod docker_archive;
 mod doors;
+mod faults;
 mod gates;
 mod generated;
 mod oci;
