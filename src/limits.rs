@@ -120,6 +120,16 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Between two chunks of a body, either way.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// HTTP clients that are kept with their connections: one for each set of certificates, and one for each host that needs
+/// no valid one. The operator's objects may name any number of them.
+pub const MAX_HTTP_CLIENTS: usize = 64;
+
+/// Connections to one host that are kept open unused; as many as one push moves small blobs at a time.
+pub const IDLE_CONNECTIONS: usize = PARALLEL_SMALL_BLOBS;
+
+/// How long an unused connection is kept; load balancers close theirs after a minute or more.
+pub const IDLE_CONNECTION_LIFE: Duration = Duration::from_secs(50);
+
 /// Redirects followed for one request.
 pub const MAX_REDIRECTS: usize = 5;
 

@@ -2,16 +2,19 @@
 //!
 //! A value of [`Access`] belongs to one side and one named registry. Nothing in it is ever used for another host:
 //! the transport that opens connections asks [`Credentials::lookup`] by registry and repository, and applies
-//! [`TlsPolicy`] to that registry alone. No code here opens a connection.
+//! [`TlsPolicy`] to that registry alone. [`Network`] is what all sides and pushes share. No code here sends a request.
 
 mod auth_file;
 mod certificates;
+mod network;
 mod secret;
 
 use std::path::PathBuf;
 
 pub use auth_file::{AuthFile, AuthFiles, Lookup};
 pub use certificates::{Certificates, ClientIdentity, TrustedCertificates};
+pub use network::Network;
+pub(crate) use network::{Audience, Trust};
 pub use secret::{Credential, Secret};
 
 use crate::error::Result;
@@ -25,6 +28,8 @@ pub struct Access {
     pub certificates: Certificates,
     /// How strictly TLS is taken.
     pub tls: TlsPolicy,
+    /// What it shares with other sides and pushes.
+    pub network: Network,
 }
 
 /// Where credentials for a registry come from.

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::access::{Access, AuthFiles, Certificates, Credential, Credentials, Secret, TlsPolicy};
+use crate::access::{
+    Access, AuthFiles, Certificates, Credential, Credentials, Network, Secret, TlsPolicy,
+};
 use crate::error::{Error, Kind, Result};
 use crate::transport::Reference;
 
@@ -71,7 +73,8 @@ pub(crate) fn of_image(registry: RegistryArgs, reference: &Reference) -> Result<
     given_only_if(named, creds.is_some(), || useless("--creds"))?;
     given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
     let creds = creds.map(|login| login.cut("--creds")).transpose()?;
-    Ok(access(named, credentials(creds, authfile), cert_dir, tls_verify))
+    let network = Network::default();
+    Ok(access(named, credentials(creds, authfile), cert_dir, tls_verify, &network))
 }
 
 /// What the two sides of a push may use.
@@ -111,13 +114,17 @@ pub(crate) fn of_push(
     let source_creds = source_creds.map(|login| login.cut("--source-creds")).transpose()?;
     let (creds_to, creds_from) =
         if to { (creds, source_creds) } else { (None, creds.or(source_creds)) };
+    // Both sides may be in one registry, and then share connections.
+    let network = Network::default();
     let source = access(
         from,
         credentials(creds_from, authfile.clone()),
         source_cert_dir.or_else(|| cert_dir.clone()),
         source_tls_verify.or(tls_verify),
+        &network,
     );
-    Ok((source, access(to, credentials(creds_to, authfile), cert_dir, tls_verify)))
+    let destination = access(to, credentials(creds_to, authfile), cert_dir, tls_verify, &network);
+    Ok((source, destination))
 }
 
 fn given_only_if(useful: bool, given: bool, error: impl FnOnce() -> Error) -> Result<()> {
@@ -138,6 +145,7 @@ fn access(
     credentials: Credentials,
     cert_dir: Option<PathBuf>,
     tls_verify: Option<bool>,
+    network: &Network,
 ) -> Access {
     if !registry {
         return Access::default();
@@ -147,7 +155,7 @@ fn access(
         Some(true) | None => TlsPolicy::Verify,
     };
     let certificates = cert_dir.map_or(Certificates::System, Certificates::Directory);
-    Access { credentials, certificates, tls }
+    Access { credentials, certificates, tls, network: network.clone() }
 }
 
 // === impl Login ===

@@ -37,6 +37,7 @@ use self::metrics::Metrics;
 use self::probes::Health;
 use self::reconcile::{Context, on_error, reconcile};
 use self::run::{Engine, Executor, Limits, RealEngine};
+use crate::access::Network;
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind, Result};
 use crate::limits::WAKE_QUEUE;
@@ -113,6 +114,7 @@ async fn run_engine(
 ) -> Result<()> {
     let OperatorConfig { namespaces, listen, concurrency, per_host, timeout } = config;
     let metrics = Metrics::new();
+    let network = Network::default();
     let limits = Arc::new(Limits::new(concurrency, per_host));
     let scopes: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
@@ -127,6 +129,7 @@ async fn run_engine(
             client: client.clone(),
             executor: Arc::new(executor),
             metrics: metrics.clone(),
+            network: network.clone(),
             timeout,
             stopping: shutdown.clone(),
         });

@@ -15,6 +15,7 @@ use super::resolve;
 pub use super::resolve::Secrets;
 use super::status::{Draft, timed_out};
 use super::validate;
+use crate::access::Network;
 use crate::api::v1alpha1::{ImagePush, Mode};
 use crate::engine::{self, Progress};
 use crate::error::{Error, Kind, Result};
@@ -31,8 +32,8 @@ pub struct Prepared {
 /// Gets an object ready. A status that it has already is left behind.
 ///
 /// Everything that is wrong with the object or its Secrets is an error here, of the kinds `InvalidOptions` and
-/// `InvalidReference`; nothing is read but what is given.
-pub fn prepare(mut object: ImagePush, secrets: &Secrets) -> Result<Prepared> {
+/// `InvalidReference`; nothing is read but what is given. The attempt will use connections of `network`.
+pub fn prepare(mut object: ImagePush, secrets: &Secrets, network: &Network) -> Result<Prepared> {
     object.status = None;
     let spec = &object.spec;
     if let Some(name) = resolve::names(spec).into_iter().find(|name| !secrets.contains_key(*name)) {
@@ -41,8 +42,8 @@ pub fn prepare(mut object: ImagePush, secrets: &Secrets) -> Result<Prepared> {
             .hint("put the Secret into the same file, with the object's namespace"));
     }
     let unusable = |failure: Failure| Error::new(Kind::InvalidOptions, failure.message);
-    let source = resolve::access(&spec.source, secrets).map_err(unusable)?;
-    let destination = resolve::access(&spec.destination, secrets).map_err(unusable)?;
+    let source = resolve::access(&spec.source, secrets, network).map_err(unusable)?;
+    let destination = resolve::access(&spec.destination, secrets, network).map_err(unusable)?;
     let options = validate::options(spec, source, destination)?;
     let timeout = spec.timeout.as_deref().map(validate::duration).transpose()?;
     Ok(Prepared { object, options, timeout })

@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::run::{Executor, Memory, Order};
 use super::status::Written;
 use super::{resolve, status, validate};
+use crate::access::Network;
 use crate::api::v1alpha1::ImagePush;
 use crate::options::PushOptions;
 
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) executor: Arc<Executor>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Connections to registries, shared by all attempts.
+    pub(crate) network: Network,
     /// How long an attempt may take where the object doesn't say.
     pub(crate) timeout: Duration,
     /// Cancelled when the operator is to stop: then nothing starts.
@@ -58,7 +61,7 @@ pub(crate) async fn reconcile(
     if let Some(status) = &memory.status {
         object.status = Some(status.clone());
     }
-    let prepared = prepare(&object, &memory, &context.client).await;
+    let prepared = prepare(&object, &memory, &context).await;
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
     let next_check = note_end(&object, &memory, &context, &uid, chance, now);
@@ -99,21 +102,25 @@ pub(crate) fn on_error(
 async fn prepare(
     object: &ImagePush,
     memory: &Memory,
-    client: &Client,
+    context: &Context,
 ) -> Option<Result<Prepared, Failure>> {
     if object.spec.suspend || memory.attempt.is_some() {
         return None;
     }
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &object.namespace()?);
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &object.namespace()?);
     Some(match resolve::secrets(&secrets, &object.spec).await {
-        Ok(secrets) => prepared(object, &secrets),
+        Ok(secrets) => prepared(object, &secrets, &context.network),
         Err(failure) => Err(failure),
     })
 }
 
-fn prepared(object: &ImagePush, secrets: &resolve::Secrets) -> Result<Prepared, Failure> {
-    let source = resolve::access(&object.spec.source, secrets)?;
-    let destination = resolve::access(&object.spec.destination, secrets)?;
+fn prepared(
+    object: &ImagePush,
+    secrets: &resolve::Secrets,
+    network: &Network,
+) -> Result<Prepared, Failure> {
+    let source = resolve::access(&object.spec.source, secrets, network)?;
+    let destination = resolve::access(&object.spec.destination, secrets, network)?;
     let options = validate::options(&object.spec, source, destination)
         .and_then(|options| validate::reachable(&options).map(|()| options))
         .map_err(|error| Failure::from(&error))?;

@@ -11,8 +11,8 @@ use kube::Api;
 
 use super::failure::Failure;
 use crate::access::{
-    Access, AuthFile, AuthFiles, Certificates, ClientIdentity, Credentials, Secret, TlsPolicy,
-    TrustedCertificates,
+    Access, AuthFile, AuthFiles, Certificates, ClientIdentity, Credentials, Network, Secret,
+    TlsPolicy, TrustedCertificates,
 };
 use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
 use crate::error::Error;
@@ -55,8 +55,12 @@ pub(crate) fn fingerprint(secrets: &Secrets) -> String {
     states.collect()
 }
 
-/// What a side may use.
-pub fn access(location: &ImageLocation, secrets: &Secrets) -> Result<Access, Failure> {
+/// What a side may use, over a network that is shared.
+pub fn access(
+    location: &ImageLocation,
+    secrets: &Secrets,
+    network: &Network,
+) -> Result<Access, Failure> {
     let ImageLocation { reference: _, secret_ref, cert_secret_ref, tls_policy } = location;
     let find = |name: &str| secrets.get(name).ok_or_else(|| Failure::secret_not_found(name));
     let credentials = match secret_ref {
@@ -72,7 +76,7 @@ pub fn access(location: &ImageLocation, secrets: &Secrets) -> Result<Access, Fai
         Some(v1alpha1::TlsPolicy::SkipVerify) => TlsPolicy::SkipVerify,
         Some(v1alpha1::TlsPolicy::PlainHttp) => TlsPolicy::PlainHttp,
     };
-    Ok(Access { credentials, certificates, tls })
+    Ok(Access { credentials, certificates, tls, network: network.clone() })
 }
 
 fn credentials(name: &str, secret: &SecretObject) -> Result<Credentials, Failure> {
@@ -149,8 +153,12 @@ mod tests {
     #[test]
     fn an_entry_is_used_for_its_own_host_only() {
         let config = r#"{"auths": {"r.example": {"username": "u", "password": "canary"}}}"#;
-        let access =
-            access(&location(Some("s"), None), &secrets(&[(DOCKER_CONFIG, config)])).unwrap();
+        let access = access(
+            &location(Some("s"), None),
+            &secrets(&[(DOCKER_CONFIG, config)]),
+            &Network::default(),
+        )
+        .unwrap();
         let found = |host: &str| access.credentials.lookup(host, "a").unwrap().credential;
         assert_eq!(found("r.example").unwrap().user(), "u");
         assert_eq!(found("other.example"), None);
@@ -162,7 +170,7 @@ mod tests {
     fn certificates_come_as_text() {
         let secrets =
             secrets(&[("ca.crt", "authority"), ("tls.crt", "mine"), ("tls.key", "canary")]);
-        let access = access(&location(None, Some("s")), &secrets).unwrap();
+        let access = access(&location(None, Some("s")), &secrets, &Network::default()).unwrap();
         let Certificates::Pem(pem) = &access.certificates else { panic!("{access:?}") };
         assert_eq!(pem.authorities, ["authority"]);
         assert_eq!(pem.identity.as_ref().unwrap().certificate, "mine");
@@ -200,10 +208,10 @@ mod tests {
             ),
         ];
         for (location, secrets, message) in cases {
-            let failure = access(location, &secrets).unwrap_err();
+            let failure = access(location, &secrets, &Network::default()).unwrap_err();
             assert_eq!((failure.reason, failure.message.as_str()), ("SecretInvalid", message));
         }
-        let failure = access(&credentials, &Secrets::new()).unwrap_err();
+        let failure = access(&credentials, &Secrets::new(), &Network::default()).unwrap_err();
         assert_eq!(failure.reason, "SecretNotFound");
         assert_eq!(
             failure.message,

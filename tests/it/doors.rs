@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use imagepush::access::Access;
+use imagepush::access::{Access, Network};
 use imagepush::api::v1alpha1::ImagePushSpec;
 use imagepush::controller::{resolve, validate};
 use imagepush::options::{Endpoint, PushOptions};
@@ -17,7 +17,8 @@ fn by_arguments(arguments: &str) -> PushOptions {
 /// What the controller makes of a spec.
 fn by_spec(spec: &Value) -> PushOptions {
     let spec: ImagePushSpec = serde_json::from_value(spec.clone()).unwrap();
-    let access = |side| resolve::access(side, &resolve::Secrets::new()).unwrap();
+    let access =
+        |side| resolve::access(side, &resolve::Secrets::new(), &Network::default()).unwrap();
     validate::options(&spec, access(&spec.source), access(&spec.destination)).unwrap()
 }
 
@@ -25,7 +26,10 @@ fn by_spec(spec: &Value) -> PushOptions {
 fn shown(options: PushOptions) -> String {
     let PushOptions { source, destination, platforms, format, layers, retry } = options;
     let side = |endpoint| {
-        let Endpoint { reference, access: Access { credentials: _, certificates, tls } } = endpoint;
+        let Endpoint {
+            reference,
+            access: Access { credentials: _, certificates, tls, network: _ },
+        } = endpoint;
         format!("{reference} {certificates:?} {tls:?}")
     };
     format!("{} {} {platforms:?} {format:?} {layers:?} {retry:?}", side(source), side(destination))

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use crate::access::Network;
 use crate::api;
 use crate::api::check;
 use crate::api::v1alpha1::ImagePush;
@@ -41,11 +42,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<Prepared>> {
     let documents = Documents::parse(&text).map_err(|error| error.doing(reading()))?;
     let Documents { objects, secrets } = documents;
     let none = Secrets::new();
+    let network = Network::default();
     let prepare = |object: ImagePush| {
         let name = name(&object);
         let namespace = object.metadata.namespace.as_deref().unwrap_or(NAMESPACE);
         let secrets = secrets.get(namespace).unwrap_or(&none);
-        once::prepare(object, secrets).map_err(|error| error.doing(name).doing(reading()))
+        once::prepare(object, secrets, &network).map_err(|error| error.doing(name).doing(reading()))
     };
     objects.into_iter().map(prepare).collect()
 }

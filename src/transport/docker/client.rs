@@ -68,7 +68,7 @@ impl Client {
         actions: Actions,
     ) -> Result<Self> {
         let registry = &repository.registry;
-        let connections = Connections::open(registry, &access.certificates, access.tls).await?;
+        let connections = Connections::open(registry, access).await?;
         let (credentials, wanted) = (access.credentials.clone(), repository.clone());
         let lookup = move || credentials.lookup(&wanted.registry, &wanted.path);
         let lookup = tokio::task::spawn_blocking(lookup)

@@ -10,8 +10,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::error;
-use super::tls::{Audience, Trust};
-use crate::access::{Certificates, TlsPolicy};
+use crate::access::{Access, Audience, Certificates, Network, TlsPolicy, Trust};
 use crate::error::{Error, Result};
 use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 
@@ -25,8 +24,9 @@ pub(super) struct Connections {
     policy: TlsPolicy,
     /// Whether the registry is spoken to in plain HTTP.
     plain: AtomicBool,
-    registry: reqwest::Client,
     trust: Trust,
+    network: Network,
+    registry: OnceCell<reqwest::Client>,
     others: OnceCell<reqwest::Client>,
 }
 
@@ -34,25 +34,16 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Gets ready to connect; connects to nothing yet.
-    pub(super) async fn open(
-        registry: &str,
-        certificates: &Certificates,
-        policy: TlsPolicy,
-    ) -> Result<Self> {
-        let certificates = certificates.clone();
-        let (trust, client) = blocking(move || {
-            let trust = Trust::load(&certificates)?;
-            let client = trust.client(Audience::Registry(policy))?;
-            Ok((trust, client))
-        })
-        .await?;
+    pub(super) async fn open(registry: &str, access: &Access) -> Result<Self> {
+        let Access { credentials: _, certificates, tls: policy, network } = access;
         let authority = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
         Ok(Self {
             authority: authority.to_owned(),
-            policy,
-            plain: AtomicBool::new(policy == TlsPolicy::PlainHttp),
-            registry: client,
-            trust,
+            policy: *policy,
+            plain: AtomicBool::new(*policy == TlsPolicy::PlainHttp),
+            trust: trust(certificates).await?,
+            network: network.clone(),
+            registry: OnceCell::new(),
             others: OnceCell::new(),
         })
     }
@@ -116,14 +107,13 @@ impl Connections {
     }
 
     async fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {
-        if self.is_registry(url) {
-            return Ok(&self.registry);
-        }
-        let build = || async {
-            let trust = self.trust.clone();
-            blocking(move || trust.client(Audience::Others)).await
+        let (client, audience) = if self.is_registry(url) {
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            (&self.registry, Audience::Registry(host, self.policy))
+        } else {
+            (&self.others, Audience::Others)
         };
-        self.others.get_or_try_init(build).await
+        client.get_or_try_init(|| self.network.client(&self.trust, &audience)).await
     }
 
     /// The same request in plain HTTP, if the registry speaks no TLS and the user allows that.
@@ -160,10 +150,13 @@ impl Connections {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+/// Reads certificates, on a thread that may block where they are in files.
+async fn trust(certificates: &Certificates) -> Result<Trust> {
+    if !matches!(certificates, Certificates::Directory(_)) {
+        return Trust::load(certificates);
+    }
+    let certificates = certificates.clone();
+    tokio::task::spawn_blocking(move || Trust::load(&certificates))
         .await
         .map_err(|error| Error::internal(format!("reading certificates stopped: {error}")))?
 }

@@ -1,8 +1,8 @@
 //! `docker://`: images in registries, by the OCI distribution specification v1.1.
 //!
 //! `reference` parses names; `client` sends every request and decides about addresses, with `auth` and `challenge` for
-//! credentials, `redirect` and `realm` for where they may go, and `tls` for certificates; `source`, `destination` and `upload` speak
-//! the protocol; `error` turns what comes back into ours. No other file here opens a connection.
+//! credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send it; `source`,
+//! `destination` and `upload` speak the protocol; `error` turns what comes back into ours.
 
 mod auth;
 mod body;
@@ -15,7 +15,6 @@ mod realm;
 mod redirect;
 mod reference;
 mod source;
-mod tls;
 mod token;
 mod upload;
 

@@ -1,42 +1,43 @@
-//! Certificates for a registry: which authorities are believed, and what we show of ourselves.
+//! Certificates, parsed: which authorities are believed, and what we show of ourselves.
 //!
-//! Reads the directory that the user named, or takes texts as they are, and builds HTTP clients with them. What is
-//! shown to the registry (a client certificate) is never shown to another host; authorities are the user's, so they hold
-//! wherever this side connects to.
+//! Reads the directory that the user named, or takes texts as they are. What is shown to the registry (a client
+//! certificate) is never shown to another host; authorities are the user's, so they hold wherever this side connects to.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Identity, redirect};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use sha2::{Digest as _, Sha256};
 
-use crate::access::{Certificates, Secret, TlsPolicy, install_crypto_provider};
+use crate::access::{Certificates, Secret};
 use crate::error::{Error, Kind, Result};
-use crate::limits::{CONNECT_TIMEOUT, MAX_CERTIFICATE_FILE};
+use crate::limits::MAX_CERTIFICATE_FILE;
 
-/// Certificates, parsed.
+/// Certificates of one side, parsed.
 #[derive(Clone, Default)]
-pub(super) struct Trust {
-    authorities: Vec<Certificate>,
-    identity: Option<Identity>,
+pub(crate) struct Trust {
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    pub(super) identity: Option<Identity>,
 }
 
-/// What connections made by a client may do.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Audience {
-    /// The registry that the user named, under its policy.
-    Registry(TlsPolicy),
-    /// Any other host: verified, and told nothing of us.
-    Others,
+/// A client certificate with its key, ready to sign.
+#[derive(Clone)]
+pub(super) struct Identity {
+    pub(super) key: Arc<CertifiedKey>,
+    /// What tells it from others: the hash of certificate and key.
+    pub(super) fingerprint: [u8; 32],
 }
 
 // === impl Trust ===
 
 impl Trust {
     /// Reads and parses certificates. Blocks on files.
-    pub(super) fn load(certificates: &Certificates) -> Result<Self> {
+    pub(crate) fn load(certificates: &Certificates) -> Result<Self> {
         match certificates {
             Certificates::System => Ok(Self::default()),
             Certificates::Directory(path) => Self::read(path),
@@ -104,60 +105,48 @@ impl Trust {
     }
 
     fn add_authorities(&mut self, pem: &[u8], name: &str) -> Result<()> {
-        let invalid = |_| no_certificate(name);
-        let found = Certificate::from_pem_bundle(pem).map_err(invalid)?;
-        if found.is_empty() {
-            return Err(no_certificate(name));
-        }
-        self.authorities.extend(found);
+        let found = certificates(pem).filter(|found| !found.is_empty());
+        self.authorities.extend(found.ok_or_else(|| no_certificate(name))?);
         Ok(())
     }
 
     fn set_identity(&mut self, (certificate, key): (&[u8], &Secret), name: &str) -> Result<()> {
-        let pem = zeroize::Zeroizing::new([certificate, b"\n", key.expose().as_bytes()].concat());
-        let identity = Identity::from_pem(&pem).map_err(|_| {
-            let message = format!("{name} is not a certificate with its key in PEM form");
-            Error::new(Kind::InvalidOptions, message)
+        let invalid = |what| Error::new(Kind::InvalidOptions, format!("{name} {what}"));
+        let unreadable = || invalid("is not a certificate with its key in PEM form");
+        let chain = certificates(certificate).filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or_else(unreadable)?;
+        let key_bytes = key.expose().as_bytes();
+        let fingerprint = fingerprint(&[certificate, key_bytes]);
+        let key = PrivateKeyDer::from_pem_slice(key_bytes).map_err(|_| unreadable())?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = CertifiedKey::from_der(chain, key, &provider).map_err(|cause| match cause {
+            rustls::Error::InconsistentKeys(_) => invalid("does not belong to the key beside it"),
+            _ => unreadable(),
         })?;
-        self.identity = Some(identity);
+        self.identity = Some(Identity { key: Arc::new(key), fingerprint });
         Ok(())
     }
 
-    /// A client for one audience. Blocks while it reads the system's roots.
-    pub(super) fn client(&self, audience: Audience) -> Result<reqwest::Client> {
-        install_crypto_provider();
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("imagepush/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(
-                ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            )]))
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // Whether a request may be sent again is decided by whoever knows what it does.
-            .retry(reqwest::retry::never())
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT);
-        let builder = match audience {
-            Audience::Registry(TlsPolicy::PlainHttp) => builder.tls_certs_only([]),
-            Audience::Registry(TlsPolicy::SkipVerify | TlsPolicy::SkipVerifyOrPlainHttp) => {
-                builder.tls_danger_accept_invalid_certs(true)
-            }
-            Audience::Registry(TlsPolicy::Verify) | Audience::Others => {
-                builder.tls_certs_merge(self.authorities.clone())
-            }
-        };
-        let builder = match (audience, &self.identity) {
-            (Audience::Registry(_), Some(identity)) => builder.identity(identity.clone()),
-            _ => builder,
-        };
-        builder.build().map_err(|error| {
-            let cause = super::error::innermost(&error);
-            let message = format!("cannot set up TLS: {cause}");
-            Error::new(Kind::TlsVerificationFailed, message)
-                .hint("check the certificates of `--cert-dir` and the system's CA certificates")
-        })
+    /// What tells these authorities from others: their hash, nothing where there are none.
+    pub(super) fn authorities_fingerprint(&self) -> Option<[u8; 32]> {
+        let parts: Vec<&[u8]> = self.authorities.iter().map(AsRef::as_ref).collect();
+        (!parts.is_empty()).then(|| fingerprint(&parts))
     }
+}
+
+/// The certificates of a PEM text; `None` if one is broken.
+fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()
+}
+
+/// A hash of all parts, each with its length.
+fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 fn no_certificate(name: &str) -> Error {
@@ -200,7 +189,6 @@ mod tests {
             shown.replace(&folder.path().display().to_string(), "D")
         };
         let trust = trust.map_err(message)?;
-        trust.client(Audience::Registry(TlsPolicy::Verify)).unwrap();
         Ok((trust.authorities.len(), trust.identity.is_some()))
     }
 
@@ -216,7 +204,8 @@ mod tests {
     #[test]
     fn a_directory_that_is_wrong_says_why() {
         let (certificate, key) = pair();
-        let cases: [(&[(&str, &str)], &str); 5] = [
+        let (_, other_key) = pair();
+        let cases: [(&[(&str, &str)], &str); 6] = [
             (
                 &[("c.cert", &certificate)],
                 "`D/c.cert` has no key beside it; put the key at `D/c.key`; \
@@ -230,6 +219,10 @@ mod tests {
             (
                 &[("c.cert", "canary"), ("c.key", &key)],
                 "`D/c.cert` is not a certificate with its key in PEM form; ",
+            ),
+            (
+                &[("c.cert", &certificate), ("c.key", &other_key)],
+                "`D/c.cert` does not belong to the key beside it; ",
             ),
             (
                 &[
