@@ -5,7 +5,7 @@ export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
 export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help install control-plane demo test lint deny bench generate ci
+.PHONY: help install control-plane peers demo test lint deny bench generate ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,11 +16,14 @@ install: ## Install the Debian packages that the other targets need
 control-plane: ## Build etcd, kube-apiserver, kubectl and helm, and print their folder
 	@scripts/control-plane
 
+peers: ## Build crane, regctl and two registries, and print their folder
+	@scripts/peers
+
 demo: install control-plane ## Set everything up, and push an image with an ImagePush object
 	@cargo build --locked
 	@scripts/demo
 
-test: install control-plane ## Run every test
+test: install control-plane peers ## Run every test
 	cargo test --locked
 
 lint: deny ## Check format, lints, documentation and dependencies

@@ -21,3 +21,4 @@ mod oci_archive;
 mod operator;
 mod storage;
 mod support;
+mod works_with;

@@ -10,7 +10,7 @@ use imagepush::transport::{self, BlobKind, Current, Repository, Reused, Role};
 
 use super::harness::*;
 use crate::support::certificates::{Authority, Life};
-use crate::support::docker_registry::{DockerRegistry, Setup};
+use crate::support::docker_registry::{DockerRegistry, Program, Setup};
 use crate::support::registry::{Login, Registry};
 
 async fn check(host: &str, access: &Access) {
@@ -154,7 +154,8 @@ async fn docker_registry_behaves() {
 async fn docker_registry_with_tls_and_login_behaves() {
     let authority = Authority::new();
     let files = authority.server("127.0.0.1", Life::Valid);
-    let setup = Setup { tls: Some(&files), login: Some(("alice", "secret")) };
+    let login = Some(("alice", "secret"));
+    let setup = Setup { tls: Some(&files), login, ..Setup::default() };
     let registry = DockerRegistry::start(&setup);
     let verified = tls(TlsPolicy::Verify, Some(&authority.directory()));
     let access = Access { credentials: plain_as("alice", "secret").credentials, ..verified };
@@ -162,6 +163,12 @@ async fn docker_registry_with_tls_and_login_behaves() {
     let unverified = Access { tls: TlsPolicy::SkipVerifyOrPlainHttp, ..access };
     let from = source(&format!("{}/team/app:1", registry.host), &unverified).await;
     from.manifest(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn version_3_behaves() {
+    let registry = DockerRegistry::of(Program::Version3);
+    check(&registry.host, &plain()).await;
 }
 
 #[tokio::test]

@@ -1,16 +1,18 @@
-//! Debian's docker-registry, run for one test on a port of its own, with a log of the requests it got.
+//! Real registries, run for one test on a port of their own, with a log of the requests they got: Debian's
+//! docker-registry, distribution's version 3, and go-containerregistry's with the referrers API.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::certificates::ServerFiles;
+use super::peers;
 use super::server::{End, Server};
 
 /// A running registry; it ends when this is dropped.
@@ -29,9 +31,22 @@ pub(crate) struct Request {
     pub(crate) status: u16,
 }
 
+/// Which registry is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Debian's docker-registry 2.8.2, which has no referrers API.
+    #[default]
+    Debian,
+    /// distribution's registry, version 3, which has none either.
+    Version3,
+    /// go-containerregistry's with the referrers API; it keeps everything in memory, and speaks plain HTTP only.
+    Referrers,
+}
+
 /// How a registry is to run.
 #[derive(Default)]
 pub(crate) struct Setup<'a> {
+    pub(crate) program: Program,
     /// Certificate and key to serve TLS with.
     pub(crate) tls: Option<&'a ServerFiles>,
     /// User and password that are asked for.
@@ -56,12 +71,17 @@ impl DockerRegistry {
         let config = folder.path().join("config.yml");
         fs::write(&config, configuration(setup, folder.path())).unwrap();
         let access_log = File::create(folder.path().join(ACCESS_LOG)).unwrap();
-        let arguments = [OsStr::new("serve"), config.as_os_str()];
+        let command = command(setup, config);
         let outputs = [access_log.into(), Stdio::piped()];
         let mut server =
-            Server::start("docker-registry", &arguments, folder.path(), End::Kill, outputs);
+            Server::start(&command[0], &command[1..], folder.path(), End::Kill, outputs);
         let host = listening(server.take_stderr().unwrap());
         Self { _server: server, host, folder }
+    }
+
+    /// Starts one of the registries, which speaks plain HTTP and lets everybody in.
+    pub(crate) fn of(program: Program) -> Self {
+        Self::start(&Setup { program, ..Setup::default() })
     }
 
     /// Everything that it was asked so far, in order. A line is written before its answer is sent.
@@ -79,6 +99,25 @@ impl Request {
         let status = quoted.next()?.split_whitespace().next()?.parse().ok()?;
         let mut words = request.split(' ');
         Some(Self { method: words.next()?.to_owned(), path: words.next()?.to_owned(), status })
+    }
+}
+
+/// The program with its arguments.
+fn command(setup: &Setup<'_>, config: PathBuf) -> Vec<OsString> {
+    match setup.program {
+        Program::Debian => vec!["docker-registry".into(), "serve".into(), config.into()],
+        // It would send traces to a collector on this machine.
+        Program::Version3 => vec![
+            "env".into(),
+            "OTEL_TRACES_EXPORTER=none".into(),
+            peers::program("registry").into(),
+            "serve".into(),
+            config.into(),
+        ],
+        Program::Referrers => {
+            assert!(setup.tls.is_none() && setup.login.is_none(), "it can do neither");
+            vec![peers::program("referrers-registry").into()]
+        }
     }
 }
 
@@ -116,5 +155,5 @@ fn listening(stderr: ChildStderr) -> String {
             }
         }
     });
-    receiver.recv_timeout(PATIENCE).expect("docker-registry did not start to listen")
+    receiver.recv_timeout(PATIENCE).expect("the registry did not start to listen")
 }

@@ -8,6 +8,7 @@ pub(crate) mod dockerd;
 pub(crate) mod images;
 pub(crate) mod layout;
 pub(crate) mod measured;
+pub(crate) mod peers;
 pub(crate) mod push;
 pub(crate) mod registry;
 pub(crate) mod server;
