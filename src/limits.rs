@@ -24,6 +24,20 @@ pub const MAX_ERROR_SHOWN: usize = 512;
 /// Largest answer of a token server; tokens with long lists of scopes have some 10 KiB.
 pub const MAX_TOKEN_BODY: usize = 64 << 10;
 
+/// Deepest nesting in the answer of a token server; what we read of it stands at the top.
+pub const MAX_TOKEN_DEPTH: usize = 16;
+
+/// Most `WWW-Authenticate` headers of one answer that are looked at; registries send one or two.
+pub const MAX_CHALLENGES: usize = 16;
+
+/// Most tokens, and as many registries' ways of asking for them, that a program keeps in mind: an operator with a thousand
+/// ImagePush objects has some two thousand, of about 3 KiB each.
+pub const MAX_STANDINGS: usize = 4096;
+
+/// Most bytes of a blob that are kept while it is being sent, in case the registry refuses the token at once: no answer
+/// takes longer than the first chunk and what a socket holds.
+pub const MAX_REPLAY: usize = 256 << 10;
+
 /// Shortest and longest life of a token that is believed, whatever the token server says.
 pub const TOKEN_LIFE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(24));
 

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 pub use auth_file::{AuthFile, AuthFiles, Lookup};
 pub use certificates::{Certificates, ClientIdentity, TrustedCertificates};
 pub use network::Network;
-pub(crate) use network::{Audience, Trust};
+pub(crate) use network::{
+    Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey, Trust,
+};
 pub use secret::{Credential, Secret};
 
 use crate::error::Result;

@@ -21,6 +21,8 @@ pub enum Credential {
     },
     /// A refresh token for the registry's token server.
     IdentityToken(Secret),
+    /// A token for the registry itself, to be shown as it is.
+    RegistryToken(Secret),
 }
 
 // === impl Secret ===
@@ -68,6 +70,7 @@ impl Credential {
         match self {
             Self::Basic { username, .. } => username,
             Self::IdentityToken(_) => "the holder of an identity token",
+            Self::RegistryToken(_) => "the holder of a registry token",
         }
     }
 }

@@ -7,4 +7,5 @@ mod faults;
 mod harness;
 mod pushes;
 mod security;
+mod tokens;
 mod wire;

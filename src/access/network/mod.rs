@@ -5,6 +5,7 @@
 
 mod any_certificate;
 mod clients;
+mod standing;
 mod trust;
 
 use std::fmt;
@@ -14,6 +15,8 @@ use reqwest::Client;
 
 pub(crate) use clients::Audience;
 use clients::Clients;
+use standing::Standings;
+pub(crate) use standing::{Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey};
 pub(crate) use trust::Trust;
 
 use crate::error::Result;
@@ -25,6 +28,7 @@ pub struct Network(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     clients: Clients,
+    standings: Standings,
 }
 
 // === impl Network ===
@@ -35,6 +39,11 @@ impl Network {
     /// Reads the system's certificate authorities the first time that a certificate is to be verified.
     pub(crate) async fn client(&self, trust: &Trust, audience: &Audience) -> Result<Client> {
         self.0.clients.get(trust, audience).await
+    }
+
+    /// What registries ask for, and the tokens that we have for them.
+    pub(crate) fn standings(&self) -> &Standings {
+        &self.0.standings
     }
 }
 

@@ -1,21 +1,26 @@
-//! Who we are to a registry: answers its challenges, keeps its tokens, and binds both to where they belong.
+//! Who we are to a registry: answers its challenges, and binds what we show it to where it belongs.
 //!
-//! Nothing is sent before the registry asks. [`Authorization::attach`] is the one place that sets the header, and does it only for
-//! the scheme, host and port that the value was made for.
+//! Nothing is sent before the registry has asked; what it asked for is kept in the [`Network`], and with it the tokens.
+//! [`Authorization::attach`] is the one place that sets the header, and does it only for the scheme, host and port that the
+//! value was made for.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use reqwest::Request;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, Request};
 use tokio::time::Instant;
 use url::{Origin, Url};
 
-use super::challenge::{self, Bearer, Challenge};
+use super::challenge;
 use super::connections::Connections;
-use super::token::{self, Token};
-use crate::access::Lookup;
-use crate::error::{Error, Kind, Result};
+use super::refused::{self, Tried};
+use super::scope::Scopes;
+use super::token;
+use crate::access::{
+    Bearer, Challenge, Credential, Fingerprint, Lookup, Network, NoToken, StandingKey, TlsPolicy,
+    Token, TokenKey,
+};
+use crate::error::{Error, Result};
 use crate::transport::Repository;
 
 /// A value of the `Authorization` header, and the only origin it may be sent to.
@@ -33,18 +38,42 @@ pub(super) enum Actions {
     PullPush,
 }
 
-/// What a token is for: realm, service and scopes.
-type TokenKey = (String, String, Vec<String>);
+/// What a request needs to be let in.
+#[derive(Clone, Copy)]
+pub(super) struct Need<'a> {
+    pub(super) method: &'a Method,
+    /// Another repository that has to be readable, too.
+    pub(super) other: Option<&'a Repository>,
+    pub(super) effort: Effort,
+}
 
-/// Our standing with a registry.
+/// What it costs to send a request again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// A round trip.
+    Little,
+    /// The bytes of a blob.
+    Much,
+}
+
+/// Our standing with a registry's repository.
 pub(super) struct Auth {
     repository: Repository,
     actions: Actions,
     lookup: Lookup,
-    /// What the registry asked for when it last did.
-    challenge: Mutex<Option<Challenge>>,
-    /// Held while a token is fetched, so that it is fetched once.
-    tokens: tokio::sync::Mutex<HashMap<TokenKey, Token>>,
+    network: Network,
+    key: StandingKey,
+    /// What the registry asks for.
+    heard: Mutex<Option<Heard>>,
+}
+
+/// What a registry asks for, and whether this side has heard it.
+#[derive(Clone)]
+enum Heard {
+    /// In answer to one of its requests.
+    Now(Challenge),
+    /// Some time ago, by another: it need not be true any more.
+    Before(Challenge),
 }
 
 // === impl Authorization ===
@@ -62,31 +91,56 @@ impl Authorization {
             request.headers_mut().insert(AUTHORIZATION, self.value.clone());
         }
     }
+
+    fn is_token(&self) -> bool {
+        self.value.as_bytes().starts_with(b"Bearer ")
+    }
 }
 
 // === impl Auth ===
 
 impl Auth {
-    /// Starts without any standing.
-    pub(super) fn new(repository: Repository, actions: Actions, lookup: Lookup) -> Self {
-        let (challenge, tokens) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { repository, actions, lookup, challenge, tokens }
+    /// Starts with the standing that the network has for this registry, repository and credential.
+    pub(super) fn new(
+        repository: Repository,
+        actions: Actions,
+        lookup: Lookup,
+        network: Network,
+        policy: TlsPolicy,
+    ) -> Self {
+        let key = StandingKey {
+            registry: repository.registry.clone(),
+            policy,
+            repository: repository.path.clone(),
+            owner: Fingerprint::of(lookup.credential.as_ref()),
+        };
+        let heard = Mutex::new(network.standings().challenge(&key).map(Heard::Before));
+        Self { repository, actions, lookup, network, key, heard }
     }
 
-    /// What to send along, if the registry has asked before. Also covers reading `other`, for a mount.
+    /// What to send along, if it is known what the registry asks for.
     pub(super) async fn known(
         &self,
         connections: &Connections,
-        other: Option<&Repository>,
+        need: Need<'_>,
     ) -> Result<Option<Authorization>> {
-        let challenge = self.challenge().clone();
-        match challenge {
-            None => Ok(None),
-            Some(Challenge::Basic) => self.basic(connections),
-            Some(Challenge::Bearer(bearer)) => {
-                self.token(connections, &bearer, other, None).await.map(Some)
-            }
+        let heard = self.heard().clone();
+        let (challenge, now) = match heard {
+            None => return Ok(None),
+            Some(Heard::Now(challenge)) => (challenge, true),
+            Some(Heard::Before(challenge)) => (challenge, false),
+        };
+        let bearer = match challenge {
+            Challenge::Basic => return self.basic(connections),
+            Challenge::Bearer(bearer) => bearer,
+        };
+        let token = self.token(connections, &bearer, &self.scopes(need), need.effort, None).await;
+        if now || token.is_ok() {
+            return token;
         }
+        // The token server may have moved. The registry will tell.
+        *self.heard() = None;
+        Ok(None)
     }
 
     /// What to send instead, after the registry has answered 401 to a request with `sent`. `None`: there is nothing else.
@@ -94,43 +148,29 @@ impl Auth {
         &self,
         connections: &Connections,
         headers: &HeaderMap,
-        other: Option<&Repository>,
+        need: Need<'_>,
         sent: Option<&Authorization>,
+        tried: &mut Tried,
     ) -> Result<Option<Authorization>> {
-        let Some(challenge) = challenge::choose(headers) else { return Ok(None) };
-        *self.challenge() = Some(challenge.clone());
-        match challenge {
-            Challenge::Basic if sent.is_some() => Ok(None),
-            Challenge::Basic => self.basic(connections),
-            Challenge::Bearer(bearer) => {
-                self.token(connections, &bearer, other, sent).await.map(Some)
-            }
-        }
+        let offer = challenge::choose(headers, |challenge| self.is_served_by(challenge));
+        let offer = offer.ok_or_else(refused::no_way_in)?;
+        self.hear(offer.challenge.clone());
+        let bearer = match offer.challenge {
+            // A password that is wrong stays so; a token may have been sent to a registry that takes none any more.
+            Challenge::Basic if sent.is_some_and(|sent| !sent.is_token()) => return Ok(None),
+            Challenge::Basic => return self.basic(connections),
+            Challenge::Bearer(bearer) => bearer,
+        };
+        let scopes = self.scopes(need);
+        let sent = sent.filter(|sent| sent.is_token());
+        let missing = sent.and(offer.missing);
+        let Some(scopes) = tried.next(scopes, need.method, missing) else { return Ok(None) };
+        self.token(connections, &bearer, &scopes, need.effort, sent).await
     }
 
-    /// The error for a registry that doesn't accept us.
-    pub(super) fn refused(&self) -> Error {
-        let registry = &self.repository.registry;
-        let looked_at = &self.lookup.looked_at;
-        match (&self.lookup.credential, looked_at.last()) {
-            (Some(credential), found) => {
-                let found = found.map(|place| format!(" ({place})")).unwrap_or_default();
-                let user = credential.user();
-                let message =
-                    format!("`{registry}` does not accept the credentials of `{user}`{found}");
-                Error::new(Kind::AuthenticationFailed, message)
-                    .hint("check user and password, and what the user may do")
-            }
-            (None, looked) => {
-                let looked = match looked {
-                    Some(_) => format!("none were found in {}", looked_at.join("; nor in ")),
-                    None => "none were given".to_owned(),
-                };
-                let message = format!("`{registry}` wants credentials, and {looked}");
-                Error::new(Kind::AuthenticationFailed, message)
-                    .hint(format!("log in with `podman login {registry}`, or pass `--creds`"))
-            }
-        }
+    /// The error for a registry that doesn't accept us, which `said` this.
+    pub(super) fn refused(&self, said: &str) -> Error {
+        refused::error(&self.repository.registry, &self.lookup, said)
     }
 
     fn basic(&self, connections: &Connections) -> Result<Option<Authorization>> {
@@ -140,54 +180,68 @@ impl Auth {
         }
     }
 
-    /// A token, from the cache unless it is old or `rejected`.
+    /// A token that is good for long enough and not `rejected`, from the network or from the token server. `None`: no token
+    /// but the rejected one is to be had.
     async fn token(
         &self,
         connections: &Connections,
         bearer: &Bearer,
-        other: Option<&Repository>,
+        scopes: &Scopes,
+        effort: Effort,
         rejected: Option<&Authorization>,
-    ) -> Result<Authorization> {
-        let scopes = self.scopes(other);
-        let key = (bearer.realm.clone(), bearer.service.clone(), scopes.clone());
-        let mut tokens = self.tokens.lock().await;
-        let fresh = |token: &&Token| {
-            let refused = rejected.is_some_and(|rejected| rejected.value == token.value);
-            !refused && token.renew_at > Instant::now()
-        };
+    ) -> Result<Option<Authorization>> {
         let base = connections.base()?;
-        if let Some(token) = tokens.get(&key).filter(fresh) {
-            return Ok(Authorization::new(&base, token.value.clone()));
-        }
         let credential = self.lookup.credential.as_ref();
-        let token = token::fetch(connections, bearer, &scopes, credential).await?;
-        let token = token.ok_or_else(|| self.refused())?;
-        let value = token.value.clone();
-        tokens.insert(key, token);
-        Ok(Authorization::new(&base, value))
-    }
-
-    fn scopes(&self, other: Option<&Repository>) -> Vec<String> {
-        let actions = match self.actions {
-            Actions::Pull => "pull",
-            Actions::PullPush => "pull,push",
+        if let Some(Credential::RegistryToken(token)) = credential {
+            return if rejected.is_some() {
+                Ok(None)
+            } else {
+                token::given(&base, token).map(Some)
+            };
+        }
+        let scopes = scopes.words();
+        let key = TokenKey {
+            registry: base.origin().ascii_serialization(),
+            bearer: bearer.clone(),
+            scopes: scopes.clone(),
+            owner: self.key.owner,
         };
-        let own = format!("repository:{}:{actions}", self.repository.path);
-        let other = other.filter(|other| other.path != self.repository.path);
-        std::iter::once(own)
-            .chain(other.map(|other| format!("repository:{}:pull", other.path)))
-            .collect()
+        let good = |token: &Token| {
+            let until = match effort {
+                Effort::Little => token.renew_at,
+                Effort::Much => token.doubtful_at,
+            };
+            rejected.is_none_or(|rejected| rejected.value != token.value) && until > Instant::now()
+        };
+        let fetch = || token::fetch(connections, bearer, &scopes, credential);
+        match self.network.standings().token(key, good, fetch).await {
+            Ok(token) => Ok(Some(Authorization::new(&base, token.value))),
+            Err(NoToken::Refused(said)) => Err(self.refused(&said)),
+            Err(NoToken::Failed(error)) => Err(error),
+        }
     }
 
-    fn challenge(&self) -> std::sync::MutexGuard<'_, Option<Challenge>> {
-        self.challenge.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_served_by(&self, challenge: &Challenge) -> bool {
+        let has_password = matches!(self.lookup.credential, Some(Credential::Basic { .. }));
+        has_password || *challenge != Challenge::Basic
+    }
+
+    fn scopes(&self, need: Need<'_>) -> Scopes {
+        Scopes::new(&self.repository, self.actions, need.other)
+    }
+
+    fn hear(&self, challenge: Challenge) {
+        self.network.standings().remember(self.key.clone(), challenge.clone());
+        *self.heard() = Some(Heard::Now(challenge));
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Option<Heard>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use reqwest::Method;
-
     use super::*;
 
     #[test]

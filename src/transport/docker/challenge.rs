@@ -4,69 +4,70 @@
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// A way of identifying ourselves that we can follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Challenge {
-    /// User and password with each request.
-    Basic,
-    /// A token from a token server.
-    Bearer(Bearer),
-}
+use crate::access::{Bearer, Challenge};
+use crate::limits::MAX_CHALLENGES;
 
-/// Where tokens are to be had.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bearer {
-    /// The token server's URL, as the registry wrote it.
-    pub(super) realm: String,
-    /// The name that the token server knows the registry by.
-    pub(super) service: String,
+/// A challenge that we can follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) challenge: Challenge,
+    /// The scope that the token we sent lacks, if that is what is wrong with it (RFC 6750, section 3.1).
+    pub(super) missing: Option<String>,
 }
 
 /// One scheme with its parameters.
-type Offer = (String, Vec<(String, String)>);
+type Scheme = (String, Vec<(String, String)>);
 
-/// The first challenge that we can follow.
-pub(super) fn choose(headers: &HeaderMap) -> Option<Challenge> {
-    let values = headers.get_all(WWW_AUTHENTICATE).iter();
-    let offers = values.filter_map(|value| value.to_str().ok()).flat_map(offers);
-    offers.into_iter().find_map(|(scheme, parameters)| follow(&scheme, parameters))
+/// The first challenge that we can follow and that `serves` us; if none does, the first that we can follow.
+pub(super) fn choose(headers: &HeaderMap, serves: impl Fn(&Challenge) -> bool) -> Option<Offer> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter().take(MAX_CHALLENGES);
+    // The names and addresses in it are ASCII; what else stands there is for people.
+    let texts = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let schemes = texts.flat_map(|text| schemes(&text));
+    let mut offers: Vec<Offer> =
+        schemes.filter_map(|(scheme, parameters)| follow(&scheme, parameters)).collect();
+    let best = offers.iter().position(|offer| serves(&offer.challenge)).unwrap_or_default();
+    (best < offers.len()).then(|| offers.swap_remove(best))
 }
 
-fn follow(scheme: &str, parameters: Vec<(String, String)>) -> Option<Challenge> {
+fn follow(scheme: &str, parameters: Vec<(String, String)>) -> Option<Offer> {
     if scheme.eq_ignore_ascii_case("basic") {
-        return Some(Challenge::Basic);
+        return Some(Offer { challenge: Challenge::Basic, missing: None });
     }
     if !scheme.eq_ignore_ascii_case("bearer") {
         return None;
     }
-    let mut bearer = Bearer::default();
+    let (mut bearer, mut scope, mut error) = (Bearer::default(), None, String::new());
     for (name, value) in parameters {
         match name.to_ascii_lowercase().as_str() {
             "realm" => bearer.realm = value,
             "service" => bearer.service = value,
+            "scope" => scope = Some(value),
+            "error" => error = value,
             _ => {}
         }
     }
-    (!bearer.realm.is_empty()).then_some(Challenge::Bearer(bearer))
+    let missing = scope.filter(|_| error == "insufficient_scope");
+    (!bearer.realm.is_empty()).then_some(Offer { challenge: Challenge::Bearer(bearer), missing })
 }
 
 /// Cuts a header's value into schemes with their parameters; stops where the text is malformed.
-fn offers(text: &str) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = vec![];
+fn schemes(text: &str) -> Vec<Scheme> {
+    let mut schemes: Vec<Scheme> = vec![];
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
         let (word, after) = token(rest);
         if word.is_empty() {
-            return offers;
+            return schemes;
         }
         let Some(value) = after.trim_start().strip_prefix('=') else {
-            offers.push((word.to_owned(), vec![]));
+            schemes.push((word.to_owned(), vec![]));
             rest = after;
             continue;
         };
-        let Some((value, after)) = value_of(value.trim_start()) else { return offers };
-        let Some((_, parameters)) = offers.last_mut() else { return offers };
+        let Some((value, after)) = value_of(value.trim_start()) else { return schemes };
+        let Some((_, parameters)) = schemes.last_mut() else { return schemes };
         parameters.push((word.to_owned(), value));
         rest = after;
     }
@@ -98,14 +99,21 @@ fn value_of(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
+    /// What is chosen by somebody whom any challenge serves.
     fn check(values: &[&str], expected: Option<&Challenge>) {
+        let found = choose(&headers(values), |_| true).map(|offer| offer.challenge);
+        assert_eq!(found.as_ref(), expected, "{values:?}");
+    }
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        let value = |text: &&str| (WWW_AUTHENTICATE, HeaderValue::from_str(text).unwrap());
         let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
-        }
-        assert_eq!(choose(&headers).as_ref(), expected, "{values:?}");
+        headers.extend(values.iter().map(value));
+        headers
     }
 
     fn bearer(realm: &str, service: &str) -> Challenge {
@@ -120,21 +128,72 @@ mod tests {
         check(&["basic"], Some(&Challenge::Basic));
         check(&["Negotiate, Basic realm=x"], Some(&Challenge::Basic));
         check(&["Negotiate abc==", "Basic realm=x"], Some(&Challenge::Basic));
+        check(
+            &["NTLM", "Negotiate", "Basic realm=\"x\", charset=\"UTF-8\""],
+            Some(&Challenge::Basic),
+        );
         let hub = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\",\
                    scope=\"repository:a:pull,push\",error=\"insufficient_scope\"";
         check(&[hub], Some(&bearer("https://auth.docker.io/token", "registry.docker.io")));
         check(&["BEARER service=s , REALM = \"https://a/\""], Some(&bearer("https://a/", "s")));
         check(&["Bearer realm=\"a\\\"b\\\\\""], Some(&bearer("a\"b\\", "")));
+        check(&["Bearer realm=\"r, Basic realm=x\""], Some(&bearer("r, Basic realm=x", "")));
         check(&["Bearer realm=\"r\", Basic realm=\"x\""], Some(&bearer("r", "")));
         check(&["Bearer service=\"s\", Basic realm=\"x\""], Some(&Challenge::Basic));
+        check(&["Bearer realm=\"é\"", "Basic"], Some(&bearer("é", "")));
+        check(&["Bearer realm=\"r\",realm=\"s\""], Some(&bearer("s", "")));
     }
 
     #[test]
     fn malformed_challenges_are_no_challenges() {
-        for text in ["", ",", "=x", "Bearer realm=\"open", "Bearer realm", "Digest realm=\"Basic\""]
-        {
+        for text in [
+            "",
+            ",",
+            "=",
+            "=x",
+            "\"",
+            "\"Bearer",
+            "Bearer",
+            "Bearer realm",
+            "Bearer realm=",
+            "Bearer realm=\"\"",
+            "Bearer realm=\"open",
+            "Bearer realm=\"open\\",
+            "Bearer =\"x\"",
+            "Bearer, realm",
+            "realm=\"https://a/\"",
+            "Digest realm=\"Basic\"",
+            "Basically realm=\"x\"",
+            "(Basic)",
+            "Bearer\u{a0}realm=\"x\"",
+        ] {
             check(&[text], None);
         }
         check(&[&format!("Bearer realm=\"{}\"", "\\".repeat(60_001))], None);
+        check(&[&format!("{} Basic", "x ".repeat(32 << 10))], Some(&Challenge::Basic));
+        check(&[&",".repeat(64 << 10)], None);
+        let many = vec!["Negotiate"; MAX_CHALLENGES];
+        check(&[many.as_slice(), &["Basic"]].concat(), None);
+    }
+
+    #[test]
+    fn a_challenge_that_serves_us_goes_before_one_that_does_not() {
+        let both = headers(&["Basic realm=\"x\", Bearer realm=\"r\""]);
+        let chosen = |serves: fn(&Challenge) -> bool| choose(&both, serves).unwrap().challenge;
+        assert_eq!(chosen(|_| true), Challenge::Basic);
+        assert_eq!(chosen(|challenge| *challenge != Challenge::Basic), bearer("r", ""));
+        assert_eq!(chosen(|_| false), Challenge::Basic);
+    }
+
+    #[test]
+    fn a_missing_right_is_told_from_a_token_that_is_none() {
+        let missing = |text: &str| choose(&headers(&[text]), |_| true).unwrap().missing;
+        let scope = "Bearer realm=\"r\",scope=\"repository:a:delete\"";
+        assert_eq!(missing(scope), None);
+        assert_eq!(missing(&format!("{scope},error=\"invalid_token\"")), None);
+        assert_eq!(
+            missing(&format!("{scope},error=\"insufficient_scope\"")).as_deref(),
+            Some("repository:a:delete")
+        );
     }
 }

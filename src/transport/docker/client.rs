@@ -8,11 +8,13 @@ use reqwest::{Body, Method, Request, Response, StatusCode};
 use url::Url;
 
 pub(super) use super::auth::Actions;
-use super::auth::{Auth, Authorization};
+use super::auth::{Auth, Authorization, Effort, Need};
 use super::body::{self, Watch};
 use super::connections::Connections;
 use super::error::{Refusal, place};
 use super::redirect;
+use super::refused::Tried;
+use super::replay;
 use crate::access::Access;
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
@@ -47,6 +49,10 @@ impl Call<'_> {
         Self { method, url, headers, body, other }
     }
 
+    fn need(&self, effort: Effort) -> Need<'_> {
+        Need { method: &self.method, other: self.other, effort }
+    }
+
     fn request(&self) -> Request {
         let mut request = Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
@@ -74,7 +80,8 @@ impl Client {
         let lookup = tokio::task::spawn_blocking(lookup)
             .await
             .map_err(|error| Error::internal(format!("looking up credentials: {error}")))??;
-        let auth = Auth::new(repository.clone(), actions, lookup);
+        let network = access.network.clone();
+        let auth = Auth::new(repository.clone(), actions, lookup, network, access.tls);
         Ok(Self { repository: repository.clone(), connections, auth })
     }
 
@@ -94,22 +101,23 @@ impl Client {
         Ok(url)
     }
 
-    /// Sends a request to the registry; answers a challenge once.
+    /// Sends a request to the registry and answers its challenges. The answer is not 401.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response> {
-        let known = self.auth.known(&self.connections, call.other).await?;
-        let response = self.execute(call, known.as_ref()).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        let headers = response.headers();
-        let answer = self.auth.answer(&self.connections, headers, call.other, known.as_ref());
-        match answer.await? {
-            Some(authorization) => {
-                // A connection is kept for the next request only once its answer is read.
-                let _ = Refusal::read(response).await;
-                self.execute(call, Some(&authorization)).await
+        let (need, mut tried) = (call.need(Effort::Little), Tried::default());
+        let mut sent = self.auth.known(&self.connections, need).await?;
+        loop {
+            let response = self.execute(call, sent.as_ref()).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
             }
-            None => Ok(response),
+            let headers = response.headers().clone();
+            // A connection is kept for the next request only once its answer is read.
+            let refusal = Refusal::read(response).await;
+            let answer = self
+                .auth
+                .answer(&self.connections, &headers, need, sent.as_ref(), &mut tried)
+                .await?;
+            sent = Some(answer.ok_or_else(|| self.auth.refused(&tried.words(&refusal)))?);
         }
     }
 
@@ -148,27 +156,46 @@ impl Client {
         Ok(response)
     }
 
-    /// Sends a request whose body is a stream, once.
+    /// Sends a request whose body is a stream. The answer is not 401.
+    ///
+    /// A token that the registry refuses before much was sent is renewed on the way. Later than that the stream is used up:
+    /// the error is transient then, and another attempt has a new token.
     pub(super) async fn upload(&self, call: &Call<'_>, chunks: Chunks) -> Result<Response> {
-        let known = self.auth.known(&self.connections, call.other).await?;
+        let (need, mut tried) = (call.need(Effort::Much), Tried::default());
+        let mut sent = self.auth.known(&self.connections, need).await?;
+        let mut chunks = chunks;
+        loop {
+            let (passing, replay) = replay::keep(chunks);
+            let response = self.stream(call, passing, sent.as_ref()).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            let headers = response.headers().clone();
+            let refusal = Refusal::read(response).await;
+            let answer = self
+                .auth
+                .answer(&self.connections, &headers, need, sent.as_ref(), &mut tried)
+                .await?;
+            let refused = || self.auth.refused(&tried.words(&refusal));
+            sent = Some(answer.ok_or_else(refused)?);
+            chunks = replay.rewind().ok_or_else(|| refused().transient())?;
+        }
+    }
+
+    async fn stream(
+        &self,
+        call: &Call<'_>,
+        chunks: Chunks,
+        authorization: Option<&Authorization>,
+    ) -> Result<Response> {
         let (body, watch) = body::outgoing(chunks);
         let mut request = call.request();
         self.connections.redirect_to_plain(&mut request);
         *request.body_mut() = Some(body);
-        if let Some(known) = &known {
-            known.attach(&mut request);
+        if let Some(authorization) = authorization {
+            authorization.attach(&mut request);
         }
-        let response = self.watched(request, &watch).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        // The stream is used up. If what we sent was too old, another attempt has something newer.
-        let headers = response.headers();
-        let answer = self.auth.answer(&self.connections, headers, call.other, known.as_ref());
-        match answer.await? {
-            None => Err(self.auth.refused()),
-            Some(_) => Err(self.auth.refused().transient()),
-        }
+        self.watched(request, &watch).await
     }
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
@@ -199,7 +226,7 @@ impl Client {
     /// The error for a refusal without a special meaning.
     pub(super) fn explain(&self, refusal: Refusal) -> Error {
         match refusal.status {
-            StatusCode::UNAUTHORIZED => self.auth.refused(),
+            StatusCode::UNAUTHORIZED => self.auth.refused(&refusal.words()),
             status if status.is_success() || status.is_redirection() => {
                 super::error::unexpected(status)
             }

@@ -58,16 +58,21 @@ impl Refusal {
 
     /// What the registry answered, in words.
     pub(super) fn words(&self) -> String {
+        self.words_of("the registry")
+    }
+
+    /// What somebody answered, in words.
+    pub(super) fn words_of(&self, who: &str) -> String {
         let status = status_words(self.status);
         match &self.first {
-            None => format!("the registry answered {status}"),
+            None => format!("{who} answered {status}"),
             Some((code, message)) => {
                 let said = match (code_name(code), message.as_str()) {
                     (code, "") => code,
                     (code, message) => format!("{code}: {message}"),
                 };
                 let said: String = said.chars().take(MAX_ERROR_SHOWN).collect();
-                format!("the registry answered {status} ({said})")
+                format!("{who} answered {status} ({said})")
             }
         }
     }

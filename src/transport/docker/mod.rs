@@ -1,7 +1,7 @@
 //! `docker://`: images in registries, by the OCI distribution specification v1.1.
 //!
-//! `reference` parses names; `client` sends every request and decides about addresses, with `auth` and `challenge` for
-//! credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send it; `source`,
+//! `reference` parses names; `client` sends every request and decides about addresses, with `auth`, `challenge`, `scope` and
+//! `token` for credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send it; `source`,
 //! `destination` and `upload` speak the protocol; `error` turns what comes back into ours.
 
 mod auth;
@@ -14,6 +14,9 @@ mod error;
 mod realm;
 mod redirect;
 mod reference;
+mod refused;
+mod replay;
+mod scope;
 mod source;
 mod token;
 mod upload;

@@ -34,8 +34,12 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
     basic.set_login(Login::basic("alice", "secret"));
     let bearer = Registry::start().await;
     bearer.set_login(Login::bearer("alice", "secret"));
-    for host in [&real.host, &basic.host, &bearer.host] {
-        let expected = |said: &str, hint: &str| format!("{DOING}`HOST` {said}{hint}");
+    let unauthorized = "the registry answered 401 Unauthorized";
+    let who_is_it = "its token server answered 401 Unauthorized (UNAUTHORIZED: who is it)";
+    for (host, answer) in
+        [(&real.host, unauthorized), (&basic.host, unauthorized), (&bearer.host, who_is_it)]
+    {
+        let expected = |said: &str, hint: &str| format!("{DOING}`HOST` {said}: {answer}{hint}");
         assert_eq!(
             refused(host, &plain_as("alice", "wrong")).await,
             expected("does not accept the credentials of `alice` (the credentials given)", CHECK)

@@ -171,40 +171,6 @@ async fn a_challenge_is_answered_once_and_the_token_kept() {
 }
 
 #[tokio::test]
-async fn an_expired_token_costs_the_stream_but_not_the_push() {
-    let registry = Registry::start().await;
-    registry.set_login(Login::bearer("alice", "secret"));
-    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "secret")).await;
-    let image = Image::new("x");
-    to.current().await.unwrap();
-    to.put_blob(blob(&image.config), BlobKind::Config).await.unwrap();
-    let refused = Act::Respond(
-        401,
-        vec![(
-            "www-authenticate",
-            format!("Bearer realm=\"http://{}/token\",service=\"test-service\"", registry.host),
-        )],
-        vec![],
-    );
-    registry.add_rule(Rule::each("PUT", "/uploads/", refused).nth(1));
-    registry.take_log();
-    let error = to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap_err();
-    assert_eq!((error.kind(), error.exit_code()), (Kind::AuthenticationFailed, 75));
-    to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap();
-    assert_eq!(
-        registry.take_log(),
-        [
-            "POST /v2/app/blobs/uploads/ 202",
-            "PUT /v2/app/blobs/uploads/session-2 401",
-            "GET /token 200",
-            "DELETE /v2/app/blobs/uploads/session-2 204",
-            "POST /v2/app/blobs/uploads/ 202",
-            "PUT /v2/app/blobs/uploads/session-3 201",
-        ]
-    );
-}
-
-#[tokio::test]
 async fn a_failed_upload_gives_its_session_back() {
     let registry = Registry::start().await;
     let to = destination(&format!("{}/app:1", registry.host), &plain()).await;

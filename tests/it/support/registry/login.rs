@@ -14,11 +14,15 @@ use super::{Seen, refusal};
 #[derive(Default)]
 pub(crate) struct Login {
     kind: Kind,
-    user: String,
-    password: String,
+    /// Users with their passwords.
+    users: Vec<(String, String)>,
     /// The scopes of the tokens that were given out.
     tokens: BTreeMap<String, String>,
     given: usize,
+    /// What is said of a token's life.
+    expires_in: Option<u32>,
+    /// Whether deleting takes a right of its own.
+    guards_deletion: bool,
 }
 
 #[derive(Default)]
@@ -33,8 +37,8 @@ enum Kind {
 impl Login {
     /// User and password with each request.
     pub(crate) fn basic(user: &str, password: &str) -> Self {
-        let (user, password) = (user.to_owned(), password.to_owned());
-        Self { kind: Kind::Basic, user, password, ..Self::default() }
+        let users = vec![(user.to_owned(), password.to_owned())];
+        Self { kind: Kind::Basic, users, ..Self::default() }
     }
 
     /// Tokens from our own token server, which wants user and password or the identity token `password`.
@@ -47,6 +51,25 @@ impl Login {
         Self { kind: Kind::Bearer(realm.to_owned()), ..Self::basic(user, password) }
     }
 
+    /// Lets somebody else in, too.
+    #[must_use]
+    pub(crate) fn and(mut self, user: &str, password: &str) -> Self {
+        self.users.push((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Says that tokens live for this many seconds; they go on being accepted.
+    #[must_use]
+    pub(crate) fn expires_in(self, seconds: u32) -> Self {
+        Self { expires_in: Some(seconds), ..self }
+    }
+
+    /// Wants the right `delete` where something is deleted.
+    #[must_use]
+    pub(crate) fn guarding_deletion(self) -> Self {
+        Self { guards_deletion: true, ..self }
+    }
+
     pub(super) fn revoke(&mut self) {
         self.tokens.clear();
     }
@@ -55,13 +78,14 @@ impl Login {
     pub(super) fn refuse(&self, seen: &Seen, host: &str) -> Option<Response> {
         let challenge = match &self.kind {
             Kind::Nobody => return None,
-            Kind::Basic if seen.authorization() == Some(&self.expected()) => return None,
+            Kind::Basic if self.user(seen).is_some() => return None,
             Kind::Basic => "Basic realm=\"test\"".to_owned(),
             Kind::Bearer(_) if self.token_allows(seen) => return None,
             Kind::Bearer(realm) => {
                 let own = format!("http://{host}/token");
                 let realm = if realm.is_empty() { &own } else { realm };
-                format!("Bearer realm=\"{realm}\",service=\"test-service\"")
+                let missing = self.missing(seen).unwrap_or_default();
+                format!("Bearer realm=\"{realm}\",service=\"test-service\"{missing}")
             }
         };
         let message = "authentication required";
@@ -73,11 +97,16 @@ impl Login {
     /// The token server.
     pub(super) fn token(&mut self, seen: &Seen, body: &[u8]) -> Response {
         let form: BTreeMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
-        let by_form = form.get("refresh_token") == Some(&self.password);
-        let by_header = seen.authorization() == Some(&self.expected());
-        if !(by_form && seen.method == Method::POST || by_header && seen.method == Method::GET) {
+        let identity = form.get("refresh_token");
+        let by_form = self.users.iter().find(|(_, password)| Some(password) == identity);
+        let user = match seen.method {
+            Method::POST => by_form.map(|(user, _)| user),
+            _ => self.user(seen),
+        };
+        let Some(user) = user.cloned() else {
             return refusal(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "who is it");
-        }
+        };
+        let by_form = identity.is_some();
         let scopes: Vec<String> = if by_form {
             vec![form.get("scope").cloned().unwrap_or_default()]
         } else {
@@ -85,13 +114,30 @@ impl Login {
             pairs.filter(|(key, _)| key == "scope").map(|(_, value)| value.into_owned()).collect()
         };
         self.given += 1;
-        let token = format!("token-{}", self.given);
+        let token = format!("token-{user}-{}", self.given);
         self.tokens.insert(format!("Bearer {token}"), scopes.join(" "));
-        Response::new(serde_json::json!({"token": token, "expires_in": 300}).to_string().into())
+        let expires_in = self.expires_in.unwrap_or(300);
+        let answer = serde_json::json!({"token": token, "expires_in": expires_in});
+        Response::new(answer.to_string().into())
     }
 
-    fn expected(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
+    /// Whose name and password stand in the request.
+    fn user(&self, seen: &Seen) -> Option<&String> {
+        let expected = |(user, password): &&(String, String)| {
+            let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+            seen.authorization() == Some(&basic)
+        };
+        self.users.iter().find(expected).map(|(user, _)| user)
+    }
+
+    /// What is said of a right that the request's token lacks.
+    fn missing(&self, seen: &Seen) -> Option<String> {
+        let known = seen.authorization().is_some_and(|token| self.tokens.contains_key(token));
+        if !known || !self.guards_deletion || seen.method != Method::DELETE {
+            return None;
+        }
+        let (name, _) = seen.path.strip_prefix("/v2/")?.split_once("/blobs/")?;
+        Some(format!(",scope=\"repository:{name}:delete\",error=\"insufficient_scope\""))
     }
 
     /// Whether the request's token covers its repository, and that of a mount.
@@ -101,7 +147,11 @@ impl Login {
         let cut = ["/manifests/", "/blobs/"].iter().find_map(|part| path.split_once(part));
         let (Some(scopes), Some((name, _))) = (scopes, cut) else { return false };
         let reads = matches!(seen.method, Method::GET | Method::HEAD);
-        let action = if reads { "pull" } else { "pull,push" };
+        let action = match seen.method {
+            Method::DELETE if self.guards_deletion => "pull,push,delete",
+            _ if reads => "pull",
+            _ => "pull,push",
+        };
         let own = scopes.contains(&format!("repository:{name}:{action}"));
         let from = seen.argument("from");
         own && from.is_none_or(|from| scopes.contains(&format!("repository:{from}:pull")))
