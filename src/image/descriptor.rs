@@ -37,6 +37,9 @@ pub struct Descriptor {
     /// In an index: the platform the manifest is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// In a listing of attachments: what kind of artifact the manifest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<MediaType>,
     /// Fields that have no meaning here.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
@@ -54,6 +57,7 @@ impl Descriptor {
             urls: vec![],
             annotations: Annotations::new(),
             platform: None,
+            artifact_type: None,
             other: BTreeMap::new(),
         }
     }

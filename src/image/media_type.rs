@@ -87,6 +87,8 @@ impl MediaType {
     pub const OCI_INDEX: Self = Self::fixed("application/vnd.oci.image.index.v1+json");
     /// OCI image config.
     pub const OCI_CONFIG: Self = Self::fixed("application/vnd.oci.image.config.v1+json");
+    /// A config that says nothing.
+    pub const OCI_EMPTY: Self = Self::fixed("application/vnd.oci.empty.v1+json");
     /// Docker image manifest version 2, schema 2.
     pub const DOCKER_MANIFEST: Self =
         Self::fixed("application/vnd.docker.distribution.manifest.v2+json");

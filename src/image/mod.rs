@@ -4,6 +4,7 @@
 //! by parsing, so that a value of it is known to be well formed. Formats follow the OCI image
 //! specification v1.1 and the Docker image manifest version 2, schema 2.
 
+mod artifact;
 mod config;
 mod convert;
 mod descriptor;
@@ -14,6 +15,7 @@ mod manifest;
 mod media_type;
 mod platform;
 
+pub use artifact::{Artifact, EMPTY_CONFIG};
 pub use config::{Config, MAX_CONFIG_SIZE};
 pub use convert::{ConvertError, convert_image, convert_index};
 pub use descriptor::{Descriptor, MAX_BLOB_SIZE};

@@ -21,7 +21,7 @@ pub use reference::{names, parse, parse_destination};
 
 use crate::access::Access;
 use crate::blob::{Blob, Chunks};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// Every transport, sorted by name. Help, completion, the CRD and the list in errors derive from it.
@@ -110,6 +110,31 @@ pub trait ImageSource: Send + Sync {
     /// Opens a blob for reading from its first byte. The bytes are not verified: the engine does that, and reads no
     /// more than one chunk past the descriptor's size. Never fetches `urls`.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks>;
+
+    /// Lists what is attached to a manifest, as [`ImageDestination::attachments`] does.
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let _ = (subject, artifact_type);
+        Err(no_attachments())
+    }
+
+    /// Reads the manifest of an attachment that was listed, and makes sure that it is that one. Its blobs are read
+    /// like any others.
+    async fn attachment(&self, listed: &Descriptor) -> Result<Manifest> {
+        let manifest = self.manifest(Some(listed)).await?;
+        let found = manifest.descriptor();
+        if (&found.digest, found.size) != (&listed.digest, listed.size) {
+            let message = format!(
+                "the attachment is `{}` of {} bytes instead of `{}` of {}",
+                found.digest, found.size, listed.digest, listed.size
+            );
+            return Err(Error::new(Kind::ContentMismatch, message));
+        }
+        Ok(manifest)
+    }
 }
 
 /// An image being written.
@@ -153,12 +178,48 @@ pub trait ImageDestination: Send + Sync {
     /// Writes a manifest or index. Fails with `ManifestRejected` if another format may be accepted.
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()>;
 
+    /// Lists what is attached to the manifest of this digest: artifacts that name it as their `subject`, such as
+    /// signatures. With `artifact_type`, those of this kind only.
+    ///
+    /// Each descriptor has the artifact's type and annotations, as far as the place tells them. There is nothing in
+    /// the list if the subject has no attachments, or isn't there. What the list says is not verified; whoever reads
+    /// an attachment does that. Fails with `LimitExceeded` rather than leaving some out, and with
+    /// `TransportUnsupported` where [`Capabilities::attachments`] is false.
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let _ = (subject, artifact_type);
+        Err(no_attachments())
+    }
+
+    /// Attaches an artifact to the manifest that it names as its `subject`.
+    ///
+    /// Comes after everything that the artifact points to, and, so that it never belongs to nothing, after its subject.
+    /// Visible at the latest with `commit`. Idempotent. What others attach at the same time stays; a failure may leave
+    /// the artifact there without being listed, until the same is put again.
+    async fn put_attachment(&self, artifact: &Manifest) -> Result<()> {
+        let _ = artifact;
+        Err(no_attachments())
+    }
+
+    /// Takes an attachment off a manifest. Idempotent; its blobs are left to the place's own cleaning.
+    ///
+    /// It is off the list before it is deleted, so that no list names what isn't there. Where a list is kept and nothing
+    /// can be deleted, it is only taken off the list.
+    async fn delete_attachment(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
+        let _ = (subject, attachment);
+        Err(no_attachments())
+    }
+
     /// Makes the image visible and durable.
     async fn commit(self: Box<Self>) -> Result<()>;
 }
 
 /// What a destination can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub struct Capabilities {
     /// Formats of manifests, the preferred one first.
     pub formats: &'static [ManifestFormat],
@@ -166,6 +227,8 @@ pub struct Capabilities {
     pub index: bool,
     /// Whether it holds artifacts that are not container images.
     pub artifacts: bool,
+    /// Whether artifacts can be attached to what it holds.
+    pub attachments: bool,
     /// The form it wants layers in.
     pub layers: LayerForm,
     /// Whether a foreign layer may stay where its `urls` point; otherwise it is copied like any other.
@@ -241,6 +304,11 @@ pub enum Role {
     Named,
     /// An instance of an index, reachable by its digest only.
     Instance,
+}
+
+fn no_attachments() -> Error {
+    let message = "nothing can be attached to an image in a place of this kind";
+    Error::new(Kind::TransportUnsupported, message).hint("push to a registry, with `docker://`")
 }
 
 impl fmt::Debug for dyn Transport {

@@ -340,3 +340,28 @@ async fn summaries_and_names_are_fit_for_help() {
         assert!(transport.name().chars().all(|c| c.is_ascii_lowercase() || c == '-'));
     }
 }
+
+#[tokio::test]
+async fn places_hold_attachments_or_say_that_they_do_not() {
+    for_each(|place| async move {
+        let destination = open(&place).await;
+        let subject = Digest::of(b"subject");
+        let listed = destination.attachments(&subject, None).await;
+        if destination.capabilities().attachments {
+            assert_eq!(listed.unwrap(), []);
+            return;
+        }
+        let refusals = [
+            listed.unwrap_err(),
+            destination.delete_attachment(&subject, &subject).await.unwrap_err(),
+        ];
+        for error in refusals {
+            let expected = "nothing can be attached to an image in a place of this kind";
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (Kind::TransportUnsupported, expected)
+            );
+        }
+    })
+    .await;
+}

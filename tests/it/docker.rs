@@ -6,6 +6,7 @@ mod credentials;
 mod faults;
 mod harness;
 mod pushes;
+mod referrers;
 mod security;
 mod tokens;
 mod wire;

@@ -8,8 +8,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The families of faults with their numbers, in the document's order.
-const FAMILIES: [(&str, RangeInclusive<u8>); 4] =
-    [("R", 1..=23), ("R", 55..=55), ("R", 57..=57), ("REG", 1..=78)];
+const FAMILIES: [(&str, RangeInclusive<u8>); 6] = [
+    ("R", 1..=23),
+    ("R", 39..=39),
+    ("R", 48..=48),
+    ("R", 55..=55),
+    ("R", 57..=57),
+    ("REG", 1..=78),
+];
 
 /// One row: what a fault is, what is done about it, and what shows that.
 struct Row {

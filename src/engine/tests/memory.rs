@@ -143,6 +143,7 @@ impl ImageDestination for Memory {
             formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
             index: self.index,
             artifacts: true,
+            attachments: false,
             layers: LayerForm::Compressed,
             foreign_layers: true,
             identity: ImageIdentity::Manifest,

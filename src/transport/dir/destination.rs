@@ -94,6 +94,7 @@ impl ImageDestination for DirDestination {
             formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
             index: true,
             artifacts: true,
+            attachments: false,
             layers: LayerForm::AsIs,
             foreign_layers: false,
             identity: ImageIdentity::Manifest,

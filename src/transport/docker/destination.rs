@@ -15,11 +15,12 @@ use reqwest::{Method, Response, StatusCode};
 use super::client::{Call, Client};
 use super::error::{Refusal, unexpected};
 use super::reference::Target;
+use super::referrers;
 use super::source::{ask_manifest, get_manifest, media_type, reading_manifest};
 use super::upload::{self, Mount, Session, agrees, content_digest, content_length};
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Digest, Manifest, ManifestFormat};
+use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
     Reused, Role,
@@ -79,7 +80,8 @@ impl DockerDestination {
         session.send(&self.client, blob).await
     }
 
-    async fn write_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+    /// Writes a manifest, and returns what the registry says of it beside the status.
+    async fn write_manifest(&self, manifest: &Manifest, target: &Target) -> Result<HeaderMap> {
         if let Some(pinned) = target.digest().filter(|pinned| *pinned != manifest.digest()) {
             let message = format!("the manifest is `{}` and not `{pinned}`", manifest.digest());
             return Err(Error::new(Kind::ContentMismatch, message)
@@ -93,8 +95,14 @@ impl DockerDestination {
         call.body = manifest.bytes().clone();
         let response = self.client.send(&call).await?;
         match response.status() {
-            StatusCode::CREATED => agrees(response.headers(), manifest.digest()),
-            status if status.is_success() => self.confirm(target, manifest, status).await,
+            StatusCode::CREATED => {
+                agrees(response.headers(), manifest.digest())?;
+                Ok(response.headers().clone())
+            }
+            status if status.is_success() => {
+                self.confirm(target, manifest, status).await?;
+                Ok(HeaderMap::new())
+            }
             _ => Err(self.rejection(Refusal::read(response).await)),
         }
     }
@@ -190,6 +198,7 @@ impl ImageDestination for DockerDestination {
             formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
             index: true,
             artifacts: true,
+            attachments: true,
             layers: LayerForm::Compressed,
             foreign_layers: true,
             identity: ImageIdentity::Manifest,
@@ -230,9 +239,37 @@ impl ImageDestination for DockerDestination {
             Role::Named => self.target.clone(),
             Role::Instance => Target::Digest(manifest.digest().clone()),
         };
-        self.write_manifest(manifest, &target).await.map_err(|error| {
+        self.write_manifest(manifest, &target).await.map(|_| ()).map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("writing manifest `{target}` to `docker://{repository}`"))
+        })
+    }
+
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        referrers::list(&self.client, subject, artifact_type).await
+    }
+
+    async fn put_attachment(&self, artifact: &Manifest) -> Result<()> {
+        let target = Target::Digest(artifact.digest().clone());
+        let put = async {
+            let entry = referrers::Entry::of(artifact)?;
+            let headers = self.write_manifest(artifact, &target).await?;
+            entry.write(&self.client, &headers).await
+        };
+        put.await.map_err(|error| {
+            let repository = self.client.repository();
+            error.doing(format!("attaching `{target}` in `docker://{repository}`"))
+        })
+    }
+
+    async fn delete_attachment(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
+        referrers::remove(&self.client, subject, attachment).await.map_err(|error| {
+            let repository = self.client.repository();
+            error.doing(format!("deleting attachment `{attachment}` of `docker://{repository}`"))
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `reference` parses names; `client` sends every request and decides about addresses, with `auth`, `challenge`, `scope` and
 //! `token` for credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send it; `source`,
-//! `destination` and `upload` speak the protocol; `error` turns what comes back into ours.
+//! `destination` and `upload` speak the protocol, `referrers` that of attachments; `error` turns what comes back into ours.
 
 mod auth;
 mod body;
@@ -14,6 +14,7 @@ mod error;
 mod realm;
 mod redirect;
 mod reference;
+mod referrers;
 mod refused;
 mod replay;
 mod scope;

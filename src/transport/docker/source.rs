@@ -7,6 +7,7 @@ use reqwest::{Method, Response, StatusCode};
 use super::body;
 use super::client::{Call, Client};
 use super::reference::Target;
+use super::referrers;
 use crate::blob::Chunks;
 use crate::error::Result;
 use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
@@ -52,6 +53,14 @@ impl ImageSource for DockerSource {
             let repository = self.client.repository();
             error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
         })
+    }
+
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        referrers::list(&self.client, subject, artifact_type).await
     }
 }
 

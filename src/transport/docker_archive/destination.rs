@@ -107,6 +107,7 @@ impl ImageDestination for DockerArchiveDestination {
             formats: &[ManifestFormat::V2s2],
             index: false,
             artifacts: false,
+            attachments: false,
             layers: LayerForm::Uncompressed,
             foreign_layers: false,
             identity: ImageIdentity::Config,

@@ -30,6 +30,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     formats: &[ManifestFormat::Oci],
     index: true,
     artifacts: true,
+    attachments: false,
     layers: LayerForm::Compressed,
     foreign_layers: true,
     identity: ImageIdentity::Manifest,

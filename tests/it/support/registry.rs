@@ -6,6 +6,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod login;
+pub(crate) mod referrers;
 mod store;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use faults::{Act, Rule};
 pub(crate) use login::Login;
+pub(crate) use referrers::Referrers;
 use store::Store;
 
 /// A running registry that speaks plain HTTP; it ends when this is dropped.
@@ -68,6 +70,11 @@ impl Registry {
     /// Asks for credentials from now on.
     pub(crate) fn set_login(&self, login: Login) {
         *self.shared.login.lock().unwrap() = login;
+    }
+
+    /// Keeps lists of attachments from now on.
+    pub(crate) fn keep_referrers(&self, referrers: Referrers) {
+        self.shared.store.lock().unwrap().keep_referrers(referrers);
     }
 
     /// Forgets the tokens that were given out.

@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, 
 use axum::http::{HeaderName, Method, Response, StatusCode};
 use imagepush::image::{Body as Content, Digest, Manifest};
 
+use super::referrers::{self, Referrers};
 use super::{Seen, refusal, status};
 
 #[derive(Default)]
@@ -14,6 +15,8 @@ pub(super) struct Store {
     repositories: BTreeMap<String, Repository>,
     uploads: BTreeMap<String, Vec<u8>>,
     opened: usize,
+    /// How it keeps lists of attachments, if it does.
+    referrers: Option<Referrers>,
 }
 
 #[derive(Default)]
@@ -34,12 +37,13 @@ impl Store {
             return status(StatusCode::OK);
         }
         let Some(path) = seen.path.strip_prefix("/v2/") else { return not_found("NAME_UNKNOWN") };
-        for part in ["/manifests/", "/blobs/uploads/", "/blobs/", "/tags/"] {
+        for part in ["/manifests/", "/blobs/uploads/", "/blobs/", "/tags/", "/referrers/"] {
             if let Some((name, rest)) = path.split_once(part) {
                 return match part {
                     "/manifests/" => self.manifest(seen, name, rest, body),
                     "/blobs/uploads/" => self.upload(seen, name, rest, body),
                     "/blobs/" => self.blob(seen, name, rest),
+                    "/referrers/" => self.referrers(seen, name, rest),
                     _ => self.tags(name),
                 };
             }
@@ -95,7 +99,24 @@ impl Store {
             repository.tags.insert(target.to_owned(), digest.clone());
         }
         repository.manifests.insert(digest.clone(), (declared, body.clone()));
-        created(&format!("/v2/{name}/manifests/{digest}"), &digest)
+        let mut response = created(&format!("/v2/{name}/manifests/{digest}"), &digest);
+        if let Some(subject) = referrers::subject(&manifest).filter(|_| self.referrers.is_some()) {
+            response.headers_mut().insert("oci-subject", subject.parse().unwrap());
+        }
+        response
+    }
+
+    pub(super) fn keep_referrers(&mut self, referrers: Referrers) {
+        self.referrers = Some(referrers);
+    }
+
+    fn referrers(&self, seen: &Seen, name: &str, digest: &str) -> Answer {
+        match (self.referrers, self.repositories.get(name)) {
+            (Some(referrers), Some(repository)) => {
+                referrers::answer(referrers, seen, &repository.manifests, digest)
+            }
+            _ => not_found("NAME_UNKNOWN"),
+        }
     }
 
     fn blob(&mut self, seen: &Seen, name: &str, digest: &str) -> Answer {

@@ -1,0 +1,424 @@
+//! What is attached to a manifest: with a registry that keeps the list, and with one that leaves that to its clients.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use imagepush::access::Access;
+use imagepush::error::Result;
+use imagepush::image::{
+    Annotations, Artifact, Descriptor, EMPTY_CONFIG, Index, Manifest, MediaType,
+};
+use imagepush::transport::{BlobKind, ImageDestination};
+
+use super::harness::*;
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::registry::{Act, Login, Referrers, Registry, Rule};
+
+const BUNDLE: MediaType = MediaType::OCTET_STREAM;
+
+/// An artifact whose one layer follows from `seed`.
+fn artifact(subject: &Manifest, kind: &MediaType, seed: &str) -> (Bytes, Manifest) {
+    let content = Bytes::from(format!("content: {seed}\n"));
+    let artifact = Artifact {
+        artifact_type: kind.clone(),
+        subject: subject.descriptor(),
+        layers: vec![Descriptor::of(MediaType::new("application/yaml"), &content)],
+        annotations: Annotations::from([("seed".to_owned(), seed.to_owned())]),
+    };
+    (content, artifact.into_manifest())
+}
+
+/// How a list should describe it.
+fn listed(artifact: &Manifest) -> Descriptor {
+    let image = artifact.as_image().unwrap();
+    let (artifact_type, annotations) = (image.artifact_type.clone(), image.annotations.clone());
+    Descriptor { artifact_type, annotations, ..artifact.descriptor() }
+}
+
+async fn attach(to: &dyn ImageDestination, content: &Bytes, artifact: &Manifest) -> Result<()> {
+    to.put_blob(blob(&Bytes::from_static(EMPTY_CONFIG)), BlobKind::Config).await?;
+    to.put_blob(blob(content), BlobKind::Layer).await?;
+    to.put_attachment(artifact).await
+}
+
+fn digests(list: &[Descriptor]) -> BTreeSet<String> {
+    list.iter().map(|entry| entry.digest.to_string()).collect()
+}
+
+/// What holds of every registry.
+async fn check(host: &str, access: &Access) {
+    let name = format!("{host}/team/attached:1");
+    let image = Image::new("subject");
+    let subject = image.manifest.digest();
+    let to = destination(&name, access).await;
+    assert_eq!(to.attachments(subject, None).await.unwrap(), []);
+    put(&*to, &image).await.unwrap();
+    assert_eq!(to.attachments(subject, None).await.unwrap(), []);
+
+    let other_kind = MediaType::new("application/vnd.example+json");
+    let (content, bundle) = artifact(&image.manifest, &BUNDLE, "one");
+    let (other_content, other) = artifact(&image.manifest, &other_kind, "two");
+    attach(&*to, &content, &bundle).await.unwrap();
+    attach(&*to, &content, &bundle).await.unwrap();
+    attach(&*to, &other_content, &other).await.unwrap();
+
+    let all = to.attachments(subject, None).await.unwrap();
+    assert_eq!(digests(&all), digests(&[bundle.descriptor(), other.descriptor()]));
+    assert_eq!(to.attachments(subject, Some(&BUNDLE)).await.unwrap(), [listed(&bundle)]);
+
+    let from = source(&name, access).await;
+    let found = from.attachments(subject, Some(&other_kind)).await.unwrap();
+    assert_eq!(found, [listed(&other)]);
+    assert_eq!(from.attachment(&found[0]).await.unwrap(), other);
+    let layer = &other.as_image().unwrap().layers[0];
+    assert_eq!(collect(from.blob(layer).await.unwrap()).await.unwrap(), other_content);
+    assert_eq!(from.manifest(None).await.unwrap(), image.manifest);
+
+    to.delete_attachment(subject, bundle.digest()).await.unwrap();
+    assert_eq!(to.attachments(subject, None).await.unwrap(), [listed(&other)]);
+    to.delete_attachment(subject, bundle.digest()).await.unwrap();
+    to.delete_attachment(subject, other.digest()).await.unwrap();
+    assert_eq!(to.attachments(subject, None).await.unwrap(), []);
+    assert!(from.attachment(&found[0]).await.is_err());
+    attach(&*to, &content, &bundle).await.unwrap();
+    assert_eq!(to.attachments(subject, None).await.unwrap(), [listed(&bundle)]);
+    to.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn docker_registry_holds_attachments() {
+    check(&DockerRegistry::plain().host, &plain()).await;
+}
+
+#[tokio::test]
+async fn our_registry_holds_attachments_with_and_without_lists() {
+    let registry = Registry::start().await;
+    check(&registry.host, &plain()).await;
+    for (page, filters) in [(100, true), (100, false), (1, true), (1, false)] {
+        let registry = Registry::start().await;
+        registry.keep_referrers(Referrers { page, filters });
+        registry.set_login(Login::bearer("alice", "secret"));
+        check(&registry.host, &plain_as("alice", "secret")).await;
+        assert!(registry.tags().keys().all(|tag| !tag.contains("sha256-")));
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_costs_few_requests() {
+    for (keeps, expected) in [
+        (true, &["PUT /v2/app/manifests/ARTIFACT 201"][..]),
+        (
+            false,
+            &[
+                "PUT /v2/app/manifests/ARTIFACT 201",
+                "GET /v2/app/manifests/LIST 404",
+                "PUT /v2/app/manifests/LIST 201",
+                "GET /v2/app/manifests/LIST 200",
+            ],
+        ),
+    ] {
+        let registry = Registry::start().await;
+        if keeps {
+            registry.keep_referrers(Referrers { page: 100, filters: true });
+        }
+        let image = Image::new("x");
+        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+        put(&*to, &image).await.unwrap();
+        let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
+        to.put_blob(blob(&content), BlobKind::Layer).await.unwrap();
+        to.put_blob(blob(&Bytes::from_static(EMPTY_CONFIG)), BlobKind::Config).await.unwrap();
+        registry.take_log();
+        to.put_attachment(&bundle).await.unwrap();
+        let list = image.manifest.digest().to_string().replace(':', "-");
+        let log: Vec<String> = registry
+            .take_log()
+            .iter()
+            .map(|line| {
+                line.replace(&bundle.digest().to_string(), "ARTIFACT").replace(&list, "LIST")
+            })
+            .collect();
+        assert_eq!(log, expected);
+    }
+}
+
+/// Attaches through several destinations at once, and returns what is listed then.
+async fn attach_at_once(host: &str, writers: usize) {
+    let name = format!("{host}/app:1");
+    let image = Image::new("raced");
+    let to = destination(&name, &plain()).await;
+    put(&*to, &image).await.unwrap();
+    let artifacts: Vec<(Bytes, Manifest)> =
+        (0..writers).map(|n| artifact(&image.manifest, &BUNDLE, &n.to_string())).collect();
+    let write = async |(content, artifact): &(Bytes, Manifest)| {
+        let to = destination(&name, &plain()).await;
+        attach(&*to, content, artifact).await
+    };
+    futures::future::try_join_all(artifacts.iter().map(write)).await.unwrap();
+    let all = to.attachments(image.manifest.digest(), None).await.unwrap();
+    let expected: Vec<Descriptor> = artifacts.iter().map(|(_, it)| it.descriptor()).collect();
+    assert_eq!(digests(&all), digests(&expected));
+}
+
+#[tokio::test]
+async fn writers_at_the_same_time_lose_nothing() {
+    attach_at_once(&DockerRegistry::plain().host, 2).await;
+    attach_at_once(&DockerRegistry::plain().host, 5).await;
+    attach_at_once(&Registry::start().await.host, 5).await;
+}
+
+#[tokio::test]
+async fn a_list_that_was_overwritten_is_merged_again() {
+    let registry = Registry::start().await;
+    let image = Image::new("x");
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    put(&*to, &image).await.unwrap();
+    let (content, first) = artifact(&image.manifest, &BUNDLE, "first");
+    attach(&*to, &content, &first).await.unwrap();
+    let list = image.manifest.digest().to_string().replace(':', "-");
+    // Somebody else's list, which was read before ours was written, takes its place.
+    let puts = format!("/manifests/{list}");
+    registry.add_rule(Rule::each("PUT", puts.clone(), Act::Respond(201, vec![], vec![])).nth(1));
+    let (content, second) = artifact(&image.manifest, &BUNDLE, "second");
+    attach(&*to, &content, &second).await.unwrap();
+    let all = to.attachments(image.manifest.digest(), None).await.unwrap();
+    assert_eq!(all, [listed(&first), listed(&second)]);
+
+    // It is told apart by its version, where the registry has versions.
+    registry.add_rule(Rule::each("PUT", puts.clone(), Act::Respond(412, vec![], vec![])).nth(1));
+    registry.add_rule(Rule::each("GET", puts.clone(), Act::Header("etag", "\"v1\"".into())));
+    let (content, third) = artifact(&image.manifest, &BUNDLE, "third");
+    registry.take_log();
+    attach(&*to, &content, &third).await.unwrap();
+    let all = to.attachments(image.manifest.digest(), None).await.unwrap();
+    assert_eq!(all, [listed(&first), listed(&second), listed(&third)]);
+    let versions = registry.seen().into_iter().filter(|seen| seen.method == "PUT");
+    let versions: Vec<_> =
+        versions.filter_map(|seen| seen.headers.get("if-match").cloned()).collect();
+    assert_eq!(versions, ["\"v1\"", "\"v1\""]);
+
+    registry.add_rule(Rule::each("PUT", puts, Act::Respond(201, vec![], vec![])));
+    let (content, fourth) = artifact(&image.manifest, &BUNDLE, "fourth");
+    let error = attach(&*to, &content, &fourth).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        format!(
+            "RegistryUnavailable Transient: attaching `{}` in `docker://{}/app`: entering it into the \
+             list of `{}`: others kept changing the list of attachments `{list}`",
+            fourth.digest(),
+            registry.host,
+            image.manifest.digest()
+        )
+    );
+}
+
+/// What listing tells when the registry's own list answers so, and how many requests that took. The host is written as
+/// `HOST`, the subject as `DIGEST`.
+async fn listing(acts: impl IntoIterator<Item = Act>) -> (String, usize) {
+    let registry = Registry::start().await;
+    registry.keep_referrers(Referrers { page: 100, filters: true });
+    let image = Image::new("x");
+    let subject = image.manifest.digest();
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    put(&*to, &image).await.unwrap();
+    for act in acts {
+        registry.add_rule(Rule::each("GET", "", act).nth(1));
+    }
+    registry.take_log();
+    let list = to.attachments(subject, None).await;
+    let told = list.map_or_else(|error| told(&error), |list| list.len().to_string());
+    let told = told.replace(&registry.host, "HOST").replace(&subject.to_string(), "DIGEST");
+    (told, registry.take_log().len())
+}
+
+/// A page of a list, and where the next one is.
+fn page(entries: &[&str], next: &str) -> Act {
+    let entries =
+        entries.iter().map(|entry| Descriptor::of(MediaType::OCI_MANIFEST, entry.as_bytes()));
+    let index = Index::new(entries.collect());
+    let index = Manifest::from_index(index, MediaType::OCI_INDEX);
+    let mut headers = vec![("content-type", index.media_type().to_string())];
+    headers.extend((!next.is_empty()).then(|| ("link", format!("<{next}>; rel=\"next\""))));
+    Act::Respond(200, headers, index.bytes().to_vec())
+}
+
+#[tokio::test]
+async fn only_a_registry_that_knows_no_lists_is_helped_out() {
+    let html = vec![("content-type", "text/html".to_owned())];
+    let index = vec![("content-type", MediaType::OCI_INDEX.to_string())];
+    let long = format!(r#"{{"schemaVersion":2,"manifests":[],"x":"{}"}}"#, "y".repeat(4 << 20));
+    for (act, message) in [
+        (
+            Act::Respond(500, vec![], vec![]),
+            "RegistryUnavailable Transient: {}the registry answered 500 Internal Server Error",
+        ),
+        (
+            Act::Respond(503, vec![], vec![]),
+            "RegistryUnavailable Transient: {}the registry answered 503 Service Unavailable",
+        ),
+        (
+            Act::Respond(403, vec![], vec![]),
+            "AccessDenied Permanent: {}the registry answered 403 Forbidden",
+        ),
+        (
+            Act::Respond(200, html, b"<html>canary".to_vec()),
+            "RegistryUnavailable Permanent: {}the registry answered with something that is no list of \
+             attachments",
+        ),
+        (
+            Act::Respond(200, index.clone(), b"<html>canary".to_vec()),
+            "InvalidImage Permanent: {}the manifest is malformed: expected value at line 1 column 1",
+        ),
+        (
+            Act::Respond(200, index, long.into()),
+            "LimitExceeded Permanent: {}the list of attachments has more than the limit of 4194304 bytes",
+        ),
+        (
+            Act::Drop,
+            "NetworkError Transient: {}the connection to `HOST` broke: connection closed before message \
+             completed",
+        ),
+    ] {
+        let doing = "listing what is attached to `DIGEST` in `docker://HOST/app`: ";
+        assert_eq!(listing([act]).await, (message.replace("{}", doing), 1));
+    }
+    // 404 for the list of the registry's own, then for the tag.
+    assert_eq!(listing([Act::Respond(404, vec![], vec![])]).await, ("0".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn pages_of_a_list_have_an_end() {
+    let told = |message: &str| {
+        let doing = "listing what is attached to `DIGEST` in `docker://HOST/app`: ";
+        message.replace("{}", doing)
+    };
+    let pages = [page(&["a", "b"], "?2"), page(&[], "?3"), page(&["b", "c"], "")];
+    assert_eq!(listing(pages).await, ("3".to_owned(), 3));
+    let repeated = told("RegistryUnavailable Permanent: {}the pages of the list repeat themselves");
+    assert_eq!(listing([page(&["a"], "?2"), page(&["b"], "?2")]).await, (repeated.clone(), 2));
+    assert_eq!(listing([page(&["a"], "?2"), page(&["a"], "?3")]).await, (repeated, 2));
+    let endless = (0..200).map(|number| page(&[&number.to_string()], &format!("?{number}")));
+    let message = "LimitExceeded Permanent: {}the list has more than the limit of 100 pages";
+    assert_eq!(listing(endless).await, (told(message), 100));
+    let many: Vec<String> = (0..1001).map(|number: usize| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let message = "LimitExceeded Permanent: {}the list has more than the limit of 1000 attachments";
+    assert_eq!(listing([page(&many, "")]).await, (told(message), 1));
+    let gone = Act::Respond(404, vec![], vec![]);
+    let message = "NotFound Permanent: {}the registry answered 404 Not Found";
+    assert_eq!(listing([page(&["a"], "?2"), gone]).await, (told(message), 2));
+}
+
+#[tokio::test]
+async fn a_list_elsewhere_is_not_asked_for() {
+    let stranger = Registry::start().await;
+    stranger.keep_referrers(Referrers { page: 1, filters: true });
+    let there =
+        format!("http://{}/v2/app/referrers/x", stranger.host.replace("127.0.0.1", "localhost"));
+    let (told, requests) = listing([page(&["a"], &there)]).await;
+    assert!(told.ends_with("`, which is not followed"), "{told}");
+    assert_eq!((requests, stranger.seen().len()), (1, 0));
+    let moved = Act::Respond(307, vec![("location", there)], vec![]);
+    stranger.add_rule(Rule::each("GET", "", page(&["a"], "")));
+    let (told, _) = listing([moved]).await;
+    assert!(told.ends_with("`, which is not believed"), "{told}");
+}
+
+#[tokio::test]
+async fn an_image_in_the_place_of_a_list_stays() {
+    let registry = Registry::start().await;
+    let image = Image::new("x");
+    let list = image.manifest.digest().to_string().replace(':', "-");
+    let to = destination(&format!("{}/app:{list}", registry.host), &plain()).await;
+    put(&*to, &image).await.unwrap();
+    let tags = registry.tags();
+    let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
+    let error = attach(&*to, &content, &bundle).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        format!(
+            "InvalidImage Permanent: attaching `{}` in `docker://{}/app`: entering it into the list of `{}`: \
+             the tag `{list}` has an image, where a list of attachments should be // remove the tag, or \
+             attach nothing to this image",
+            bundle.digest(),
+            registry.host,
+            image.manifest.digest()
+        )
+    );
+    assert_eq!(registry.tags(), tags);
+}
+
+#[tokio::test]
+async fn what_belongs_to_nothing_is_no_attachment() {
+    let registry = Registry::start().await;
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    let image = Image::new("x");
+    put_blobs(&*to, &image).await.unwrap();
+    registry.take_log();
+    let error = to.put_attachment(&image.manifest).await.unwrap_err();
+    let digest = image.manifest.digest();
+    assert_eq!(
+        told(&error),
+        format!(
+            "InvalidImage Permanent: attaching `{digest}` in `docker://{}/app`: `{digest}` names no manifest \
+             that it belongs to",
+            registry.host
+        )
+    );
+    assert_eq!(registry.take_log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_attachment_is_the_one_that_was_listed() {
+    let registry = Registry::start().await;
+    let image = Image::new("x");
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    put(&*to, &image).await.unwrap();
+    let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
+    attach(&*to, &content, &bundle).await.unwrap();
+    let from = source(&format!("{}/app:1", registry.host), &plain()).await;
+    let (_, other) = artifact(&image.manifest, &BUNDLE, "y");
+    let path = format!("/manifests/{}", bundle.digest());
+    registry.add_rule(Rule::each("GET", path, Act::Respond(200, vec![], other.bytes().to_vec())));
+    let error = from.attachment(&listed(&bundle)).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        format!(
+            "ContentMismatch Permanent: the attachment is `{}` of {size} bytes instead of `{}` of {size}",
+            other.digest(),
+            bundle.digest(),
+            size = bundle.bytes().len()
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_registry_that_deletes_nothing_says_so() {
+    for keeps in [true, false] {
+        let registry = Registry::start().await;
+        if keeps {
+            registry.keep_referrers(Referrers { page: 100, filters: true });
+        }
+        let image = Image::new("x");
+        let subject = image.manifest.digest();
+        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+        put(&*to, &image).await.unwrap();
+        let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
+        attach(&*to, &content, &bundle).await.unwrap();
+        registry.add_rule(Rule::each("DELETE", "", Act::Respond(405, vec![], vec![])));
+        let deleted = to.delete_attachment(subject, bundle.digest()).await;
+        let left = to.attachments(subject, None).await.unwrap().len();
+        match deleted {
+            Ok(()) => assert_eq!((keeps, left), (false, 0)),
+            Err(error) => {
+                assert_eq!((keeps, left), (true, 1));
+                let expected = format!(
+                    "TransportUnsupported Permanent: deleting attachment `{}` of `docker://{}/app`: the \
+                     registry answered 405 Method Not Allowed // the registry has to allow deleting",
+                    bundle.digest(),
+                    registry.host
+                );
+                assert_eq!(told(&error), expected);
+            }
+        }
+    }
+}
