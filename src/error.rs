@@ -29,7 +29,7 @@ pub enum Kind {
     InvalidImage,
     /// The registry does not accept the credentials, or wants some.
     AuthenticationFailed,
-    /// The registry knows us and refuses, or a policy of ours does.
+    /// The registry knows us and refuses.
     AccessDenied,
     /// A certificate is unknown, expired or for another name; or one side speaks no TLS.
     TlsVerificationFailed,
@@ -89,6 +89,7 @@ struct Inner {
     message: String,
     hint: Option<String>,
     retry_after: Option<Duration>,
+    send_again: bool,
 }
 
 // === impl Kind ===
@@ -191,6 +192,7 @@ impl Error {
             message: printable(&message.into()),
             hint: None,
             retry_after: None,
+            send_again: false,
         }))
     }
 
@@ -275,6 +277,18 @@ impl Error {
     pub fn after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
         self.transient()
+    }
+
+    /// Marks a refusal that told how to do better: the same may be sent again at once, and that is no retry.
+    #[must_use]
+    pub fn send_again(mut self) -> Self {
+        self.0.send_again = true;
+        self
+    }
+
+    /// Whether the same may be sent again at once; see [`Error::send_again`].
+    pub fn wants_sending_again(&self) -> bool {
+        self.0.send_again
     }
 
     /// What went wrong.

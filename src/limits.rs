@@ -170,6 +170,25 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 /// Cancelling an upload session after a failure; best effort.
 pub const UPLOAD_CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Shortest blob whose upload goes on after a break: asking where the registry stands costs as much as starting again.
+pub const MIN_RESUMED: u64 = 1 << 20;
+
+/// Most bytes of a request where a registry refuses larger ones. It is held in memory, and is what GHCR takes.
+pub const PIECE: u64 = 4 << 20;
+
+/// The same where that is refused, too: what nginx takes if it isn't told otherwise.
+pub const SMALL_PIECE: u64 = 1 << 20;
+
+/// The longest minimum for such a request that a registry may ask for; S3, which is behind most that do, has 5 MiB.
+pub const LARGEST_PIECE: u64 = 16 << 20;
+
+/// Blobs that a registry has opened an upload for instead of mounting them, after which it is no longer asked to mount.
+pub const FRUITLESS_MOUNTS: u32 = 3;
+
+/// How often one blob or manifest is sent again at once, because a refusal told how: in one PATCH, in pieces, in smaller
+/// pieces, from the start, with a new token. None of them comes twice.
+pub const MAX_ADAPTATIONS: u32 = 5;
+
 /// Longest message of a condition; etcd and every list of objects carry it.
 pub const MAX_CONDITION_MESSAGE: usize = 1024;
 

@@ -1,7 +1,8 @@
 //! Tries an operation again when that may help. The one place that does.
 //!
 //! The class of an error, set where the fault was understood, decides; the other side's wish to wait is honoured up to
-//! a bound. Delays grow exponentially and are jittered, unless the user fixed them.
+//! a bound. Delays grow exponentially and are jittered, unless the user fixed them. A refusal that told how to do better is
+//! answered at once, and counts as no failure.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::progress::{Event, Progress};
 use crate::error::{Class, Error, Result};
-use crate::limits::{MAX_RETRY_AFTER, MAX_RETRY_DELAY, RETRY_DELAY};
+use crate::limits::{MAX_ADAPTATIONS, MAX_RETRY_AFTER, MAX_RETRY_DELAY, RETRY_DELAY};
 use crate::options::Retry;
 
 /// Runs `operation` until it succeeds, fails for good, or has been tried often enough.
@@ -32,7 +33,7 @@ pub(super) async fn retry_while_wanted<T, F: Future<Output = Result<T>>>(
     mut operation: impl FnMut() -> F,
 ) -> Result<T> {
     let attempts = policy.limit + 1;
-    let mut attempt = 1;
+    let (mut attempt, mut adaptations) = (1, 0);
     loop {
         if cancel.is_cancelled() {
             return Err(Error::cancelled());
@@ -41,6 +42,11 @@ pub(super) async fn retry_while_wanted<T, F: Future<Output = Result<T>>>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
+        if error.wants_sending_again() && adaptations < MAX_ADAPTATIONS {
+            adaptations += 1;
+            tracing::info!(%error, "refused in a way that another attempt answers");
+            continue;
+        }
         let Some(delay) = delay_before_next(policy, attempt, &error, jitter()) else {
             return Err(error);
         };
@@ -126,6 +132,22 @@ mod tests {
             };
             let result = retry(policy(limit), &NoProgress, operation).await;
             assert_eq!(result.map_err(|_| calls.get()), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_wants_sending_again_is_sent_at_once_within_a_bound() {
+        for (refusals, expected) in [(2, Ok(3)), (u32::MAX, Err(MAX_ADAPTATIONS + 1))] {
+            let calls = Cell::new(0);
+            let operation = || async {
+                calls.set(calls.get() + 1);
+                let refused = Error::new(Kind::AccessDenied, "not like that").send_again();
+                if calls.get() > refusals { Ok(calls.get()) } else { Err(refused) }
+            };
+            let start = tokio::time::Instant::now();
+            let result = retry(policy(0), &NoProgress, operation).await;
+            assert_eq!(result.map_err(|_| calls.get()), expected);
+            assert_eq!(start.elapsed(), Duration::ZERO);
         }
     }
 

@@ -40,25 +40,14 @@ pub(super) async fn push(
     cancel: &CancellationToken,
 ) -> Result<Pushed> {
     let session = until(cancel, open(options, progress)).await?;
-    if session.is_same_as_source() {
-        return Ok(present(&session.named, None, session.current.as_ref()));
-    }
-    let (tree, choices) = until(cancel, session.tree_and_choices()).await?;
-    let state = CopyState::new();
-    let mut rejected = None;
-    for choice in choices {
-        match session.attempt(&state, &tree, choice, cancel).await {
-            Ok(Attempt::Present(pushed)) => return Ok(pushed),
-            Ok(Attempt::Published(pushed)) => return session.commit().await.map(|()| pushed),
-            Err(error) if error.kind() == Kind::ManifestRejected => {
-                tracing::info!(%error, "the destination rejects this format of manifests");
-                rejected.get_or_insert(error);
-            }
-            // That the next format can't be had either is not what the user has to know.
-            Err(error) => return Err(rejected.unwrap_or(error)),
+    match session.run(cancel).await {
+        Ok(Attempt::Present(pushed)) => Ok(pushed),
+        Ok(Attempt::Published(pushed)) => session.commit().await.map(|()| pushed),
+        Err(error) => {
+            session.destination.abandon().await;
+            Err(error)
         }
     }
-    Err(rejected.unwrap_or_else(|| Error::internal("no format of manifests was tried")))
 }
 
 /// How an attempt in one format ended well.
@@ -129,6 +118,29 @@ async fn open<'a>(
 // === impl Session ===
 
 impl Session<'_> {
+    /// Does everything but the commit.
+    async fn run(&self, cancel: &CancellationToken) -> Result<Attempt> {
+        if self.is_same_as_source() {
+            let pushed = present(&self.named, None, self.current.as_ref());
+            return Ok(Attempt::Present(pushed));
+        }
+        let (tree, choices) = until(cancel, self.tree_and_choices()).await?;
+        let state = CopyState::new();
+        let mut rejected = None;
+        for choice in choices {
+            match self.attempt(&state, &tree, choice, cancel).await {
+                Err(error) if error.kind() == Kind::ManifestRejected => {
+                    tracing::info!(%error, "the destination rejects this format of manifests");
+                    rejected.get_or_insert(error);
+                }
+                // That the next format can't be had either is not what the user has to know.
+                Err(error) => return Err(rejected.unwrap_or(error)),
+                done => return done,
+            }
+        }
+        Err(rejected.unwrap_or_else(|| Error::internal("no format of manifests was tried")))
+    }
+
     /// Copies everything in one of the formats and puts the named manifest, unless all is in place.
     async fn attempt(
         &self,

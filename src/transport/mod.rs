@@ -147,8 +147,10 @@ pub trait ImageSource: Send + Sync {
 /// there before. `commit` publishes in one step; a crash at any moment leaves the old image or the new one.
 ///
 /// **Failure.** A method that fails may be called again with the same arguments. If a blob's stream fails,
-/// `put_blob` returns that error unchanged and leaves nothing of the blob behind. Dropping a destination without `commit`
-/// leaves what was there as it was, and no temporary file; upload sessions of a registry are left to expire.
+/// `put_blob` returns that error unchanged and shows nothing of the blob. What was begun may be kept for another attempt at the
+/// same blob. An error that [wants sending again](Error::wants_sending_again) asks for that attempt at once. Dropping a destination without `commit`
+/// leaves what was there as it was, and no temporary file; upload sessions of a registry are cancelled as far as time allows, which
+/// `abandon` waits for.
 ///
 /// **Verification.** Streams have been verified by the engine; a destination does not verify them again. What it finds
 /// there already and reuses, it verifies itself.
@@ -215,6 +217,10 @@ pub trait ImageDestination: Send + Sync {
 
     /// Makes the image visible and durable.
     async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Lets go of what was begun and won't be ended, when a push has failed. Never takes long; its own failures are of no
+    /// interest beside the push's.
+    async fn abandon(&self) {}
 }
 
 /// What a destination can hold.

@@ -3,11 +3,12 @@
 
 mod behaviour;
 mod credentials;
-mod egress;
 mod faults;
 mod harness;
+mod order;
 mod pushes;
 mod referrers;
+mod resume;
 mod security;
 mod tokens;
 mod wire;

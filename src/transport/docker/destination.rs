@@ -3,21 +3,22 @@
 //! Blobs become visible as they arrive, though no name leads to them; the tag is written last and publishes the image in one
 //! step. So `commit` has nothing left to do.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _};
 use oci_client::errors::OciErrorCode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 
 use super::client::{Call, Client};
 use super::error::{Refusal, unexpected};
+use super::presence::{agrees, content_digest, content_length};
 use super::reference::Target;
 use super::referrers;
+use super::reuse::Reuse;
+use super::session::Sessions;
 use super::source::{ask_manifest, get_manifest, media_type, reading_manifest};
-use super::upload::{self, Mount, Session, agrees, content_digest, content_length};
+use super::upload::Uploads;
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
@@ -28,10 +29,11 @@ use crate::transport::{
 
 /// An image in a registry, being written.
 pub(super) struct DockerDestination {
-    client: Client,
+    client: Arc<Client>,
     target: Target,
-    /// Sessions that the registry opened instead of mounting a blob.
-    sessions: Mutex<HashMap<Digest, Session>>,
+    sessions: Arc<Sessions>,
+    uploads: Uploads,
+    reuse: Reuse,
 }
 
 // === impl DockerDestination ===
@@ -39,45 +41,11 @@ pub(super) struct DockerDestination {
 impl DockerDestination {
     /// Writes what `target` is to point to.
     pub(super) fn new(client: Client, target: Target) -> Self {
-        Self { client, target, sessions: Mutex::default() }
-    }
-
-    async fn mount(&self, digest: &Digest, from: &Repository) -> Result<Option<bool>> {
-        match upload::mount(&self.client, digest, from).await? {
-            Mount::Mounted => Ok(Some(true)),
-            Mount::Session(session) => {
-                self.sessions().insert(digest.clone(), session);
-                Ok(Some(false))
-            }
-            Mount::No => Ok(None),
-        }
-    }
-
-    async fn reuse(
-        &self,
-        descriptor: &Descriptor,
-        mount_from: Option<&Repository>,
-    ) -> Result<Option<Reused>> {
-        let digest = &descriptor.digest;
-        if let Some(from) = mount_from {
-            match self.mount(digest, from).await? {
-                Some(true) => return Ok(Some(Reused::Mounted)),
-                Some(false) => return Ok(None),
-                None => {}
-            }
-        }
-        let present = upload::present(&self.client, digest, descriptor.size).await?;
-        Ok(present.then_some(Reused::Present))
-    }
-
-    async fn send(&self, blob: Blob) -> Result<()> {
-        let known = blob.identity().get().map(|(digest, _)| digest.clone());
-        let opened = known.and_then(|digest| self.sessions().remove(&digest));
-        let session = match opened {
-            Some(session) => session,
-            None => upload::start(&self.client).await?,
-        };
-        session.send(&self.client, blob).await
+        let client = Arc::new(client);
+        let sessions = Sessions::new(Arc::clone(&client));
+        let uploads = Uploads::new(Arc::clone(&sessions));
+        let reuse = Reuse::new(Arc::clone(&sessions));
+        Self { client, target, sessions, uploads, reuse }
     }
 
     /// Writes a manifest, and returns what the registry says of it beside the status.
@@ -164,21 +132,6 @@ impl DockerDestination {
             Err(error) => Err(error),
         }
     }
-
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Session>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Keeps the error by which a blob's stream ends: it has to come back as it is, not as what HTTP makes of it.
-fn overhear(blob: Blob) -> (Blob, Arc<OnceLock<Error>>) {
-    let failure = Arc::new(OnceLock::new());
-    let heard = Arc::clone(&failure);
-    let hear = move |error: &Error| {
-        // A second error of a stream that has failed would tell nothing.
-        let _ = heard.set(error.clone());
-    };
-    (blob.map_chunks(|chunks| chunks.inspect_err(hear).boxed()), failure)
 }
 
 /// What the head of an answer tells of a manifest, if it tells all.
@@ -207,6 +160,9 @@ impl ImageDestination for DockerDestination {
 
     async fn current(&self) -> Result<Option<Current>> {
         let current = self.look(&self.target).await;
+        if let Ok(current) = &current {
+            self.reuse.set_name_absent(current.is_none());
+        }
         current.map_err(|error| error.doing(reading_manifest(&self.client, &self.target)))
     }
 
@@ -215,23 +171,14 @@ impl ImageDestination for DockerDestination {
         descriptor: &Descriptor,
         mount_from: Option<&Repository>,
     ) -> Result<Option<Reused>> {
-        self.reuse(descriptor, mount_from).await.map_err(|error| {
+        self.reuse.find(descriptor, mount_from).await.map_err(|error| {
             let (digest, repository) = (&descriptor.digest, self.client.repository());
             error.doing(format!("looking for blob `{digest}` in `docker://{repository}`"))
         })
     }
 
     async fn put_blob(&self, blob: Blob, _kind: BlobKind) -> Result<()> {
-        let digest = blob.identity().get().map(|(digest, _)| digest.to_string());
-        let (blob, failure) = overhear(blob);
-        self.send(blob).await.map_err(|error| {
-            if let Some(failure) = failure.get() {
-                return failure.clone();
-            }
-            let repository = self.client.repository();
-            let named = digest.map(|digest| format!(" `{digest}`")).unwrap_or_default();
-            error.doing(format!("writing blob{named} to `docker://{repository}`"))
-        })
+        self.uploads.send(blob).await
     }
 
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
@@ -274,6 +221,11 @@ impl ImageDestination for DockerDestination {
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
+        self.sessions.close().await;
         Ok(())
+    }
+
+    async fn abandon(&self) {
+        self.sessions.close().await;
     }
 }

@@ -39,6 +39,12 @@ impl Refusal {
         Self { status, first: first_error(&body), retry_after }
     }
 
+    #[cfg(test)]
+    pub(super) fn coded(status: u16, code: Option<OciErrorCode>) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or_default();
+        Self { status, first: code.map(|code| (code, String::new())), retry_after: None }
+    }
+
     /// The code, if the registry gave one.
     pub(super) fn code(&self) -> Option<&OciErrorCode> {
         self.first.as_ref().map(|(code, _)| code)
@@ -142,10 +148,6 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// A request that got no answer at all.
 pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
-    // What our own parts said while the HTTP library connected.
-    if let Some(own) = find::<Error>(failure) {
-        return own.clone();
-    }
     let place = place(url);
     if let Some(tls) = find::<rustls::Error>(failure) {
         return of_tls(tls, &place);

@@ -1,8 +1,10 @@
 //! `docker://`: images in registries, by the OCI distribution specification v1.1.
 //!
 //! `reference` parses names; `client` sends every request and decides about addresses, with `auth`, `challenge`, `scope` and
-//! `token` for credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send it; `source`,
-//! `destination` and `upload` speak the protocol, `referrers` that of attachments; `error` turns what comes back into ours.
+//! `token` for credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send
+//! it; `source` and `destination` speak the protocol, with `reuse` for blobs that are there and `upload` for the others (its
+//! requests are in `sending`, its sessions in `session`, and what registries want otherwise in `manner`), and `referrers` that of
+//! attachments; `error` turns what comes back into ours.
 
 mod auth;
 mod body;
@@ -11,13 +13,18 @@ mod client;
 mod connections;
 mod destination;
 mod error;
+mod manner;
+mod presence;
 mod realm;
 mod redirect;
 mod reference;
 mod referrers;
 mod refused;
 mod replay;
+mod reuse;
 mod scope;
+mod sending;
+mod session;
 mod source;
 mod token;
 mod upload;

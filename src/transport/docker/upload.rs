@@ -1,185 +1,227 @@
-//! Uploads of blobs (distribution specification v1.1, "Pushing Blobs").
+//! Brings blobs into a registry, and decides what follows when that goes wrong.
 //!
-//! A session is opened by POST and lives at the address that the registry's latest answer gives. A blob whose digest is known
-//! goes there in one PUT; one that is still being made goes in one PATCH, and a PUT then tells its digest.
+//! A blob of known size goes in one PUT, one that is still being made in one PATCH and a PUT that tells its digest; `manner`
+//! knows what else there is. An upload that breaks off is kept, and goes on where the registry stands if the engine comes back
+//! with the same blob. A PUT whose answer is lost may have been carried out, so the registry is asked.
 
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Response, StatusCode};
-use tokio::time::timeout;
-use url::Url;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::client::{Call, Client};
-use super::redirect;
+use super::manner::{Manner, Next, Refused, next};
+use super::presence::{Presence, presence};
+use super::sending::{Failure, Passing, Sending};
+use super::session::{Resumed, Session, Sessions};
 use crate::blob::{Blob, Chunks, Identity};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Class, Error, Kind, Result};
 use crate::image::Digest;
-use crate::limits::UPLOAD_CANCEL_TIMEOUT;
-use crate::transport::Repository;
+use crate::limits::MIN_RESUMED;
 
-/// An upload session.
-pub(super) struct Session {
-    /// Where the next request goes; each answer may change it.
-    url: Url,
+/// Uploads to one repository.
+pub(super) struct Uploads {
+    sessions: Arc<Sessions>,
+    /// How this registry takes blobs, as far as is known by now.
+    manner: Mutex<Manner>,
+    /// The shortest piece that it says it takes.
+    minimum: AtomicU64,
+    /// Whether an upload that went on where the registry said it stood has turned out wrong.
+    misled: AtomicBool,
 }
 
-/// What came of asking for a mount.
-pub(super) enum Mount {
-    /// The blob is there now.
-    Mounted,
-    /// It has to be sent, by this session.
-    Session(Session),
-    /// The registry doesn't do it.
-    No,
+/// What becomes of an upload that failed.
+struct Outcome {
+    error: Error,
+    /// Whether the session is worth keeping for another attempt.
+    keep: bool,
 }
 
-/// Opens a session.
-pub(super) async fn start(client: &Client) -> Result<Session> {
-    let call = Call::new(Method::POST, client.url(&["blobs", "uploads", ""])?);
-    let response = client.send(&call).await?;
-    match response.status() {
-        StatusCode::ACCEPTED => Session::at(&response),
-        _ => Err(client.refusal(response).await),
-    }
+/// How a blob was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    used: Manner,
+    /// The blob's size; the largest number, if it isn't known.
+    size: u64,
+    /// Where an earlier upload was gone on with.
+    start: u64,
 }
 
-/// Asks the registry to link a blob from another of its repositories.
-pub(super) async fn mount(client: &Client, digest: &Digest, from: &Repository) -> Result<Mount> {
-    let mut url = client.url(&["blobs", "uploads", ""])?;
-    url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", &from.path);
-    let call = Call { other: Some(from), ..Call::new(Method::POST, url) };
-    let response = match client.send(&call).await {
-        Ok(response) => response,
-        // The token server may not let us read there; we may still write here.
-        Err(error) if [Kind::AuthenticationFailed, Kind::AccessDenied].contains(&error.kind()) => {
-            return Ok(Mount::No);
+// === impl Uploads ===
+
+impl Uploads {
+    pub(super) fn new(sessions: Arc<Sessions>) -> Self {
+        Self {
+            sessions,
+            manner: Mutex::new(Manner::Whole),
+            minimum: AtomicU64::new(0),
+            misled: AtomicBool::new(false),
         }
-        Err(error) => return Err(error),
-    };
-    match response.status() {
-        StatusCode::CREATED => Ok(Mount::Mounted),
-        StatusCode::ACCEPTED => Session::at(&response).map(Mount::Session),
-        // It may refuse for want of a right to read there, or know no mounts.
-        status if status.is_client_error() || status.is_server_error() => Ok(Mount::No),
-        _ => Err(client.refusal(response).await),
-    }
-}
-
-// === impl Session ===
-
-impl Session {
-    fn at(response: &Response) -> Result<Self> {
-        Ok(Self { url: redirect::session(response.url(), response.headers())? })
     }
 
-    /// Sends a blob and ends the session, one way or the other.
-    pub(super) async fn send(mut self, client: &Client, blob: Blob) -> Result<()> {
-        let sent = self.try_send(client, blob).await;
-        if sent.is_err() {
-            self.cancel(client).await;
-        }
-        sent
-    }
-
-    async fn try_send(&mut self, client: &Client, blob: Blob) -> Result<()> {
+    /// Sends a blob. Errors of its stream come back unchanged, others say what was being done.
+    pub(super) async fn send(&self, blob: Blob) -> Result<()> {
         let (chunks, identity) = blob.into_parts();
-        if let Some((digest, size)) = identity.get() {
-            let mut call = self.finishing(digest);
-            call.headers = content(Some(size));
-            let response = client.upload(&call, chunks).await?;
-            return stored(client, response, digest, size).await;
+        let passing = Passing::default();
+        let sent = match identity.get() {
+            Some((digest, size)) => self.send_known(digest, size, chunks, &passing).await,
+            None => self.send_unknown(&identity, chunks, &passing).await,
+        };
+        sent.map_err(|error| match passing.failure() {
+            Some(failure) => failure,
+            None => error.doing(self.writing(&identity)),
+        })
+    }
+
+    async fn send_known(
+        &self,
+        digest: &Digest,
+        size: u64,
+        chunks: Chunks,
+        passing: &Passing,
+    ) -> Result<()> {
+        let (mut session, start) = self.place(digest, size).await?;
+        let chunks = passing.observe(chunks, start);
+        let manner = self.manner();
+        let mut sending = Sending {
+            client: self.sessions.client(),
+            session: &mut session,
+            manner: manner.of_size(size),
+        };
+        let Err(failure) = sending.known((digest, size), start, chunks).await else {
+            session.ended();
+            return Ok(());
+        };
+        let sent = start + passing.bytes();
+        if sent == size && is_unknown(&failure) && self.arrived(digest, size).await {
+            session.ended();
+            return Ok(());
         }
-        self.stream(client, chunks).await?;
-        self.finish(client, &identity).await
-    }
-
-    /// Sends bytes whose number isn't known.
-    async fn stream(&mut self, client: &Client, chunks: Chunks) -> Result<()> {
-        let mut call = Call::new(Method::PATCH, self.url.clone());
-        call.headers = content(None);
-        let response = client.upload(&call, chunks).await?;
-        // Some registries answer 201 or 204 here, which says the same.
-        if !response.status().is_success() {
-            return Err(client.refusal(response).await);
+        let Outcome { error, keep } = match passing.failure() {
+            Some(error) => Outcome { keep: error.class() == Class::Transient, error },
+            None => self.judge(failure, manner, Sent { used: manner.of_size(size), size, start }),
+        };
+        let misled = self.misled.load(Ordering::Relaxed);
+        if keep && !misled && sent > 0 && size >= MIN_RESUMED {
+            self.sessions.keep(digest, session, sent);
+        } else {
+            session.cancel().await;
         }
-        *self = Self::at(&response)?;
-        Ok(())
+        Err(error)
     }
 
-    async fn finish(&self, client: &Client, identity: &Identity) -> Result<()> {
-        let (digest, size) = identity.settled()?;
-        let response = client.send(&self.finishing(digest)).await?;
-        stored(client, response, digest, size).await
-    }
-
-    fn finishing(&self, digest: &Digest) -> Call<'static> {
-        let mut url = self.url.clone();
-        url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        Call::new(Method::PUT, url)
-    }
-
-    /// Tells the registry to forget the session. Whether it does makes no difference to us.
-    async fn cancel(&self, client: &Client) {
-        let call = Call::new(Method::DELETE, self.url.clone());
-        if !matches!(timeout(UPLOAD_CANCEL_TIMEOUT, client.send(&call)).await, Ok(Ok(_))) {
-            tracing::debug!("an upload session could not be cancelled, and is left to expire");
+    async fn send_unknown(
+        &self,
+        identity: &Identity,
+        chunks: Chunks,
+        passing: &Passing,
+    ) -> Result<()> {
+        let mut session = self.start().await?;
+        let chunks = passing.observe(chunks, 0);
+        let manner = self.manner();
+        let used = manner.without_size();
+        let client = self.sessions.client();
+        let mut sending = Sending { client, session: &mut session, manner: used };
+        let Err(failure) = sending.unknown(identity, chunks).await else {
+            session.ended();
+            return Ok(());
+        };
+        if let (true, Some((digest, size))) = (is_unknown(&failure), identity.get())
+            && self.arrived(digest, size).await
+        {
+            session.ended();
+            return Ok(());
         }
+        // What is made anew may come out with other bytes: nothing could be gone on with.
+        session.cancel().await;
+        Err(self.judge(failure, manner, Sent { used, size: u64::MAX, start: 0 }).error)
     }
-}
 
-/// Makes sure that the registry has the blob, and has it as ours.
-async fn stored(client: &Client, response: Response, digest: &Digest, size: u64) -> Result<()> {
-    match response.status() {
-        StatusCode::CREATED => agrees(response.headers(), digest),
-        status if status.is_success() => {
-            if present(client, digest, size).await? {
-                return Ok(());
+    /// The session for a blob, and the offset to go on from.
+    async fn place(&self, digest: &Digest, size: u64) -> Result<(Session, u64)> {
+        match self.sessions.resume(digest).await? {
+            Some(Resumed::At(session, offset)) if offset <= size => {
+                tracing::debug!(%digest, offset, "going on with an upload session");
+                return Ok((session, offset));
             }
-            Err(super::error::unexpected(status))
+            Some(Resumed::At(session, _)) => session.cancel().await,
+            Some(Resumed::Lost) | None => {}
         }
-        _ => Err(client.refusal(response).await),
+        Ok((self.start().await?, 0))
     }
-}
 
-/// Fails if the registry says that it has stored something else.
-pub(super) fn agrees(headers: &HeaderMap, digest: &Digest) -> Result<()> {
-    match content_digest(headers) {
-        Some(stored) if stored.algorithm() == digest.algorithm() && stored != *digest => {
-            let message = format!("the registry says that it has stored `{stored}` instead");
-            Err(Error::new(Kind::ContentMismatch, message))
+    async fn start(&self) -> Result<Session> {
+        let (session, minimum) = self.sessions.start().await?;
+        self.minimum.fetch_max(minimum, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    /// Decides about a failure. `known` is what we knew of the registry when we started.
+    fn judge(&self, failure: Failure, known: Manner, sent: Sent) -> Outcome {
+        let refusal = match failure {
+            Failure::Forgetful => return Outcome { error: forgetful(), keep: false },
+            Failure::Broken(error) => {
+                let keep = error.class() == Class::Transient;
+                // A token that was renewed while the body was on its way is no failure of an attempt.
+                let renewed = keep && error.kind() == Kind::AuthenticationFailed;
+                return Outcome { error: if renewed { error.send_again() } else { error }, keep };
+            }
+            Failure::Refused(refusal) => refusal,
+        };
+        let next = next(&Refused {
+            used: sent.used,
+            resumed: sent.start > 0,
+            length: match sent.used {
+                Manner::Pieces(piece) => piece,
+                Manner::Whole | Manner::Patch => sent.size - sent.start,
+            },
+            minimum: self.minimum.load(Ordering::Relaxed),
+            refusal: &refusal,
+        });
+        let error = self.sessions.client().explain(refusal);
+        match next {
+            Next::GiveUp => Outcome { keep: error.class() == Class::Transient, error },
+            Next::Restart => {
+                self.misled.store(true, Ordering::Relaxed);
+                Outcome { error: error.send_again(), keep: false }
+            }
+            Next::Manner(other) => {
+                self.change(known, other);
+                Outcome { error: error.send_again(), keep: false }
+            }
         }
-        _ => Ok(()),
+    }
+
+    /// Takes up another manner, unless somebody else has meanwhile.
+    fn change(&self, from: Manner, to: Manner) {
+        let mut manner = self.manner.lock().unwrap_or_else(PoisonError::into_inner);
+        if *manner == from {
+            tracing::info!(?from, ?to, "the registry wants blobs in another manner");
+            *manner = to;
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        *self.manner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a blob whose last request had no answer is there all the same.
+    async fn arrived(&self, digest: &Digest, size: u64) -> bool {
+        let found = presence(self.sessions.client(), digest, size).await;
+        matches!(found, Ok(Presence::Present))
+    }
+
+    fn writing(&self, identity: &Identity) -> String {
+        let repository = self.sessions.client().repository();
+        let named = identity.get().map(|(digest, _)| format!(" `{digest}`")).unwrap_or_default();
+        format!("writing blob{named} to `docker://{repository}`")
     }
 }
 
-/// The digest that an answer is about, if it tells one that we understand.
-pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
-    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
+/// Whether nobody knows if the request was carried out.
+fn is_unknown(failure: &Failure) -> bool {
+    let kinds = [Kind::NetworkError, Kind::Timeout];
+    matches!(failure, Failure::Broken(error) if kinds.contains(&error.kind()))
 }
 
-/// The length that an answer declares; for a HEAD that of what a GET would have.
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether the registry has a blob. One that can't tell counts as not having it.
-pub(super) async fn present(client: &Client, digest: &Digest, size: u64) -> Result<bool> {
-    let call = Call::new(Method::HEAD, client.url(&["blobs", &digest.to_string()])?);
-    let response = client.download(call).await?;
-    match response.status().as_u16() {
-        // Another size means that what is there is broken.
-        200 => Ok(content_length(response.headers()) == Some(size)),
-        404 | 405 | 501 => Ok(false),
-        // Addresses that are signed for GET are no good for HEAD.
-        _ if client.is_elsewhere(&response) => Ok(false),
-        _ => Err(client.refusal(response).await),
-    }
-}
-
-fn content(size: Option<u64>) -> HeaderMap {
-    let octets = HeaderValue::from_static("application/octet-stream");
-    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, octets)]);
-    if let Some(size) = size {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
-    }
-    headers
+fn forgetful() -> Error {
+    let message = "the registry takes blobs in pieces only, and does not keep the pieces";
+    Error::new(Kind::RegistryUnavailable, message).permanent()
 }

@@ -275,7 +275,8 @@ async fn a_silent_registry_is_given_up() {
     let image = Image::new("x");
     put(&*to, &image).await.unwrap();
     registry.take_log();
-    let digest = image.layer_descriptor().digest;
+    let absent = Image::new("y");
+    let digest = absent.layer_descriptor().digest;
     registry.add_rule(Rule::each("HEAD", "/manifests/", Act::Stall));
     registry.add_rule(Rule::each("GET", "/blobs/", Act::StallBody(5)));
     registry.add_rule(Rule::each("PUT", "/uploads/", Act::Stall));
@@ -290,7 +291,7 @@ async fn a_silent_registry_is_given_up() {
     let download = async { collect(from.blob(&layer).await?).await };
     let found = starved(&registry, "GET /v2/app/blobs", download).await;
     assert_eq!(found, "Timeout Transient: `HOST` sent nothing for 60 s");
-    let upload = to.put_blob(blob(&image.layer), BlobKind::Layer);
+    let upload = to.put_blob(blob(&absent.layer), BlobKind::Layer);
     let found = starved(&registry, "PUT /v2/app/blobs", upload).await;
     assert_eq!(
         found,

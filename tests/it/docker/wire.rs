@@ -68,7 +68,11 @@ async fn a_mount_costs_one_request_and_its_session_is_used() {
     to.put_blob(blob(&bytes), BlobKind::Layer).await.unwrap();
     assert_eq!(
         registry.take_log(),
-        ["POST /v2/other/blobs/uploads/ 202", "PUT /v2/other/blobs/uploads/session-3 201"]
+        [
+            "POST /v2/other/blobs/uploads/ 202".to_owned(),
+            format!("HEAD /v2/other/blobs/{} 404", absent.digest),
+            "PUT /v2/other/blobs/uploads/session-3 201".to_owned(),
+        ]
     );
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod measured;
 pub(crate) mod peers;
 pub(crate) mod push;
 pub(crate) mod registry;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod tools;
 pub(crate) mod validate;

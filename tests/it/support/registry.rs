@@ -19,6 +19,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
+use futures::StreamExt as _;
 use tokio::task::JoinHandle;
 
 pub(crate) use faults::{Act, Rule};
@@ -43,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) query: String,
     /// 0 until it is answered.
     pub(crate) status: u16,
+    /// How many bytes of its body were taken.
+    pub(crate) bytes: usize,
     pub(crate) headers: HeaderMap,
 }
 
@@ -57,12 +60,7 @@ struct Shared {
 impl Registry {
     /// Starts a registry that lets everybody in.
     pub(crate) async fn start() -> Self {
-        Self::start_at("127.0.0.1:0").await
-    }
-
-    /// The same at an address, such as `127.0.0.2:0`.
-    pub(crate) async fn start_at(address: &str) -> Self {
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
@@ -108,6 +106,13 @@ impl Registry {
         log.iter().map(Seen::to_string).collect()
     }
 
+    /// Bytes of bodies that were taken by requests of this method whose path holds this text.
+    pub(crate) fn bytes_taken(&self, method: &str, path: &str) -> usize {
+        let seen = self.seen().into_iter();
+        let matching = seen.filter(|seen| seen.method == method && seen.path.contains(path));
+        matching.map(|seen| seen.bytes).sum()
+    }
+
     /// How many upload sessions are open.
     pub(crate) fn open_sessions(&self) -> usize {
         self.shared.store.lock().unwrap().open_sessions()
@@ -150,6 +155,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         path: request.uri().path().to_owned(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         status: 0,
+        bytes: 0,
         headers: request.headers().clone(),
     };
     let at = {
@@ -158,30 +164,58 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         log.len() - 1
     };
     let act = faults::find(&mut shared.rules.lock().unwrap(), &seen);
+    let exchange = Exchange { shared: &shared, seen: &seen, at };
     let response = match act {
         Some(act) if act.replaces() => act.answer(request).await,
-        Some(act) => act.spoil(behave(&shared, &seen, request).await).await,
-        None => behave(&shared, &seen, request).await,
+        Some(act) => {
+            let request = act.cut(request);
+            act.spoil(exchange.behave(request).await).await
+        }
+        None => exchange.behave(request).await,
     };
-    if let Some(entry) = shared.log.lock().unwrap().get_mut(at) {
-        entry.status = response.status().as_u16();
-    }
+    exchange.note(|seen| seen.status = response.status().as_u16());
     response
 }
 
-async fn behave(shared: &Shared, seen: &Seen, request: Request) -> Response {
-    let host = seen.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if seen.path == "/token" {
-        let body = axum::body::to_bytes(request.into_body(), 1 << 16).await.unwrap_or_default();
-        return shared.login.lock().unwrap().token(seen, &body);
+/// A request that is being answered.
+struct Exchange<'a> {
+    shared: &'a Shared,
+    seen: &'a Seen,
+    /// Its place in the log.
+    at: usize,
+}
+
+impl Exchange<'_> {
+    async fn behave(&self, request: Request) -> Response {
+        let (shared, seen) = (self.shared, self.seen);
+        let host = seen.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if seen.path == "/token" {
+            let body = axum::body::to_bytes(request.into_body(), 1 << 16).await.unwrap_or_default();
+            return shared.login.lock().unwrap().token(seen, &body);
+        }
+        if let Some(refused) = shared.login.lock().unwrap().refuse(seen, host) {
+            return refused;
+        }
+        if let Some(refused) = shared.store.lock().unwrap().begin(seen) {
+            return refused;
+        }
+        let mut body = Vec::new();
+        let mut stream = request.into_body().into_data_stream();
+        while let Some(chunk) = stream.next().await {
+            let Ok(chunk) = chunk else { return status(StatusCode::BAD_REQUEST) };
+            self.note(|seen| seen.bytes += chunk.len());
+            if !shared.store.lock().unwrap().receive(seen, &chunk) {
+                body.extend_from_slice(&chunk);
+            }
+        }
+        shared.store.lock().unwrap().answer(seen, &body.into())
     }
-    if let Some(refused) = shared.login.lock().unwrap().refuse(seen, host) {
-        return refused;
+
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        if let Some(entry) = self.shared.log.lock().unwrap().get_mut(self.at) {
+            change(entry);
+        }
     }
-    let Ok(body) = axum::body::to_bytes(request.into_body(), usize::MAX).await else {
-        return status(StatusCode::BAD_REQUEST);
-    };
-    shared.store.lock().unwrap().answer(seen, &body)
 }
 
 /// An answer without a body.

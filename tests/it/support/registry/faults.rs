@@ -4,6 +4,7 @@ use std::future::pending;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
@@ -14,6 +15,7 @@ use super::Seen;
 pub(crate) struct Rule {
     method: &'static str,
     path: String,
+    query: &'static str,
     /// How many matching requests are left alone first, and how many are then not.
     skip: usize,
     times: usize,
@@ -29,6 +31,12 @@ pub(crate) enum Act {
     RespondEarly(u16),
     /// Closes the connection without an answer.
     Drop,
+    /// Does what it should, then closes the connection without an answer.
+    DropAnswer,
+    /// Takes this many bytes of the body, then closes the connection without an answer.
+    CutBody(usize),
+    /// Takes this many bytes of the body, then answers with this status; a 401 has this challenge.
+    RefuseBody(usize, u16, String),
     /// Never answers.
     Stall,
     /// Sends this many bytes of the right body, then closes the connection.
@@ -46,7 +54,13 @@ pub(crate) enum Act {
 impl Rule {
     /// Each request of this method whose path holds this text.
     pub(crate) fn each(method: &'static str, path: impl Into<String>, act: Act) -> Self {
-        Self { method, path: path.into(), skip: 0, times: usize::MAX, act }
+        Self { method, path: path.into(), query: "", skip: 0, times: usize::MAX, act }
+    }
+
+    /// Only those whose query holds this text.
+    #[must_use]
+    pub(crate) fn with_query(self, query: &'static str) -> Self {
+        Self { query, ..self }
     }
 
     /// Only the n-th of them, counted from 1.
@@ -56,7 +70,8 @@ impl Rule {
     }
 
     fn matches(&mut self, seen: &Seen) -> bool {
-        let matches = seen.method.as_str() == self.method && seen.path.contains(&self.path);
+        let there = seen.path.contains(&self.path) && seen.query.contains(self.query);
+        let matches = seen.method.as_str() == self.method && there;
         if !matches || self.times == 0 {
             return false;
         }
@@ -76,7 +91,32 @@ pub(super) fn find(rules: &mut [Rule], seen: &Seen) -> Option<Act> {
 impl Act {
     /// Whether the right answer isn't even made.
     pub(super) fn replaces(&self) -> bool {
-        !matches!(self, Self::Truncate(_) | Self::StallBody(_) | Self::Header(..) | Self::Status(_))
+        !matches!(
+            self,
+            Self::Truncate(_)
+                | Self::StallBody(_)
+                | Self::Header(..)
+                | Self::Status(_)
+                | Self::DropAnswer
+                | Self::CutBody(_)
+                | Self::RefuseBody(..)
+        )
+    }
+
+    /// The request as far as it is taken.
+    pub(super) fn cut(&self, request: Request) -> Request {
+        let (Self::CutBody(mut left) | Self::RefuseBody(mut left, ..)) = *self else {
+            return request;
+        };
+        request.map(|body| {
+            let start = body.into_data_stream().map(move |chunk| {
+                let chunk = chunk.map_err(std::io::Error::other)?;
+                let taken = chunk.slice(..chunk.len().min(left));
+                left -= taken.len();
+                if taken.is_empty() { Err(std::io::Error::other("scripted")) } else { Ok(taken) }
+            });
+            Body::from_stream(start)
+        })
     }
 
     pub(super) async fn answer(self, request: Request) -> Response {
@@ -109,6 +149,14 @@ impl Act {
 
     pub(super) async fn spoil(self, mut response: Response) -> Response {
         match self {
+            // What was not taken makes the server close the connection.
+            Self::RefuseBody(_, code, challenge) => {
+                response = super::status(StatusCode::from_u16(code).unwrap());
+                if !challenge.is_empty() {
+                    response.headers_mut().insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
+                }
+            }
+            Self::CutBody(_) | Self::DropAnswer => std::panic::resume_unwind(Box::new("scripted")),
             Self::Status(code) => *response.status_mut() = StatusCode::from_u16(code).unwrap(),
             Self::Header(name, value) => {
                 response.headers_mut().remove(name);

@@ -41,7 +41,7 @@ impl Store {
             if let Some((name, rest)) = path.split_once(part) {
                 return match part {
                     "/manifests/" => self.manifest(seen, name, rest, body),
-                    "/blobs/uploads/" => self.upload(seen, name, rest, body),
+                    "/blobs/uploads/" => self.upload(seen, name, rest),
                     "/blobs/" => self.blob(seen, name, rest),
                     "/referrers/" => self.referrers(seen, name, rest),
                     _ => self.tags(name),
@@ -49,6 +49,31 @@ impl Store {
             }
         }
         not_found("NAME_UNKNOWN")
+    }
+
+    /// Refuses the body of a request before it is read.
+    pub(super) fn begin(&self, seen: &Seen) -> Option<Answer> {
+        let session = self.session(seen)?;
+        let range = seen.headers.get(CONTENT_RANGE)?.to_str().unwrap();
+        let (first, last) = range.split_once('-').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        let length = seen.headers.get(CONTENT_LENGTH).unwrap().to_str().unwrap().parse().ok();
+        let sound = Some(last - first + 1) == length && first == self.uploads[&session].len();
+        (!sound).then(|| refusal(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", "range"))
+    }
+
+    /// Takes a part of a body, if it belongs to an upload. What came stays, though the rest may not come.
+    pub(super) fn receive(&mut self, seen: &Seen, chunk: &[u8]) -> bool {
+        let Some(session) = self.session(seen) else { return false };
+        self.uploads.entry(session).or_default().extend_from_slice(chunk);
+        true
+    }
+
+    /// The open session that a request sends to.
+    fn session(&self, seen: &Seen) -> Option<String> {
+        let sends = matches!(seen.method, Method::PATCH | Method::PUT);
+        let (_, session) = seen.path.split_once("/blobs/uploads/")?;
+        (sends && self.uploads.contains_key(session)).then(|| session.to_owned())
     }
 
     fn manifest(&mut self, seen: &Seen, name: &str, target: &str, body: &Bytes) -> Answer {
@@ -127,22 +152,23 @@ impl Store {
         }
     }
 
-    fn upload(&mut self, seen: &Seen, name: &str, session: &str, body: &Bytes) -> Answer {
+    fn upload(&mut self, seen: &Seen, name: &str, session: &str) -> Answer {
         if seen.method == Method::POST {
             return self.open(seen, name);
         }
-        let Some(bytes) = self.uploads.get_mut(session) else {
+        let Some(bytes) = self.uploads.get(session) else {
             return not_found("BLOB_UPLOAD_UNKNOWN");
         };
         if seen.method == Method::DELETE {
             self.uploads.remove(session);
             return status(StatusCode::NO_CONTENT);
         }
-        bytes.extend_from_slice(body);
         let end = bytes.len().saturating_sub(1);
         match seen.method {
-            Method::PATCH => {
-                let mut response = located(StatusCode::ACCEPTED, &seen.path);
+            Method::PATCH | Method::GET => {
+                let get = seen.method == Method::GET;
+                let code = if get { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED };
+                let mut response = located(code, &seen.path);
                 response.headers_mut().insert(RANGE, format!("0-{end}").parse().unwrap());
                 response
             }
