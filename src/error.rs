@@ -29,7 +29,7 @@ pub enum Kind {
     InvalidImage,
     /// The registry does not accept the credentials, or wants some.
     AuthenticationFailed,
-    /// The registry knows us and refuses.
+    /// The registry knows us and refuses, or a policy of ours does.
     AccessDenied,
     /// A certificate is unknown, expired or for another name; or one side speaks no TLS.
     TlsVerificationFailed,

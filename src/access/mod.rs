@@ -13,10 +13,10 @@ use std::path::PathBuf;
 
 pub use auth_file::{AuthFile, AuthFiles, Lookup};
 pub use certificates::{Certificates, ClientIdentity, TrustedCertificates};
-pub use network::Network;
 pub(crate) use network::{
     Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey, Trust,
 };
+pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver};
 pub use secret::{Credential, Secret};
 
 use crate::error::Result;

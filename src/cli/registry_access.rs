@@ -73,7 +73,7 @@ pub(crate) fn of_image(registry: RegistryArgs, reference: &Reference) -> Result<
     given_only_if(named, creds.is_some(), || useless("--creds"))?;
     given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
     let creds = creds.map(|login| login.cut("--creds")).transpose()?;
-    let network = Network::default();
+    let network = Network::of_person();
     Ok(access(named, credentials(creds, authfile), cert_dir, tls_verify, &network))
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn of_push(
     let (creds_to, creds_from) =
         if to { (creds, source_creds) } else { (None, creds.or(source_creds)) };
     // Both sides may be in one registry, and then share connections.
-    let network = Network::default();
+    let network = Network::of_person();
     let source = access(
         from,
         credentials(creds_from, authfile.clone()),

@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod credentials;
+mod egress;
 mod faults;
 mod harness;
 mod order;

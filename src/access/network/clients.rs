@@ -9,7 +9,9 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
+use super::Proxies;
 use super::any_certificate::AnyCertificate;
+use super::names::Names;
 use super::trust::Trust;
 use crate::access::TlsPolicy;
 use crate::error::{Error, Kind, Result};
@@ -56,10 +58,20 @@ enum Check {
 // === impl Clients ===
 
 impl Clients {
-    pub(super) async fn get(&self, trust: &Trust, audience: &Audience) -> Result<Client> {
+    /// The client for certificates and audience; made anew if there is none. Names and proxies are always the same.
+    pub(super) async fn get(
+        &self,
+        trust: &Trust,
+        audience: &Audience,
+        names: &Names,
+        proxies: Proxies,
+    ) -> Result<Client> {
         let key = Key::new(trust, audience);
         let slot = self.slot(&key);
-        let build = || self.build(key.check.clone(), trust.clone(), key.identity.is_some());
+        let build = async || {
+            let tls = self.tls(key.check.clone(), trust.clone(), key.identity.is_some()).await?;
+            client(tls, names.clone(), proxies)
+        };
         slot.get_or_try_init(build).await.cloned()
     }
 
@@ -79,14 +91,14 @@ impl Clients {
         slot
     }
 
-    async fn build(&self, check: Check, trust: Trust, show_identity: bool) -> Result<Client> {
+    async fn tls(&self, check: Check, trust: Trust, show_identity: bool) -> Result<ClientConfig> {
         if check != Check::Verify {
-            return client(tls(check, RootCertStore::empty().into(), &trust, show_identity)?);
+            return tls(check, RootCertStore::empty().into(), &trust, show_identity);
         }
         let roots = Arc::clone(&self.roots);
         let build = move || {
             let roots = with_roots(&trust, roots.get_or_init(system_roots))?;
-            client(tls(check, roots, &trust, show_identity)?)
+            tls(check, roots, &trust, show_identity)
         };
         let stopped = |error| Error::internal(format!("reading certificates stopped: {error}"));
         tokio::task::spawn_blocking(build).await.map_err(stopped)?
@@ -143,8 +155,13 @@ fn tls(
     Ok(config)
 }
 
-fn client(tls: ClientConfig) -> Result<Client> {
-    Client::builder()
+fn client(tls: ClientConfig, names: Names, proxies: Proxies) -> Result<Client> {
+    let builder = match proxies {
+        Proxies::None => Client::builder().no_proxy(),
+        Proxies::Environment => Client::builder(),
+    };
+    builder
+        .dns_resolver(Arc::new(names))
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("imagepush/", env!("CARGO_PKG_VERSION")))
         .default_headers(HeaderMap::from_iter([(
@@ -200,6 +217,8 @@ fn with_roots(trust: &Trust, system: &Arc<RootCertStore>) -> Result<Arc<RootCert
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::network::Egress;
+    use crate::access::network::names::SystemResolver;
     use crate::access::{Certificates, ClientIdentity, Secret, TrustedCertificates};
 
     fn trust(authority: bool, identity: bool) -> Trust {
@@ -211,6 +230,11 @@ mod tests {
             identity: identity.then_some(ClientIdentity { certificate, key }),
         };
         Trust::load(&Certificates::Pem(texts)).unwrap()
+    }
+
+    async fn get(clients: &Clients, audience: &Audience) -> Client {
+        let names = Names { egress: Egress::default(), resolver: Arc::new(SystemResolver) };
+        clients.get(&Trust::default(), audience, &names, Proxies::None).await.unwrap()
     }
 
     fn registry(host: &str, policy: TlsPolicy) -> Audience {
@@ -251,8 +275,8 @@ mod tests {
         let skip = |n: usize| registry(&format!("r{n}.test"), TlsPolicy::SkipVerify);
         let key = |n| Key::new(&none, &skip(n));
         for n in 0..=MAX_HTTP_CLIENTS {
-            clients.get(&none, &skip(n)).await.unwrap();
-            clients.get(&none, &skip(0)).await.unwrap();
+            get(&clients, &skip(n)).await;
+            get(&clients, &skip(0)).await;
         }
         let made = clients.made.lock().unwrap();
         let has = |n| made.iter().any(|(found, _)| *found == key(n));
@@ -264,9 +288,9 @@ mod tests {
     async fn plain_http_reads_no_certificates() {
         let clients = Clients::default();
         let plain = registry("r.test", TlsPolicy::PlainHttp);
-        clients.get(&Trust::default(), &plain).await.unwrap();
+        get(&clients, &plain).await;
         assert!(clients.roots.get().is_none());
-        clients.get(&Trust::default(), &Audience::Others).await.unwrap();
+        get(&clients, &Audience::Others).await;
         assert!(clients.roots.get().is_some());
     }
 }

@@ -5,16 +5,25 @@
 
 mod any_certificate;
 mod clients;
+mod egress;
+mod names;
+mod place;
 mod standing;
 mod trust;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use reqwest::Client;
+use url::{Host, Url};
 
 pub(crate) use clients::Audience;
 use clients::Clients;
+pub use egress::Egress;
+pub use names::Resolver;
+use names::{Names, SystemResolver};
+pub use place::{Place, Range};
 use standing::Standings;
 pub(crate) use standing::{Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey};
 pub(crate) use trust::Trust;
@@ -22,28 +31,96 @@ pub(crate) use trust::Trust;
 use crate::error::Result;
 
 /// What the connections of a program share. Clones are the same network; the default is a new one.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Network(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     clients: Clients,
     standings: Standings,
+    names: Names,
+    proxies: Proxies,
+}
+
+/// What holds for all connections of a program. The default is to connect anywhere, directly.
+#[derive(Clone)]
+pub struct NetworkSettings {
+    /// Where connections may lead.
+    pub egress: Egress,
+    /// Whether there are proxies on the way.
+    pub proxies: Proxies,
+    /// Who knows the addresses of hosts.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+/// Whether there are proxies on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proxies {
+    /// None are used.
+    #[default]
+    None,
+    /// Those that the environment names: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, in either case.
+    Environment,
 }
 
 // === impl Network ===
 
 impl Network {
+    /// A new network.
+    pub fn new(settings: NetworkSettings) -> Self {
+        let NetworkSettings { egress, proxies, resolver } = settings;
+        let names = Names { egress, resolver };
+        let (clients, standings) = (Clients::default(), Standings::default());
+        Self(Arc::new(Shared { clients, standings, names, proxies }))
+    }
+
+    /// The network of a program that a person runs: it may connect to whatever that person could, by way of their proxies.
+    pub fn of_person() -> Self {
+        Self::new(NetworkSettings { proxies: Proxies::Environment, ..NetworkSettings::default() })
+    }
+
     /// A client for connections to `audience`, the same one whenever certificates and audience are the same.
     ///
     /// Reads the system's certificate authorities the first time that a certificate is to be verified.
     pub(crate) async fn client(&self, trust: &Trust, audience: &Audience) -> Result<Client> {
-        self.0.clients.get(trust, audience).await
+        let Shared { clients, names, proxies, .. } = &*self.0;
+        clients.get(trust, audience, names, *proxies).await
     }
 
     /// What registries ask for, and the tokens that we have for them.
     pub(crate) fn standings(&self) -> &Standings {
         &self.0.standings
+    }
+
+    /// Judges a URL that a request is about to go to, as far as nothing has to be connected to for that: an address that
+    /// stands in the URL is never looked up, and a name that a proxy looks up isn't either. Other names are judged by
+    /// their addresses when the client connects.
+    pub(crate) async fn admit(&self, url: &Url) -> Result<()> {
+        let Shared { names, proxies, .. } = &*self.0;
+        if !names.egress.denies_something() {
+            return Ok(());
+        }
+        let literal = |address: IpAddr| names.egress.judge(&address.to_string(), address);
+        match url.host() {
+            Some(Host::Ipv4(address)) => literal(address.into()),
+            Some(Host::Ipv6(address)) => literal(address.into()),
+            Some(Host::Domain(host)) if *proxies != Proxies::None => {
+                names.judge_for_proxy(host).await
+            }
+            Some(Host::Domain(_)) | None => Ok(()),
+        }
+    }
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        let (egress, proxies) = (Egress::default(), Proxies::default());
+        Self { egress, proxies, resolver: Arc::new(SystemResolver) }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new(NetworkSettings::default())
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Prepared>> {
     let documents = Documents::parse(&text).map_err(|error| error.doing(reading()))?;
     let Documents { objects, secrets } = documents;
     let none = Secrets::new();
-    let network = Network::default();
+    let network = Network::of_person();
     let prepare = |object: ImagePush| {
         let name = name(&object);
         let namespace = object.metadata.namespace.as_deref().unwrap_or(NAMESPACE);

@@ -94,6 +94,7 @@ impl Connections {
     ) -> Result<Result<Response, (reqwest::Error, Url)>> {
         let url = request.url().clone();
         let method = request.method().clone();
+        self.network.admit(&url).await?;
         let answer = self.client_for(&url).await?.execute(request);
         let answer = match wait {
             None => answer.await,
@@ -120,7 +121,7 @@ impl Connections {
     fn in_plain(&self, mut request: Request, failure: &reqwest::Error) -> Option<Request> {
         let allowed = self.policy == TlsPolicy::SkipVerifyOrPlainHttp;
         // A reference without a port may mean the one of plain HTTP.
-        let no_port = !self.authority.contains(':');
+        let no_port = request.url().port().is_none();
         let no_tls = error::speaks_no_tls(failure) || (no_port && error::is_refused(failure));
         if !(allowed && no_tls && self.leads_here(request.url())) {
             return None;

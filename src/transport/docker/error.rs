@@ -148,6 +148,10 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// A request that got no answer at all.
 pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
+    // What our own parts said while the HTTP library connected.
+    if let Some(own) = find::<Error>(failure) {
+        return own.clone();
+    }
     let place = place(url);
     if let Some(tls) = find::<rustls::Error>(failure) {
         return of_tls(tls, &place);

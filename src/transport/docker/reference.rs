@@ -4,6 +4,7 @@
 //! digest means `latest`. What is printed has all of them filled in.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use async_trait::async_trait;
 use oci_client::{ParseError, Reference as Grammar};
@@ -49,7 +50,11 @@ impl DockerReference {
         if !name.is_ascii() {
             return Err(invalid(format!("`{name}` has characters that a name may not have")));
         }
-        let parsed = Grammar::try_from(name).map_err(|error| invalid(explain(name, &error)))?;
+        let (address, stated) = match cut_address(name) {
+            Some(cut) => cut.map_err(invalid)?,
+            None => (None, name.to_owned()),
+        };
+        let parsed = Grammar::try_from(stated).map_err(|error| invalid(explain(name, &error)))?;
         if parsed.repository().len() > MAX_NAME {
             return Err(invalid(format!("the name is longer than {MAX_NAME} characters")));
         }
@@ -67,7 +72,10 @@ impl DockerReference {
             (tag, None) => Target::Tag(tag.unwrap_or("latest").to_owned()),
         };
         let repository = Repository {
-            registry: parsed.registry().to_owned(),
+            registry: match address {
+                Some(address) => parsed.registry().replacen(STAND_IN, &format!("[{address}]"), 1),
+                None => parsed.registry().to_owned(),
+            },
             path: parsed.repository().to_owned(),
         };
         Ok(Self { repository, target })
@@ -78,6 +86,23 @@ impl DockerReference {
             .await
             .map_err(|error| error.doing(format!("opening `{self}`")))
     }
+}
+
+/// Stands for an IPv6 address, which the grammar's regular expression doesn't know; nobody has this name (RFC 6761).
+const STAND_IN: &str = "address.invalid";
+
+/// Takes out the IPv6 address that a name begins with, if it does, and puts the stand-in there.
+fn cut_address(name: &str) -> Option<Result<(Option<Ipv6Addr>, String), String>> {
+    let (address, rest) = name.strip_prefix('[')?.split_once(']')?;
+    let repository = rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
+    Some(match address.parse() {
+        Err(_) => Err(format!("`{address}` is not an IPv6 address")),
+        Ok(_) if repository.is_empty() => Err(format!("`{name}` names a host and no repository")),
+        Ok(_) if !repository.starts_with('/') => {
+            Err(format!("`{name}` is not a name in a registry"))
+        }
+        Ok(address) => Ok((Some(address), format!("{STAND_IN}{rest}"))),
+    })
 }
 
 fn check_host(host: &str) -> Result<(), String> {
@@ -183,6 +208,8 @@ mod tests {
             ("//localhost/app", "localhost/app:latest"),
             ("//localhost:5000/a/b.c/d__e:T.a-g_1", "localhost:5000/a/b.c/d__e:T.a-g_1"),
             ("//127.0.0.1:5000/app", "127.0.0.1:5000/app:latest"),
+            ("//[::1]:5000/app:1", "[::1]:5000/app:1"),
+            ("//[FD00:0::1]/a/b", "[fd00::1]/a/b:latest"),
             ("//test.com:tag", "docker.io/library/test.com:tag"),
             (&digest, &digest[2..]),
         ];
@@ -207,6 +234,12 @@ mod tests {
             ("//r.io/../a", "`r.io/../a` is not a name in a registry"),
             ("//r.io/a?x=1", "`r.io/a?x=1` is not a name in a registry"),
             ("//user@r.io/a", "`user@r.io/a` is not a name in a registry"),
+            ("//[::1/a", "`[::1/a` is not a name in a registry"),
+            ("//[::g]/a", "`::g` is not an IPv6 address"),
+            ("//[::1]", "`[::1]` names a host and no repository"),
+            ("//[::1]:5000", "`[::1]:5000` names a host and no repository"),
+            ("//[::1]a/b", "`[::1]a/b` is not a name in a registry"),
+            ("//[::1]:0/a", "`0` is not a port"),
             ("//r.io:0/a", "`0` is not a port"),
             ("//r.io:65536/a", "`65536` is not a port"),
             ("//r.io/a:é", "`r.io/a:é` has characters that a name may not have"),

@@ -60,7 +60,12 @@ struct Shared {
 impl Registry {
     /// Starts a registry that lets everybody in.
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    /// The same at an address, such as `127.0.0.2:0`.
+    pub(crate) async fn start_at(address: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));

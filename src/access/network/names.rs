@@ -1,0 +1,214 @@
+//! How the names of hosts become addresses: looked up by the system, judged, and put in order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::egress::Egress;
+use crate::error::{Error, Kind, Result};
+
+/// Looks up the addresses of hosts.
+#[async_trait]
+pub trait Resolver: Send + Sync {
+    /// The addresses of a host, in the order in which they are to be tried; at least one.
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>>;
+}
+
+/// The system's way, with its hosts file and its name servers.
+pub(super) struct SystemResolver;
+
+/// Names for HTTP clients: what a policy forbids doesn't come out of it.
+#[derive(Clone)]
+pub(super) struct Names {
+    pub(super) egress: Egress,
+    pub(super) resolver: Arc<dyn Resolver>,
+}
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>> {
+        let host = host.to_owned();
+        let lookup = move || look_up(&host).map_err(|cause| unresolved(&host, &cause));
+        let stopped = |error| Error::internal(format!("looking up a host stopped: {error}"));
+        tokio::task::spawn_blocking(lookup).await.map_err(stopped)?
+    }
+}
+
+/// Blocks until the name servers have answered, or haven't.
+fn look_up(host: &str) -> Result<Vec<IpAddr>, LookupError> {
+    let hints = AddrInfoHints { socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    let found: Result<Vec<_>, std::io::Error> =
+        getaddrinfo(Some(host), None, Some(hints))?.collect();
+    Ok(found?.into_iter().map(|info| info.sockaddr.ip()).collect())
+}
+
+/// The standard library has no types for the causes, so that they would have to be told by their words.
+fn unresolved(host: &str, cause: &LookupError) -> Error {
+    match cause.kind() {
+        LookupErrorKind::NoName | LookupErrorKind::NoData => no_such_host(host),
+        LookupErrorKind::Again | LookupErrorKind::Fail => {
+            let message =
+                format!("the address of `{host}` can't be looked up: no name server answers");
+            Error::new(Kind::NetworkError, message)
+        }
+        _ => {
+            let message = format!("the address of `{host}` can't be looked up: {cause}");
+            Error::new(Kind::NetworkError, message)
+        }
+    }
+}
+
+fn no_such_host(host: &str) -> Error {
+    Error::new(Kind::NetworkError, format!("there is no host `{host}`"))
+        .permanent()
+        .hint("check the registry's name, and which name servers this machine uses")
+}
+
+// === impl Names ===
+
+impl Names {
+    /// The addresses of a host that may be connected to.
+    async fn allowed(&self, host: &str) -> Result<Vec<IpAddr>> {
+        self.egress.judge_name(host)?;
+        let found = self.resolver.addresses(host).await?;
+        self.permitted(host, found)
+    }
+
+    fn permitted(&self, host: &str, found: Vec<IpAddr>) -> Result<Vec<IpAddr>> {
+        let mut denial = None;
+        let mut allowed = vec![];
+        for address in found {
+            match self.egress.judge(host, address) {
+                Ok(()) => allowed.push(address),
+                Err(error) => denial = denial.or(Some(error)),
+            }
+        }
+        match denial {
+            _ if !allowed.is_empty() => Ok(allowed),
+            Some(denial) => Err(denial),
+            None => Err(no_such_host(host)),
+        }
+    }
+
+    /// Judges a host that a proxy will look up: every address has to be allowed, since the proxy chooses. One that can't be
+    /// looked up from here is judged by its name only.
+    pub(super) async fn judge_for_proxy(&self, host: &str) -> Result<()> {
+        self.egress.judge_name(host)?;
+        let found = self.resolver.addresses(host).await.unwrap_or_default();
+        found.into_iter().try_for_each(|address| self.egress.judge(host, address))
+    }
+}
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let names = self.clone();
+        Box::pin(async move {
+            let addresses = names.allowed(name.as_str()).await?;
+            let sockets = side_by_side(addresses).into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(Box::new(sockets) as Addrs)
+        })
+    }
+}
+
+/// A dead address must not hold up the next one. The HTTP library tries the two versions of IP side by side, but addresses
+/// of one version one after another, each with its share of the time. So where all are of version 4, they come a second
+/// time in the form of version 6, the last one first.
+fn side_by_side(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let all_v4: Option<Vec<_>> = addresses
+        .iter()
+        .map(|address| match address {
+            IpAddr::V4(v4) => Some(IpAddr::V6(v4.to_ipv6_mapped())),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    if let Some(mapped) = all_v4.filter(|mapped| mapped.len() > 1) {
+        addresses.extend(mapped.into_iter().rev());
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(&'static [&'static str]);
+
+    #[async_trait]
+    impl Resolver for Fixed {
+        async fn addresses(&self, _host: &str) -> Result<Vec<IpAddr>> {
+            Ok(self.0.iter().map(|address| address.parse().unwrap()).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn forbidden_answers_are_dropped() {
+        for (answers, left) in [
+            (&["10.0.0.1", "127.0.0.1"][..], Ok("10.0.0.1")),
+            (
+                &["127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "fd00::1"],
+                Ok("10.0.0.1 fd00::1"),
+            ),
+            (&["127.0.0.1", "169.254.1.1"], Err(("127.0.0.1", Kind::AccessDenied))),
+            (&[], Err(("there is no host `r.example`", Kind::NetworkError))),
+        ] {
+            let names = Names { egress: Egress::operator(), resolver: Arc::new(Fixed(answers)) };
+            let shown = |found: Vec<IpAddr>| {
+                found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            };
+            match (names.allowed("r.example").await.map(shown), left) {
+                (Ok(found), Ok(left)) => assert_eq!(found, left),
+                (Err(error), Err((part, kind))) => {
+                    assert!(error.to_string().contains(part) && error.kind() == kind, "{error}");
+                }
+                (found, _) => panic!("{found:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn behind_a_proxy_every_answer_counts() {
+        let judged = async |answers| {
+            let names = Names { egress: Egress::operator(), resolver: Arc::new(Fixed(answers)) };
+            names.judge_for_proxy("r.example").await.is_ok()
+        };
+        assert!(judged(&["10.0.0.1"]).await);
+        assert!(judged(&[]).await);
+        assert!(!judged(&["10.0.0.1", "127.0.0.1"]).await);
+    }
+
+    #[test]
+    fn a_name_without_addresses_is_told_from_name_servers_that_are_silent() {
+        let told = |kind: i32| {
+            let error = unresolved("r.example", &LookupError::new(kind));
+            (error.class(), error.to_string())
+        };
+        let (permanent, transient) =
+            (crate::error::Class::Permanent, crate::error::Class::Transient);
+        let silent = "the address of `r.example` can't be looked up: no name server answers";
+        // EAI_NONAME, EAI_NODATA, EAI_AGAIN, EAI_FAIL of glibc.
+        assert_eq!(told(-2), (permanent, "there is no host `r.example`".to_owned()));
+        assert_eq!(told(-5), (permanent, "there is no host `r.example`".to_owned()));
+        assert_eq!(told(-3), (transient, silent.to_owned()));
+        assert_eq!(told(-4), (transient, silent.to_owned()));
+    }
+
+    #[test]
+    fn addresses_of_version_4_come_side_by_side() {
+        for (given, expected) in [
+            (vec!["10.0.0.1"], vec!["10.0.0.1"]),
+            (
+                vec!["10.0.0.1", "10.0.0.2"],
+                vec!["10.0.0.1", "10.0.0.2", "::ffff:10.0.0.2", "::ffff:10.0.0.1"],
+            ),
+            (vec!["::1", "127.0.0.1"], vec!["::1", "127.0.0.1"]),
+        ] {
+            let parse = |list: Vec<&str>| {
+                list.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>()
+            };
+            assert_eq!(side_by_side(parse(given)), parse(expected));
+        }
+    }
+}
