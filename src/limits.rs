@@ -61,6 +61,24 @@ pub const TOKEN_LIFE: (Duration, Duration) = (Duration::from_mins(1), Duration::
 /// Largest credential file; Docker's own are a few KiB, and a Kubernetes Secret holds at most 1 MiB.
 pub const MAX_AUTH_FILE: u64 = 1 << 20;
 
+/// Longest line with a user name and password, typed or on standard input; passwords may be tokens of a few KiB.
+pub const MAX_LOGIN: u64 = 16 << 10;
+
+/// Longest name of a credential helper; file names have 255 bytes, and messages show it.
+pub const MAX_HELPER_NAME: usize = 64;
+
+/// Most names of a registry that a credential helper is asked for; each is a run of the program.
+pub const MAX_HELPER_ADDRESSES: usize = 4;
+
+/// Largest answer of a credential helper; the tokens of cloud registries have some 4 KiB.
+pub const MAX_HELPER_OUTPUT: u64 = 64 << 10;
+
+/// A credential helper may ask a person for a passphrase, or wait for a cloud.
+pub const HELPER_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// From the end of a credential helper to the end of what it wrote, which is in the pipe by then.
+pub const HELPER_PIPE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Largest certificate or key file.
 pub const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
 

@@ -1,23 +1,21 @@
-//! Credential files: containers' `auth.json` and Docker's `config.json`.
+//! One credential file, of the form of containers' `auth.json` and Docker's `config.json`: what it says about a repository.
 //!
-//! A file maps keys (a registry's host, or a repository below it) to credentials. An entry serves only the host that
-//! its key names. Programs that files name as credential helpers are not run here; that one is named is noted
-//! among the places looked at. No message ever holds what stands in an entry.
+//! A file maps keys (a registry's host, or a repository below it) to credentials, or names a program that has them. An
+//! entry serves only the host that its key names. Nothing is read and no program is run here, and no message ever holds what
+//! stands in an entry.
+
+mod entry;
+mod keys;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{Credential, Secret};
+use self::entry::Entry;
+use self::keys::{addresses, is_for, keys};
+use super::{Credential, Lookup};
 use crate::error::{Error, Kind, Result};
-use crate::limits::MAX_AUTH_FILE;
+use crate::limits::MAX_HELPER_ADDRESSES;
 
 /// One credential file, or a text of the same form such as a Kubernetes Secret of type dockerconfigjson.
 #[derive(Clone, Debug)]
@@ -27,29 +25,26 @@ pub struct AuthFile {
     content: Content,
 }
 
-/// The credential files to look into, in order; the first that has an entry wins.
-#[derive(Clone, Debug)]
-pub struct AuthFiles {
-    places: Vec<Place>,
+/// What a file says about a repository.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The credential, and where it stands.
+    Found(Credential, String),
+    /// A program has it.
+    Helper(Question),
+    /// Nothing; this is where it isn't.
+    Nothing(String),
 }
 
-/// What a search for a credential found, and where it looked.
-#[derive(Clone, Debug, Default)]
-pub struct Lookup {
-    /// The credential, if there is one.
-    pub credential: Option<Credential>,
-    /// The places looked at, in words, for the error when the registry refuses.
-    pub looked_at: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    /// Named by the user: its absence is an error.
-    Required(PathBuf),
-    /// One of the usual places: it may be absent.
-    Usual(PathBuf),
-    /// A text that has been read already.
-    Text(Arc<AuthFile>),
+/// What to ask a credential helper.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// The file that names the helper, in backticks.
+    pub(super) file: String,
+    /// The name of the helper as it stands in the file.
+    pub(super) helper: String,
+    /// What the registry may be called, in the order to try.
+    pub(super) addresses: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -63,100 +58,7 @@ struct Content {
     creds_store: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Entry {
-    auth: Option<Secret>,
-    identitytoken: Option<Secret>,
-    username: Option<Secret>,
-    password: Option<Secret>,
-}
-
-/// Names of Docker Hub: the one in references, and those that files have for it.
-const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
-
-// === impl AuthFiles ===
-
-impl AuthFiles {
-    /// Only this file, which must exist.
-    pub fn only(path: PathBuf) -> Self {
-        Self { places: vec![Place::Required(path)] }
-    }
-
-    /// Texts that have been read already.
-    pub fn of(files: impl IntoIterator<Item = AuthFile>) -> Self {
-        let places = files.into_iter().map(|file| Place::Text(Arc::new(file))).collect();
-        Self { places }
-    }
-
-    /// The file that `REGISTRY_AUTH_FILE` names, which must exist; without it the usual places of Podman and Docker.
-    ///
-    /// `environment` looks up a variable; nothing else is asked but the user's number.
-    pub fn search(environment: impl Fn(&str) -> Option<OsString>) -> Self {
-        Self::search_as(environment, rustix::process::getuid().as_raw())
-    }
-
-    fn search_as(environment: impl Fn(&str) -> Option<OsString>, user: u32) -> Self {
-        let variable =
-            |name| environment(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        if let Some(path) = variable("REGISTRY_AUTH_FILE") {
-            return Self::only(path);
-        }
-        let home = variable("HOME");
-        let runtime = variable("XDG_RUNTIME_DIR").map_or_else(
-            || PathBuf::from(format!("/run/containers/{user}")),
-            |path| path.join("containers"),
-        );
-        let config = variable("XDG_CONFIG_HOME")
-            .or_else(|| home.as_ref().map(|home| home.join(".config")))
-            .map(|path| path.join("containers/auth.json"));
-        let docker = variable("DOCKER_CONFIG")
-            .or_else(|| home.as_ref().map(|home| home.join(".docker")))
-            .map(|path| path.join("config.json"));
-        let legacy = home.map(|home| home.join(LEGACY_NAME));
-        let paths = [Some(runtime.join("auth.json")), config, docker, legacy];
-        Self { places: paths.into_iter().flatten().map(Place::Usual).collect() }
-    }
-
-    /// Finds the credential of a repository; `registry` is its host with its port, `docker.io` for Docker Hub.
-    pub fn lookup(&self, registry: &str, repository: &str) -> Result<Lookup> {
-        let mut lookup = Lookup::default();
-        for place in &self.places {
-            let read;
-            let file = match place {
-                Place::Text(file) => file.as_ref(),
-                Place::Required(path) | Place::Usual(path) => match AuthFile::read(path) {
-                    Ok(file) => {
-                        read = file;
-                        &read
-                    }
-                    Err(error) if error.kind() == Kind::NotFound && place.may_be_absent() => {
-                        lookup.looked_at.push(format!("`{}`, which is not there", path.display()));
-                        continue;
-                    }
-                    Err(error) => return Err(error.doing("looking up credentials")),
-                },
-            };
-            let (credential, looked_at) = file.lookup(registry, repository)?;
-            lookup.looked_at.push(looked_at);
-            if credential.is_some() {
-                lookup.credential = credential;
-                break;
-            }
-        }
-        Ok(lookup)
-    }
-}
-
-impl Place {
-    fn may_be_absent(&self) -> bool {
-        matches!(self, Self::Usual(_))
-    }
-}
-
 // === impl AuthFile ===
-
-/// Docker's oldest form: the entries stand at the top.
-const LEGACY_NAME: &str = ".dockercfg";
 
 impl AuthFile {
     /// Reads a text of the form of Docker's `config.json`. `name` tells the user which text it is.
@@ -172,146 +74,90 @@ impl AuthFile {
         Ok(Self { name: format!("`{name}`"), content })
     }
 
-    fn read(path: &Path) -> Result<Self> {
-        let bytes = read_bounded(path)?;
-        let name = path.display().to_string();
-        if path.file_name().is_some_and(|name| name == LEGACY_NAME) {
-            return Self::parse_legacy(&bytes, &name);
-        }
-        Self::parse(&bytes, &name)
-    }
-
-    /// The credential for a repository, and what to tell the user of this file.
-    fn lookup(&self, registry: &str, repository: &str) -> Result<(Option<Credential>, String)> {
-        let keys = keys(registry, repository);
-        if let Some(key) = self.find(registry, &keys) {
-            let entry = self.entry(key);
-            let credential = entry.map(|entry| self.credential(key, entry)).transpose()?.flatten();
-            if credential.is_some() {
-                return Ok((credential, format!("{}, key `{key}`", self.name)));
+    /// What the file says, without any program: a registry that it leaves to one has no credential here.
+    pub(super) fn lookup(&self, registry: &str, repository: &str) -> Result<Lookup> {
+        Ok(match self.answer(registry, repository)? {
+            Answer::Found(credential, place) => Lookup::found(credential, place),
+            Answer::Nothing(place) => Lookup { credential: None, looked_at: vec![place] },
+            Answer::Helper(Question { file, helper, .. }) => {
+                let place = format!(
+                    "{file}, which leaves `{registry}` to the credential helper `{helper}` (helpers are not run)"
+                );
+                Lookup { credential: None, looked_at: vec![place] }
             }
+        })
+    }
+
+    /// What the file says about a repository.
+    ///
+    /// A helper for this registry goes before entries, as in Docker and Podman. The helper for all others comes after
+    /// them: Docker empties the entries of what it puts there, so one that holds something is meant.
+    pub(super) fn answer(&self, registry: &str, repository: &str) -> Result<Answer> {
+        let own = self.own_helper(registry);
+        if let Some((key, helper)) = own.filter(|(_, helper)| !helper.is_empty()) {
+            return Ok(Answer::Helper(self.question(helper, [key], registry)));
         }
-        Ok((None, self.absence(registry, &keys)))
+        let keys = keys(registry, repository);
+        if let Some((key, entry)) = self.entry(registry, &keys)
+            && let Some(credential) = self.credential(key, entry)?
+        {
+            return Ok(Answer::Found(credential, format!("{}, key `{key}`", self.name)));
+        }
+        // An empty name says that this registry's credentials stand in the file.
+        let store = self.content.creds_store.as_ref().filter(|_| own.is_none());
+        if let Some(helper) = store.filter(|helper| !helper.is_empty()) {
+            let filed = self.auths().map(|(key, _)| key).filter(|key| is_for(key, registry));
+            return Ok(Answer::Helper(self.question(helper, filed, registry)));
+        }
+        let absent = format!("{}, which has no entry for `{}`", self.name, keys.join("`, `"));
+        Ok(Answer::Nothing(absent))
     }
 
-    fn entry(&self, key: &str) -> Option<&Entry> {
-        self.content.auths.as_ref()?.get(key)
+    /// The helper for this registry alone, and the key it stands under.
+    fn own_helper(&self, registry: &str) -> Option<(&str, &str)> {
+        let helpers = self.content.cred_helpers.as_ref()?;
+        let exact = helpers.get_key_value(registry);
+        let found = exact.or_else(|| helpers.iter().find(|(key, _)| is_for(key, registry)));
+        found.map(|(key, helper)| (key.as_str(), helper.as_str()))
     }
 
-    /// The key of the entry that serves a repository: the most specific exact one, else one for the host in another form.
-    fn find<'a>(&'a self, registry: &str, keys: &[String]) -> Option<&'a str> {
+    /// The entry that serves a repository: the most specific exact key, else one for the host in another form.
+    fn entry(&self, registry: &str, keys: &[String]) -> Option<(&str, &Entry)> {
+        let filled = |(_, entry): &(&str, &Entry)| !entry.is_empty();
         let auths = self.content.auths.as_ref()?;
-        let exact = keys.iter().find_map(|key| auths.get_key_value(key));
-        let host = canonical(registry);
-        exact
-            .filter(|(_, entry)| !entry.is_empty())
-            .or_else(|| {
-                auths.iter().find(|(key, entry)| canonical(key) == host && !entry.is_empty())
-            })
-            .map(|(key, _)| key.as_str())
+        let exact = keys.iter().filter_map(|key| auths.get_key_value(key));
+        let exact = exact.map(|(key, entry)| (key.as_str(), entry)).find(filled);
+        exact.or_else(|| self.auths().filter(filled).find(|(key, _)| is_for(key, registry)))
+    }
+
+    fn auths(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.content.auths.iter().flatten().map(|(key, entry)| (key.as_str(), entry))
     }
 
     fn credential(&self, key: &str, entry: &Entry) -> Result<Option<Credential>> {
-        let refused = |what: &str| {
+        entry.credential().map_err(|what| {
             let message = format!("{} has {what} for key `{key}`", self.name);
-            Error::new(Kind::AuthenticationFailed, message).doing("looking up credentials")
-        };
-        if let Some(token) = given(entry.identitytoken.as_ref()) {
-            return Ok(Some(Credential::IdentityToken(token.clone())));
-        }
-        if let Some(auth) = given(entry.auth.as_ref()) {
-            let bytes = STANDARD
-                .decode(auth.expose().trim())
-                .map_err(|_| refused("an `auth` that is not base64"))?;
-            let text = zeroize::Zeroizing::new(
-                String::from_utf8(bytes).map_err(|_| refused("an `auth` that is not text"))?,
-            );
-            let (user, password) = text
-                .split_once(':')
-                .ok_or_else(|| refused("an `auth` without a colon between user and password"))?;
-            let password = Secret::new(password.trim_matches('\0'));
-            return Ok(Some(Credential::basic(user, password)));
-        }
-        match (given(entry.username.as_ref()), &entry.password) {
-            (Some(user), Some(password)) => {
-                Ok(Some(Credential::basic(user.expose(), password.clone())))
+            Error::new(Kind::AuthenticationFailed, message)
+                .doing("looking up credentials")
+                .hint("correct the entry, or log in anew")
+        })
+    }
+
+    /// The forms in which the file has the registry's name go first: whoever filed it has asked by them.
+    fn question<'a>(
+        &self,
+        helper: &str,
+        filed: impl IntoIterator<Item = &'a str>,
+        registry: &str,
+    ) -> Question {
+        let mut forms: Vec<String> = vec![];
+        for form in filed.into_iter().map(str::to_owned).chain(addresses(registry)) {
+            if !forms.contains(&form) && forms.len() < MAX_HELPER_ADDRESSES {
+                forms.push(form);
             }
-            _ => Ok(None),
         }
+        Question { file: self.name.clone(), helper: helper.to_owned(), addresses: forms }
     }
-
-    fn absence(&self, registry: &str, keys: &[String]) -> String {
-        let helpers = self.content.cred_helpers.as_ref();
-        let helper = helpers
-            .and_then(|helpers| helpers.get(registry))
-            .or(self.content.creds_store.as_ref())
-            .filter(|helper| !helper.is_empty());
-        if let Some(helper) = helper {
-            return format!(
-                "{}, which leaves `{registry}` to the credential helper `{helper}` (helpers are not run)",
-                self.name
-            );
-        }
-        format!("{}, which has no entry for `{}`", self.name, keys.join("`, `"))
-    }
-}
-
-impl Entry {
-    fn is_empty(&self) -> bool {
-        [&self.auth, &self.identitytoken, &self.username]
-            .into_iter()
-            .all(|field| given(field.as_ref()).is_none())
-    }
-}
-
-fn given(field: Option<&Secret>) -> Option<&Secret> {
-    field.filter(|text| !text.expose().is_empty())
-}
-
-// === impl Lookup ===
-
-impl Lookup {
-    /// A credential that the user gave by hand.
-    pub fn explicit(credential: Credential) -> Self {
-        Self { credential: Some(credential), looked_at: vec!["the credentials given".into()] }
-    }
-}
-
-/// The keys that serve a repository, most specific first.
-fn keys(registry: &str, repository: &str) -> Vec<String> {
-    let mut keys = vec![];
-    let mut path = repository;
-    while !path.is_empty() {
-        keys.push(format!("{registry}/{path}"));
-        path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    }
-    keys.push(registry.to_owned());
-    keys
-}
-
-/// The host that a key serves: without scheme and what follows the host, and one name for Docker Hub.
-fn canonical(key: &str) -> &str {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
-    let host = bare.map_or(key, |url| url.split('/').next().unwrap_or_default());
-    let host = host.strip_suffix("/v1/").unwrap_or(host);
-    if DOCKER_HUB.contains(&host) { DOCKER_HUB[0] } else { host }
-}
-
-fn read_bounded(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotADirectory => Error::io("open", path, &io::ErrorKind::NotFound.into()),
-        _ => Error::io("open", path, &error),
-    };
-    let file = File::open(path).map_err(failed)?;
-    let mut bytes = zeroize::Zeroizing::new(vec![]);
-    let read = file.take(MAX_AUTH_FILE + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::io("read", path, &error))?;
-    if bytes.len() as u64 > MAX_AUTH_FILE {
-        let message =
-            format!("`{}` has more than the limit of {MAX_AUTH_FILE} bytes", path.display());
-        return Err(Error::new(Kind::LimitExceeded, message));
-    }
-    Ok(bytes)
 }
 
 /// The parser's own words may repeat a value, so only the place is told.

@@ -2,17 +2,21 @@
 //!
 //! A value of [`Access`] belongs to one side and one named registry. Nothing in it is ever used for another host:
 //! the transport that opens connections asks [`Credentials::lookup`] by registry and repository, and applies
-//! [`TlsPolicy`] to that registry alone. [`Network`] is what all sides and pushes share. No code here sends a request.
+//! [`TlsPolicy`] to that registry alone. [`Network`] is what all sides and pushes share. No code here sends a request; the one
+//! place that runs a program is `helper`.
 
 mod auth_file;
+mod auth_files;
 mod certificates;
+mod helper;
+mod lookup;
 mod network;
 mod secret;
 
-use std::path::PathBuf;
-
-pub use auth_file::{AuthFile, AuthFiles, Lookup};
-pub use certificates::{Certificates, ClientIdentity, TrustedCertificates};
+pub use auth_file::AuthFile;
+pub use auth_files::{AuthFiles, Variables};
+pub use certificates::{CertificateFolders, Certificates, ClientIdentity, TrustedCertificates};
+pub use lookup::Lookup;
 pub(crate) use network::{
     Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey, Trust,
 };
@@ -42,8 +46,10 @@ pub enum Credentials {
     Anonymous,
     /// Given by the user for the one registry that this side names.
     Explicit(Credential),
-    /// Looked up in credential files, by registry and repository.
+    /// Looked up in the files of the person at the command line, and with the helpers that they name.
     Files(AuthFiles),
+    /// Looked up in a text that somebody else may have written, such as a Secret. No program is run for it.
+    Text(AuthFile),
 }
 
 /// Chooses the cryptography that all TLS of this process uses. Every program calls it before its first connection;
@@ -73,22 +79,14 @@ impl Credentials {
     /// Finds the credential for a repository.
     ///
     /// `registry` is the host with its port as it stands in the reference (`docker.io` for Docker Hub), `repository` the
-    /// path below it. Reads files: call it where blocking is allowed. Errors name the file and the key, never a value.
-    pub fn lookup(&self, registry: &str, repository: &str) -> Result<Lookup> {
+    /// path below it. Reads files and, for [`Credentials::Files`] only, runs helpers. Errors name the file, the key and the
+    /// helper, never a value.
+    pub async fn lookup(&self, registry: &str, repository: &str) -> Result<Lookup> {
         match self {
             Self::Anonymous => Ok(Lookup::default()),
             Self::Explicit(credential) => Ok(Lookup::explicit(credential.clone())),
-            Self::Files(files) => files.lookup(registry, repository),
+            Self::Files(files) => files.lookup(registry, repository).await,
+            Self::Text(file) => file.lookup(registry, repository),
         }
-    }
-
-    /// Credentials from the usual places; see [`AuthFiles::search`].
-    pub fn search(environment: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
-        Self::Files(AuthFiles::search(environment))
-    }
-
-    /// Credentials from this one file, which must exist.
-    pub fn from_file(path: PathBuf) -> Self {
-        Self::Files(AuthFiles::only(path))
     }
 }

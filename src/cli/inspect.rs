@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::output::{Output, Printer};
 use super::registry_access::{self, RegistryArgs};
 use super::signals;
+use super::terminal::Terminal;
 use crate::engine::{self, Inspected};
 use crate::error::{Result, Side};
 use crate::image::{Body, Config, Descriptor, Digest, ImageManifest, Index, MediaType, Platform};
@@ -61,7 +62,8 @@ pub(crate) async fn run(arguments: InspectArgs, printer: &Printer) -> Result<()>
     // Whoever made the printer has asked for the output.
     let InspectArgs { reference, output: _, registry } = arguments;
     let reference = transport::parse(&reference).map_err(|error| error.on(Side::Source))?;
-    let access = registry_access::of_image(registry, &reference)?;
+    registry_access::warn(&registry, None, printer);
+    let access = registry_access::of_image(registry, &reference, &mut Terminal)?;
     let endpoint = Endpoint { reference, access };
     let cancel = signals::cancel_on_signal(printer)?;
     let inspected = engine::inspect(&endpoint, Retry::default(), &cancel).await?;

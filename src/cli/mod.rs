@@ -1,7 +1,7 @@
 //! The command line: arguments in, exit code out.
 //!
 //! One file for each subcommand; what they share is in `output` (everything that is printed), `registry_access` (the flags
-//! that every registry takes), `logging` and `signals`. Arguments are parsed once, here at the door, into the types that the
+//! that every registry takes), `login` and `terminal` (credentials given by hand), `logging` and `signals`. Arguments are parsed once, here at the door, into the types that the
 //! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
 
 mod apply;
@@ -10,12 +10,14 @@ mod crd;
 mod digest_file;
 mod inspect;
 mod logging;
+mod login;
 mod operator;
 mod output;
 mod progress;
 mod push;
 mod registry_access;
 mod signals;
+mod terminal;
 mod usage;
 
 use std::ffi::OsString;

@@ -11,8 +11,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 use tokio_util::sync::CancellationToken;
 
+use super::login::Person;
 use super::output::{Output, Printer, Talk};
 use super::registry_access::{self, RegistryArgs, SourceRegistryArgs};
+use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
 use crate::blob::Codec;
 use crate::engine;
@@ -123,7 +125,8 @@ struct Request {
 }
 
 pub(crate) async fn run(arguments: PushArgs, printer: &Printer) -> Result<()> {
-    let Request { options, digest_file, dry_run } = arguments.request()?;
+    registry_access::warn(&arguments.registries, Some(&arguments.source_registry), printer);
+    let Request { options, digest_file, dry_run } = arguments.request(&mut Terminal)?;
     let cancel = signals::cancel_on_signal(printer)?;
     if dry_run {
         return report::preview(printer, &options, &engine::preview(&options, &cancel).await?);
@@ -155,12 +158,12 @@ impl PushArgs {
         (self.output, if self.quiet { Talk::Nothing } else { Talk::Normal })
     }
 
-    /// The options of the engine.
+    /// The options of the engine. Asks for what is missing of credentials.
     pub(crate) fn options(self) -> Result<PushOptions> {
-        self.request().map(|request| request.options)
+        self.request(&mut Terminal).map(|request| request.options)
     }
 
-    fn request(self) -> Result<Request> {
+    fn request(self, person: &mut dyn Person) -> Result<Request> {
         let Self {
             image,
             destination,
@@ -188,7 +191,7 @@ impl PushArgs {
             None => source.clone(),
         };
         let (from, to) =
-            registry_access::of_push(registries, source_registry, &source, &destination)?;
+            registry_access::of_push(registries, source_registry, &source, &destination, person)?;
         let options = PushOptions {
             source: Endpoint { reference: source, access: from },
             destination: Endpoint { reference: destination, access: to },

@@ -11,8 +11,8 @@ use kube::Api;
 
 use super::failure::Failure;
 use crate::access::{
-    Access, AuthFile, AuthFiles, Certificates, ClientIdentity, Credentials, Network, Secret,
-    TlsPolicy, TrustedCertificates,
+    Access, AuthFile, Certificates, ClientIdentity, Credentials, Network, Secret, TlsPolicy,
+    TrustedCertificates,
 };
 use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
 use crate::error::Error;
@@ -88,7 +88,7 @@ fn credentials(name: &str, secret: &SecretObject) -> Result<Credentials, Failure
     })?;
     let file = AuthFile::parse(text, &format!("secret {name}"))
         .map_err(|error| Failure::secret_invalid(name, &error.to_string()))?;
-    Ok(Credentials::Files(AuthFiles::of([file])))
+    Ok(Credentials::Text(file))
 }
 
 fn certificates(name: &str, secret: &SecretObject) -> Result<Certificates, Failure> {
@@ -150,8 +150,8 @@ mod tests {
         Secrets::from([("s".to_owned(), secret)])
     }
 
-    #[test]
-    fn an_entry_is_used_for_its_own_host_only() {
+    #[tokio::test]
+    async fn an_entry_is_used_for_its_own_host_only() {
         let config = r#"{"auths": {"r.example": {"username": "u", "password": "canary"}}}"#;
         let access = access(
             &location(Some("s"), None),
@@ -159,10 +159,11 @@ mod tests {
             &Network::default(),
         )
         .unwrap();
-        let found = |host: &str| access.credentials.lookup(host, "a").unwrap().credential;
-        assert_eq!(found("r.example").unwrap().user(), "u");
-        assert_eq!(found("other.example"), None);
-        assert_eq!(found("r.example.evil.example"), None);
+        let found =
+            async |host: &str| access.credentials.lookup(host, "a").await.unwrap().credential;
+        assert_eq!(found("r.example").await.unwrap().user(), "u");
+        assert_eq!(found("other.example").await, None);
+        assert_eq!(found("r.example.evil.example").await, None);
         assert!(!format!("{access:?}").contains("canary"));
     }
 

@@ -22,15 +22,15 @@ fn by_spec(spec: &Value) -> PushOptions {
     validate::options(&spec, access(&spec.source), access(&spec.destination)).unwrap()
 }
 
-/// Everything but where credentials come from: files here, Secrets there.
+/// Everything but where credentials and certificates come from: files here, Secrets there.
 fn shown(options: PushOptions) -> String {
     let PushOptions { source, destination, platforms, format, layers, retry } = options;
     let side = |endpoint| {
         let Endpoint {
             reference,
-            access: Access { credentials: _, certificates, tls, network: _ },
+            access: Access { credentials: _, certificates: _, tls, network: _ },
         } = endpoint;
-        format!("{reference} {certificates:?} {tls:?}")
+        format!("{reference} {tls:?}")
     };
     format!("{} {} {platforms:?} {format:?} {layers:?} {retry:?}", side(source), side(destination))
 }
@@ -80,7 +80,7 @@ fn both_doors_lead_to_the_same_options() {
 }
 
 /// Each flag of a push, and the fields that say the same.
-const SAME: [(&str, &str); 18] = [
+const SAME: [(&str, &str); 20] = [
     ("all", "platforms.mode"),
     ("authfile", "destination.secretRef.name"),
     ("authfile", "source.secretRef.name"),
@@ -89,6 +89,7 @@ const SAME: [(&str, &str); 18] = [
     ("compression-format", "compression.format"),
     ("compression-level", "compression.level"),
     ("creds", "destination.secretRef.name"),
+    ("creds-stdin", "destination.secretRef.name"),
     ("disable-compression", "compression.disabled"),
     ("dry-run", "mode"),
     ("format", "format"),
@@ -97,6 +98,7 @@ const SAME: [(&str, &str); 18] = [
     ("retry-delay", "retry.delay"),
     ("source-cert-dir", "source.certSecretRef.name"),
     ("source-creds", "source.secretRef.name"),
+    ("source-creds-stdin", "source.secretRef.name"),
     ("source-tls-verify", "source.tlsPolicy"),
     ("tls-verify", "destination.tlsPolicy"),
 ];

@@ -9,6 +9,7 @@ mod cli;
 mod conformance;
 mod crash;
 mod crd;
+mod credentials;
 mod dir;
 mod docker;
 mod docker_archive;

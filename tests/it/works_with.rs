@@ -95,14 +95,15 @@ fn plain(program: Program, other: OtherRepository) {
 fn tls_and_login(program: Program) {
     let authority = Authority::new();
     let files = authority.server("127.0.0.1", Life::Valid);
-    let setup = Setup { program, tls: Some(&files), login: Some(LOGIN) };
+    let setup = Setup { program, tls: Some(&files), login: Some(LOGIN), ..Setup::default() };
     let registry = DockerRegistry::start(&setup);
     let door = Door::tls(&registry.host, &authority).with_login(LOGIN);
     works(&registry, &door, OtherRepository::Mounts);
 }
 
 fn login_without_tls(program: Program) {
-    let registry = DockerRegistry::start(&Setup { program, tls: None, login: Some(LOGIN) });
+    let registry =
+        DockerRegistry::start(&Setup { program, login: Some(LOGIN), ..Setup::default() });
     let door = Door::plain(&registry.host).with_login(LOGIN);
     works(&registry, &door, OtherRepository::Mounts);
 }

@@ -1,6 +1,10 @@
 //! Which entry serves which repository, and what is said when none does.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
+use crate::access::Secret;
 
 /// `user:password` in the form of an entry.
 fn auth(user: &str) -> String {
@@ -13,7 +17,7 @@ fn file(json: &str) -> AuthFile {
 
 /// The user of the entry found, or where nothing was found.
 fn user_of(file: &AuthFile, registry: &str, repository: &str) -> Result<String, String> {
-    let lookup = AuthFiles::of([file.clone()]).lookup(registry, repository).unwrap();
+    let lookup = file.lookup(registry, repository).unwrap();
     match lookup.credential {
         Some(credential) => Ok(credential.user().to_owned()),
         None => Err(lookup.looked_at.concat()),
@@ -26,7 +30,8 @@ fn the_most_specific_key_of_the_own_host_wins() {
         r#"{{"auths":{{
             "r:5000":{{"auth":"{}"}}, "r:5000/team":{{"auth":"{}"}}, "r:5000/team/app":{{"auth":"{}"}},
             "https://q.io/v2/":{{"auth":"{}"}}, "plain.io":{{"username":"plain","password":"p"}},
-            "https://index.docker.io/v1/":{{"auth":"{}"}}, "empty.io":{{}}, "https://empty.io":{{"auth":"{}"}}
+            "https://index.docker.io/v1/":{{"auth":"{}"}}, "empty.io":{{}}, "https://empty.io":{{"auth":"{}"}},
+            "s.io/team/app":{{}}, "s.io/team":{{"auth":"{}"}}
         }}}}"#,
         auth("host"),
         auth("team"),
@@ -34,6 +39,7 @@ fn the_most_specific_key_of_the_own_host_wins() {
         auth("url"),
         auth("hub"),
         auth("other form"),
+        auth("above an empty one"),
     ));
     let cases = [
         ("r:5000", "x", "host"),
@@ -45,6 +51,7 @@ fn the_most_specific_key_of_the_own_host_wins() {
         ("docker.io", "library/busybox", "hub"),
         ("plain.io", "a", "plain"),
         ("empty.io", "a", "other form"),
+        ("s.io", "team/app", "above an empty one"),
     ];
     for (registry, repository, user) in cases {
         assert_eq!(user_of(&file, registry, repository), Ok(user.into()), "{registry}");
@@ -61,27 +68,72 @@ fn the_most_specific_key_of_the_own_host_wins() {
 #[test]
 fn passwords_keep_their_colons_and_lose_padding() {
     let file = file(&format!(r#"{{"auths":{{"r":{{"auth":"{}"}}}}}}"#, auth("u")));
-    let lookup = AuthFiles::of([file]).lookup("r", "a").unwrap();
+    let lookup = file.lookup("r", "a").unwrap();
     let expected = Credential::basic("u", Secret::new("canary:with:colons"));
     assert_eq!(lookup.credential, Some(expected));
     assert_eq!(lookup.looked_at, ["`auth.json`, key `r`"]);
 }
 
 #[test]
-fn identity_tokens_and_helpers_are_told_apart() {
-    let file = file(
-        r#"{"auths":{"t":{"auth":"","identitytoken":"canary"}},"credHelpers":{"h":"ecr"},"credsStore":"pass"}"#,
-    );
-    let lookup = AuthFiles::of([file.clone()]).lookup("t", "a").unwrap();
-    assert_eq!(lookup.credential, Some(Credential::IdentityToken(Secret::new("canary"))));
-    assert_eq!(
-        user_of(&file, "h", "a").unwrap_err(),
-        "`auth.json`, which leaves `h` to the credential helper `ecr` (helpers are not run)"
-    );
-    assert_eq!(
-        user_of(&file, "other", "a").unwrap_err(),
-        "`auth.json`, which leaves `other` to the credential helper `pass` (helpers are not run)"
-    );
+fn tokens_are_told_apart() {
+    let text = r#"{"auths":{"i":{"auth":"dTpw","identitytoken":"canary"},"r":{"registrytoken":"canary"}}}"#;
+    let found = |registry| file(text).lookup(registry, "a").unwrap().credential.unwrap();
+    assert_eq!(found("i"), Credential::IdentityToken(Secret::new("canary")));
+    assert_eq!(found("r"), Credential::RegistryToken(Secret::new("canary")));
+}
+
+/// What a file says about a repository: a user, a helper and the addresses to ask it for, or nothing.
+fn says(text: &str, registry: &str) -> String {
+    match file(text).answer(registry, "team/app").unwrap() {
+        Answer::Found(credential, _) => credential.user().to_owned(),
+        Answer::Helper(Question { file, helper, addresses }) => {
+            assert_eq!(file, "`auth.json`");
+            format!("{helper}: {}", addresses.join(" "))
+        }
+        Answer::Nothing(_) => "nothing".to_owned(),
+    }
+}
+
+#[test]
+fn a_helper_is_asked_as_docker_and_podman_would() {
+    let own = r#"{"auths":{"r":{"auth":"dTpw"}},"credHelpers":{"r":"ecr"},"credsStore":"pass"}"#;
+    let hub = r#"{"credHelpers":{"https://index.docker.io/v1/":"hub"}}"#;
+    let podman_hub = r#"{"credHelpers":{"docker.io":"hub"}}"#;
+    let store = r#"{"auths":{"r":{},"https://q/v1/":{},"s":{"auth":"dTpw"}},"credsStore":"pass"}"#;
+    let opted_out = r#"{"auths":{"r":{}},"credHelpers":{"r":"","s":""},"credsStore":"pass"}"#;
+    let below = r#"{"auths":{"r/team":{"auth":"dTpw"}},"credsStore":"pass"}"#;
+    let many = r#"{"auths":{"r":{},"http://r":{},"http://r/":{},"https://r":{},"https://r/":{}},"credsStore":"p"}"#;
+    let cases = [
+        (own, "r", "ecr: r"),
+        (own, "other:5000", "pass: other:5000"),
+        (hub, "docker.io", "hub: https://index.docker.io/v1/ docker.io"),
+        (podman_hub, "docker.io", "hub: docker.io https://index.docker.io/v1/"),
+        (podman_hub, "r", "nothing"),
+        (store, "r", "pass: r"),
+        (store, "q", "pass: https://q/v1/ q"),
+        (store, "s", "u"),
+        (store, "docker.io", "pass: https://index.docker.io/v1/ docker.io"),
+        (opted_out, "r", "nothing"),
+        (opted_out, "s", "nothing"),
+        (opted_out, "t", "pass: t"),
+        (below, "r", "u"),
+        (many, "r", "p: http://r http://r/ https://r https://r/"),
+        (r#"{"credsStore":""}"#, "r", "nothing"),
+    ];
+    for (text, registry, expected) in cases {
+        assert_eq!(says(text, registry), expected, "{registry} in {text}");
+    }
+}
+
+#[test]
+fn a_text_alone_leads_to_no_program() {
+    let text = r#"{"auths":{"r":{"auth":"dTpw"}},"credHelpers":{"r":"ecr"},"credsStore":"../x"}"#;
+    for (registry, helper) in [("r", "ecr"), ("other", "../x")] {
+        let place = format!(
+            "`auth.json`, which leaves `{registry}` to the credential helper `{helper}` (helpers are not run)"
+        );
+        assert_eq!(user_of(&file(text), registry, "a"), Err(place));
+    }
 }
 
 #[test]
@@ -102,65 +154,9 @@ fn malformed_files_are_named_and_never_quoted() {
         ("//8=", "an `auth` that is not text"),
     ] {
         let file = file(&format!(r#"{{"auths":{{"r":{{"auth":"{auth}"}}}}}}"#));
-        let error = AuthFiles::of([file]).lookup("r", "a").unwrap_err();
+        let error = file.lookup("r", "a").unwrap_err();
         let message = format!("looking up credentials: `auth.json` has {what} for key `r`");
         assert_eq!(error.to_string(), message);
     }
     assert!(!format!("{:?}", file(r#"{"auths":{"r":{"auth":"canary"}}}"#)).contains("canary"));
-}
-
-#[test]
-fn the_environment_decides_which_files_are_read() {
-    let paths = |variables: &[(&str, &str)]| -> Vec<String> {
-        let variables: BTreeMap<_, _> = variables.iter().copied().collect();
-        let files = AuthFiles::search_as(|name| variables.get(name).map(OsString::from), 7);
-        let shown = files.places.iter().map(|place| match place {
-            Place::Required(path) => format!("{}!", path.display()),
-            Place::Usual(path) => path.display().to_string(),
-            Place::Text(_) => unreachable!("no text is read from the environment"),
-        });
-        shown.collect()
-    };
-    assert_eq!(paths(&[]), ["/run/containers/7/auth.json"]);
-    assert_eq!(paths(&[("REGISTRY_AUTH_FILE", "/a"), ("HOME", "/h")]), ["/a!"]);
-    assert_eq!(
-        paths(&[("HOME", "/h"), ("REGISTRY_AUTH_FILE", "")]),
-        [
-            "/run/containers/7/auth.json",
-            "/h/.config/containers/auth.json",
-            "/h/.docker/config.json",
-            "/h/.dockercfg"
-        ]
-    );
-    assert_eq!(
-        paths(&[("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("DOCKER_CONFIG", "/d")]),
-        ["/r/containers/auth.json", "/c/containers/auth.json", "/d/config.json"]
-    );
-}
-
-#[test]
-fn files_are_tried_in_order_and_a_named_one_must_exist() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    std::fs::write(path("first"), r#"{"auths":{"a":{"auth":"dTpw"}}}"#).unwrap();
-    std::fs::write(path(LEGACY_NAME), r#"{"r":{"auth":"b2xkOnA="}}"#).unwrap();
-    let places = ["absent", "first", LEGACY_NAME].map(|name| Place::Usual(path(name)));
-    let lookup = AuthFiles { places: places.into() }.lookup("r", "x").unwrap();
-    assert_eq!(lookup.credential, Some(Credential::basic("old", Secret::new("p"))));
-    let shown = folder.path().display();
-    assert_eq!(
-        lookup.looked_at,
-        [
-            format!("`{shown}/absent`, which is not there"),
-            format!("`{shown}/first`, which has no entry for `r/x`, `r`"),
-            format!("`{shown}/.dockercfg`, key `r`"),
-        ]
-    );
-    let error = AuthFiles::only(path("absent")).lookup("r", "x").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "looking up credentials: cannot open `{shown}/absent`: No such file or directory (os error 2)"
-        )
-    );
 }

@@ -229,7 +229,7 @@ mod tests {
             authorities: if authority { vec![certificate.clone()] } else { vec![] },
             identity: identity.then_some(ClientIdentity { certificate, key }),
         };
-        Trust::load(&Certificates::Pem(texts)).unwrap()
+        Trust::load(&Certificates::Pem(texts), "r.example").unwrap()
     }
 
     async fn get(clients: &Clients, audience: &Audience) -> Client {

@@ -36,11 +36,14 @@ pub(super) struct Identity {
 // === impl Trust ===
 
 impl Trust {
-    /// Reads and parses certificates. Blocks on files.
-    pub(crate) fn load(certificates: &Certificates) -> Result<Self> {
+    /// Reads and parses the certificates for a registry. Blocks on files.
+    pub(crate) fn load(certificates: &Certificates, registry: &str) -> Result<Self> {
         match certificates {
             Certificates::System => Ok(Self::default()),
             Certificates::Directory(path) => Self::read(path),
+            Certificates::Search(folders) => folders
+                .find(registry)?
+                .map_or_else(|| Ok(Self::default()), |path| Self::read(&path)),
             Certificates::Pem(texts) => {
                 let mut trust = Self::default();
                 for text in &texts.authorities {
@@ -183,7 +186,7 @@ mod tests {
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
         }
-        let trust = Trust::load(&Certificates::Directory(folder.path().into()));
+        let trust = Trust::load(&Certificates::Directory(folder.path().into()), "r.example");
         let message = |error: Error| {
             let shown = format!("{error}; {}", error.next_step().unwrap_or_default());
             shown.replace(&folder.path().display().to_string(), "D")
@@ -246,7 +249,7 @@ mod tests {
         let identity = ClientIdentity { certificate: certificate.clone(), key: Secret::new(key) };
         let texts =
             TrustedCertificates { authorities: vec![certificate], identity: Some(identity) };
-        let trust = Trust::load(&Certificates::Pem(texts)).unwrap();
+        let trust = Trust::load(&Certificates::Pem(texts), "r.example").unwrap();
         assert_eq!((trust.authorities.len(), trust.identity.is_some()), (1, true));
     }
 }

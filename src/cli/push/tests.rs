@@ -11,7 +11,7 @@ struct Program {
 
 fn request(arguments: &str) -> Result<Request> {
     let arguments = ["push"].into_iter().chain(arguments.split_whitespace());
-    Program::try_parse_from(arguments).expect("the arguments parse").push.request()
+    Program::try_parse_from(arguments).expect("the arguments parse").push.request(&mut Terminal)
 }
 
 fn options(arguments: &str) -> PushOptions {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::{Credential, Secret};
 use crate::transport;
 
 const REGISTRY: &str = "docker://one.test/a:1";
@@ -11,7 +12,32 @@ fn both(
     from: &str,
     to: &str,
 ) -> Result<(Access, Access)> {
-    of_push(flags, source, &transport::parse(from)?, &transport::parse(to)?)
+    let (from, to) = (transport::parse(from)?, transport::parse(to)?);
+    of_push(flags, source, &from, &to, &mut Typing::default())
+}
+
+/// Somebody who types these lines and gives others on standard input, and what they were asked.
+#[derive(Default)]
+struct Typing {
+    types: Vec<&'static str>,
+    gives: Vec<&'static str>,
+    asked: Vec<String>,
+}
+
+impl Person for Typing {
+    fn ask(&mut self, prompt: &str) -> Result<String> {
+        self.asked.push(prompt.to_owned());
+        Ok(self.types.remove(0).to_owned())
+    }
+
+    fn ask_hidden(&mut self, prompt: &str) -> Result<Secret> {
+        self.asked.push(format!("{prompt}(hidden)"));
+        Ok(Secret::new(self.types.remove(0)))
+    }
+
+    fn next_line(&mut self) -> Result<Secret> {
+        Ok(Secret::new(self.gives.remove(0)))
+    }
 }
 
 fn login(text: &str) -> Login {
@@ -24,7 +50,11 @@ fn shown(access: &Access) -> String {
         Credentials::Explicit(credential) => credential.user().to_owned(),
         other => format!("{other:?}").split('(').next().unwrap_or_default().to_owned(),
     };
-    format!("{credentials} {:?} {:?}", access.tls, access.certificates)
+    let certificates = match &access.certificates {
+        Certificates::Search(_) => "Search".to_owned(),
+        other => format!("{other:?}"),
+    };
+    format!("{credentials} {:?} {certificates}", access.tls)
 }
 
 #[test]
@@ -42,6 +72,7 @@ fn shared_flags_hold_for_both_registries() {
 
     let source = SourceRegistryArgs {
         source_creds: Some(login("from:p")),
+        source_creds_stdin: false,
         source_cert_dir: Some("/own".into()),
         source_tls_verify: Some(true),
     };
@@ -83,6 +114,12 @@ fn a_flag_without_use_is_an_error() {
             "`--cert-dir` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
         ),
         (
+            RegistryArgs { creds_stdin: true, ..flags() },
+            none(),
+            FILE,
+            "`--creds-stdin` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
+        ),
+        (
             RegistryArgs { tls_verify: Some(true), ..flags() },
             none(),
             FILE,
@@ -93,6 +130,12 @@ fn a_flag_without_use_is_an_error() {
             SourceRegistryArgs { source_creds: Some(login("a:b")), ..none() },
             REGISTRY,
             "`--source-creds` has no use: `oci:/images:c` is not in a registry",
+        ),
+        (
+            flags(),
+            SourceRegistryArgs { source_creds_stdin: true, ..none() },
+            REGISTRY,
+            "`--source-creds-stdin` has no use: `oci:/images:c` is not in a registry",
         ),
         (
             flags(),
@@ -123,13 +166,66 @@ fn two_credentials_for_one_side_are_an_error() {
     assert_eq!((error.exit_code(), error.to_string().as_str()), (2, expected));
 }
 
+/// User and password of explicit credentials.
+fn explicit(access: &Access) -> (&str, &str) {
+    match &access.credentials {
+        Credentials::Explicit(Credential::Basic { username, password }) => {
+            (username, password.expose())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_missing_is_asked_for() {
+    let image = transport::parse(REGISTRY).unwrap();
+    let cases: [(&str, &[&str], &[&str]); 4] = [
+        ("user:p:w", &[], &[]),
+        ("user", &["p:w"], &["password of user for one.test: (hidden)"]),
+        ("", &["user", "p:w"], &["user for one.test: ", "password of user for one.test: (hidden)"]),
+        (":p:w", &["user"], &["user for one.test: "]),
+    ];
+    for (text, types, asked) in cases {
+        let flags = RegistryArgs { creds: Some(login(text)), ..RegistryArgs::default() };
+        let mut person = Typing { types: types.to_vec(), ..Typing::default() };
+        let access = of_image(flags, &image, &mut person).unwrap();
+        assert_eq!(
+            (explicit(&access), person.asked),
+            (("user", "p:w"), asked.iter().map(|&it| it.to_owned()).collect())
+        );
+    }
+}
+
+#[test]
+fn standard_input_has_the_sources_line_first() {
+    let flags = RegistryArgs { creds_stdin: true, ..RegistryArgs::default() };
+    let source = SourceRegistryArgs { source_creds_stdin: true, ..SourceRegistryArgs::default() };
+    let (from, to) = (transport::parse(REGISTRY).unwrap(), transport::parse(OTHER).unwrap());
+    let mut person = Typing { gives: vec!["a:1", "b:2"], ..Typing::default() };
+    let (from, to) = of_push(flags, source, &from, &to, &mut person).unwrap();
+    assert_eq!((explicit(&from), explicit(&to)), (("a", "1"), ("b", "2")));
+}
+
 #[test]
 fn incomplete_credentials_are_refused_without_being_shown() {
-    for text in ["canary", "canary:", ":canary", ""] {
+    let image = transport::parse(REGISTRY).unwrap();
+    for (text, types, expected) in [
+        ("canary", &[""][..], "no password was given"),
+        (":canary", &[""], "no user name was given"),
+        ("", &["canary", ""], "no password was given"),
+    ] {
         let flags = RegistryArgs { creds: Some(login(text)), ..RegistryArgs::default() };
         let shown_arguments = format!("{flags:?}");
-        let error = both(flags, SourceRegistryArgs::default(), FILE, REGISTRY).unwrap_err();
-        assert_eq!(error.to_string(), "`--creds` lacks a user name or a password");
+        let mut person = Typing { types: types.to_vec(), ..Typing::default() };
+        let error = of_image(flags, &image, &mut person).unwrap_err();
+        assert_eq!(error.to_string(), expected);
         assert!(!format!("{error:?} {:?} {shown_arguments}", error.next_step()).contains("canary"));
+    }
+    for line in ["canary", "canary:", ":canary", ""] {
+        let flags = RegistryArgs { creds_stdin: true, ..RegistryArgs::default() };
+        let mut person = Typing { gives: vec![line], ..Typing::default() };
+        let error = of_image(flags, &image, &mut person).unwrap_err();
+        assert_eq!(error.to_string(), "`--creds-stdin` finds no user name and password");
+        assert!(!format!("{error:?} {:?}", error.next_step()).contains("canary"));
     }
 }

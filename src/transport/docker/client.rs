@@ -75,11 +75,7 @@ impl Client {
     ) -> Result<Self> {
         let registry = &repository.registry;
         let connections = Connections::open(registry, access).await?;
-        let (credentials, wanted) = (access.credentials.clone(), repository.clone());
-        let lookup = move || credentials.lookup(&wanted.registry, &wanted.path);
-        let lookup = tokio::task::spawn_blocking(lookup)
-            .await
-            .map_err(|error| Error::internal(format!("looking up credentials: {error}")))??;
+        let lookup = access.credentials.lookup(registry, &repository.path).await?;
         let network = access.network.clone();
         let auth = Auth::new(repository.clone(), actions, lookup, network, access.tls);
         Ok(Self { repository: repository.clone(), connections, auth })

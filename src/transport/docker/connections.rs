@@ -41,7 +41,7 @@ impl Connections {
             authority: authority.to_owned(),
             policy: *policy,
             plain: AtomicBool::new(*policy == TlsPolicy::PlainHttp),
-            trust: trust(certificates).await?,
+            trust: trust(certificates, registry).await?,
             network: network.clone(),
             registry: OnceCell::new(),
             others: OnceCell::new(),
@@ -152,12 +152,12 @@ impl Connections {
 }
 
 /// Reads certificates, on a thread that may block where they are in files.
-async fn trust(certificates: &Certificates) -> Result<Trust> {
-    if !matches!(certificates, Certificates::Directory(_)) {
-        return Trust::load(certificates);
+async fn trust(certificates: &Certificates, registry: &str) -> Result<Trust> {
+    if !matches!(certificates, Certificates::Directory(_) | Certificates::Search(_)) {
+        return Trust::load(certificates, registry);
     }
-    let certificates = certificates.clone();
-    tokio::task::spawn_blocking(move || Trust::load(&certificates))
+    let (certificates, registry) = (certificates.clone(), registry.to_owned());
+    tokio::task::spawn_blocking(move || Trust::load(&certificates, &registry))
         .await
         .map_err(|error| Error::internal(format!("reading certificates stopped: {error}")))?
 }

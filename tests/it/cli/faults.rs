@@ -140,15 +140,17 @@ async fn a_registry_that_refuses_or_fails() {
         &[plain, "--authfile", "auth.json"],
         1,
         "`[1]` wants credentials, and none were found in `auth.json`, \
-         which has no entry for `[1]/app`, `[1]`\nside: source\n\
+         which has no entry for `[1]/app`, `[1]`: \
+         the registry answered 401 Unauthorized (UNAUTHORIZED: authentication required)\nside: source\n\
          hint: log in with `podman login [1]`, or pass `--creds`",
     );
     check(
-        &[plain, "--creds", "user:wrong"],
+        &[plain, "-q", "--creds", "user:wrong"],
         1,
-        "`[1]` does not accept the credentials of `user` (the credentials given)\nside: source\n\
+        "`[1]` does not accept the credentials of `user` (the credentials given): \
+         the registry answered 401 Unauthorized (UNAUTHORIZED: authentication required)\nside: source\n\
          hint: check user and password, and what the user may do",
     );
     // Let in, though the first request still tried TLS.
-    check(&[plain, "--creds", "user:right"], 1, &format!("{missing}\nside: source"));
+    check(&[plain, "-q", "--creds", "user:right"], 1, &format!("{missing}\nside: source"));
 }

@@ -1,6 +1,6 @@
 //! Which credentials are sent, and what is said when they are refused.
 
-use imagepush::access::{Access, AuthFile, AuthFiles, Credential, Credentials, Secret};
+use imagepush::access::{Access, AuthFile, Credential, Credentials, Secret};
 
 use super::harness::*;
 use crate::support::docker_registry::{DockerRegistry, Setup};
@@ -14,7 +14,7 @@ async fn refused(host: &str, access: &Access) -> String {
 
 fn file(text: &str, name: &str) -> Access {
     let file = AuthFile::parse(text.as_bytes(), name).unwrap();
-    Access { credentials: Credentials::Files(AuthFiles::of([file])), ..plain() }
+    Access { credentials: Credentials::Text(file), ..plain() }
 }
 
 /// `alice:wrong`, for this key.

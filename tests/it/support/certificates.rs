@@ -52,8 +52,23 @@ impl Authority {
 
     /// A certificate for a host name or address.
     pub(crate) fn server(&self, name: &str, life: Life) -> ServerFiles {
+        self.issue("server", name, ExtendedKeyUsagePurpose::ServerAuth, life)
+    }
+
+    /// A certificate for somebody who connects to a server.
+    pub(crate) fn client(&self, name: &str) -> ServerFiles {
+        self.issue("client", name, ExtendedKeyUsagePurpose::ClientAuth, Life::Valid)
+    }
+
+    fn issue(
+        &self,
+        file: &str,
+        name: &str,
+        purpose: ExtendedKeyUsagePurpose,
+        life: Life,
+    ) -> ServerFiles {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![purpose];
         if life == Life::Expired {
             params.not_before = date_time_ymd(2019, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 1);
@@ -65,8 +80,8 @@ impl Authority {
             path.to_owned()
         };
         ServerFiles {
-            certificate: write(&self.folder.path().join("server.pem"), certificate.pem()),
-            key: write(&self.folder.path().join("server.key"), key.serialize_pem()),
+            certificate: write(&self.folder.path().join(format!("{file}.pem")), certificate.pem()),
+            key: write(&self.folder.path().join(format!("{file}.key")), key.serialize_pem()),
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) program: Program,
     /// Certificate and key to serve TLS with.
     pub(crate) tls: Option<&'a ServerFiles>,
+    /// Authority of the certificates that it wants to be shown.
+    pub(crate) clients: Option<&'a Path>,
     /// User and password that are asked for.
     pub(crate) login: Option<(&'a str, &'a str)>,
 }
@@ -130,7 +132,9 @@ fn configuration(setup: &Setup<'_>, folder: &Path) -> String {
     );
     if let Some(files) = setup.tls {
         let (certificate, key) = (files.certificate.display(), files.key.display());
-        writeln!(text, "  tls: {{certificate: {certificate}, key: {key}}}").unwrap();
+        let clients = setup.clients.map(|path| format!(", clientcas: [{}]", path.display()));
+        let clients = clients.unwrap_or_default();
+        writeln!(text, "  tls: {{certificate: {certificate}, key: {key}{clients}}}").unwrap();
     }
     if let Some((user, password)) = setup.login {
         let path = folder.join("htpasswd");

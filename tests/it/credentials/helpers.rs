@@ -1,0 +1,194 @@
+//! Programs that keep credentials: a real one, with what `docker login` leaves in the file; and where none may be run.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use super::*;
+
+/// A store of `pass`, with a key of its own.
+struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    fn new(folder: &Path) -> Self {
+        let store = Self { folder: folder.to_owned() };
+        let keys = folder.join("gnupg");
+        fs::create_dir(&keys).unwrap();
+        let restricted = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(&keys, restricted).unwrap();
+        let key =
+            ["--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "test@example.test"];
+        store.run("gpg", &[&key[..], &["default", "default", "never"]].concat(), "");
+        store.run("pass", &["init", "test@example.test"], "");
+        store
+    }
+
+    /// The variables that the store is found by.
+    fn variables(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),
+            ("GNUPGHOME", self.folder.join("gnupg")),
+            ("PASSWORD_STORE_DIR", self.folder.join("store")),
+            ("DOCKER_CONFIG", self.folder.clone()),
+        ]
+    }
+
+    fn run(&self, program: &str, arguments: &[&str], input: &str) {
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().env("HOME", &self.folder).envs(self.variables());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("`make install` installs it");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?} {output:?}");
+    }
+}
+
+/// gpg leaves an agent behind.
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.run("gpgconf", &["--kill", "gpg-agent"], "");
+    }
+}
+
+#[test]
+fn a_password_that_docker_put_into_a_store_is_found_there() {
+    let registry = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path());
+    store.run(
+        "docker",
+        &["login", "--username", USER, "--password-stdin", &registry.host],
+        PASSWORD,
+    );
+    let file = folder.path().join("config.json");
+    let written: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(written, json!({"auths": {&registry.host: {}}, "credsStore": "pass"}));
+    let found = |variables: &[(&str, PathBuf)]| {
+        outcome(inspect(folder.path(), &registry, &[]).envs(variables.iter().cloned()))
+    };
+    assert_eq!(found(&store.variables()), "let in");
+
+    fs::write(&file, json!({"credHelpers": {&registry.host: "pass"}}).to_string()).unwrap();
+    assert_eq!(found(&store.variables()), "let in");
+
+    fs::write(&file, json!({"credHelpers": {&registry.host: "absent"}}).to_string()).unwrap();
+    let expected = format!(
+        "error: inspecting `docker://{host}/team/app:1`: opening `docker://{host}/team/app:1`: \
+         looking up credentials in `{}`: asking the credential helper `absent`: \
+         there is no program `docker-credential-absent` in `PATH`",
+        file.display(),
+        host = registry.host
+    );
+    assert_eq!(found(&store.variables()).lines().next().unwrap(), expected);
+
+    // Another registry, of which the store knows nothing.
+    let other = self::registry();
+    fs::write(&file, r#"{"credsStore":"pass"}"#).unwrap();
+    let said = outcome(inspect(folder.path(), &other, &[]).envs(store.variables()));
+    let expected = format!(
+        "error: inspecting `docker://{host}/team/app:1`: reading manifest `1` of `docker://{host}/team/app`: `{host}` wants credentials, and none were found in \
+         `{}`, whose credential helper `pass` has nothing for `{host}`",
+        file.display(),
+        host = other.host
+    );
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+/// Puts a helper into a folder. Another process writes it: it can't be run while somebody has it open for writing.
+fn helper(folder: &Path, name: &str, script: &str) {
+    let mut shell = Command::new("sh");
+    shell.args([OsStr::new("-c"), OsStr::new("cat >\"$0\" && chmod 755 \"$0\"")]);
+    shell.arg(folder.join(format!("docker-credential-{name}"))).stdin(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+}
+
+fn path_with(folder: &Path) -> String {
+    format!("{}:/usr/bin:/bin", folder.display())
+}
+
+#[test]
+fn a_helper_sees_no_secret_of_ours() {
+    let (registry, other) = (registry(), registry());
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    helper(
+        home,
+        "spy",
+        "{ cat /proc/$$/environ /proc/$$/cmdline; cat; } >\"$HOME/seen\"; echo credentials not found; exit 1",
+    );
+    fs::write(home.join("config.json"), r#"{"credsStore":"spy"}"#).unwrap();
+    let (from, to) =
+        (format!("docker://{}/a:1", registry.host), format!("docker://{}/b:1", other.host));
+    let login = format!("{USER}:{PASSWORD}");
+    let flags = ["--tls-verify=false", "--authfile", "config.json", "--source-creds", &login];
+    let mut command = program(home, &[&["push", "--retry", "0", &from, &to], &flags[..]].concat());
+    command.env("PATH", path_with(home)).env("REGISTRY_PASSWORD", PASSWORD);
+    command.output().unwrap();
+    let seen = String::from_utf8(fs::read(home.join("seen")).unwrap()).unwrap();
+    assert!(seen.ends_with(&other.host), "{seen}");
+    assert!(!seen.contains("canary"), "{seen}");
+}
+
+/// Somebody else may have written a Secret, so it chooses no program; nor is a file of ours looked into for it.
+#[test]
+fn the_secret_of_an_object_runs_no_program() {
+    let registry = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    helper(home, "mark", "touch \"$HOME/mark\"; echo credentials not found; exit 1");
+    let config = json!({"credHelpers": {&registry.host: "mark"}, "credsStore": "mark"}).to_string();
+    fs::write(home.join("config.json"), &config).unwrap();
+
+    let reference = format!("docker://{}/team/app:1", registry.host);
+    let object = |secret: Option<&str>| {
+        let mut source = json!({"reference": reference, "tlsPolicy": "PlainHTTP"});
+        if let Some(name) = secret {
+            source["secretRef"] = json!({"name": name});
+        }
+        let spec = json!({
+            "runPolicy": "Once", "source": source, "destination": {"reference": "oci:b:1"}, "retry": {"limit": 0},
+        });
+        json!({"apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "metadata": {"name": "a"}, "spec": spec})
+    };
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+        "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config},
+    });
+    let applied = |documents: &[serde_json::Value]| {
+        let documents: Vec<String> = documents.iter().map(ToString::to_string).collect();
+        fs::write(home.join("f.yaml"), documents.join("\n---\n")).unwrap();
+        let mut command = program(home, &["apply", "-qf", "f.yaml"]);
+        outcome(command.env("PATH", path_with(home)).env("DOCKER_CONFIG", home))
+    };
+    let said = applied(&[secret, object(Some("s"))]);
+    let expected = format!(
+        "none were found in `secret s`, which leaves `{}` to the credential helper `mark` (helpers are not run)",
+        registry.host
+    );
+    assert!(said.contains(&expected), "{said}");
+    assert!(!home.join("mark").exists());
+
+    let login = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("{USER}:{PASSWORD}"),
+    );
+    let own = json!({"auths": {&registry.host: {"auth": login}}, "credHelpers": {}}).to_string();
+    fs::write(home.join("config.json"), own).unwrap();
+    let said = applied(&[object(None)]);
+    assert!(said.contains("wants credentials, and none were given"), "{said}");
+
+    // The same program is run for the person at the command line.
+    fs::write(home.join("config.json"), &config).unwrap();
+    let mut command = inspect(home, &registry, &["--authfile", "config.json"]);
+    outcome(command.env("PATH", path_with(home)));
+    assert!(home.join("mark").exists());
+}
