@@ -13,6 +13,7 @@ mod index;
 mod json;
 mod manifest;
 mod media_type;
+mod name;
 mod platform;
 
 pub use artifact::{Artifact, EMPTY_CONFIG};
@@ -26,4 +27,5 @@ pub use manifest::{
     Body, ImageManifest, MAX_LAYERS, MAX_MANIFEST_SIZE, Manifest, ManifestError, ManifestFormat,
 };
 pub use media_type::{Compression, MediaType};
+pub use name::{ImageName, NameError};
 pub use platform::{ParsePlatformError, Platform};

@@ -1,13 +1,10 @@
 //! Names of images in registries: `//[HOST[:PORT]/]NAME[:TAG|@DIGEST]`.
 //!
-//! Docker's grammar with its defaults: no host means Docker Hub, one component there means `library/`, neither tag nor
-//! digest means `latest`. What is printed has all of them filled in.
+//! Docker's grammar, in which a tag and a digest can't be given together. What is printed has all defaults filled in.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use async_trait::async_trait;
-use oci_client::{ParseError, Reference as Grammar};
 
 use super::Docker;
 use super::client::{Actions, Client};
@@ -15,11 +12,8 @@ use super::destination::DockerDestination;
 use super::source::DockerSource;
 use crate::access::Access;
 use crate::error::{Error, Kind, Result};
-use crate::image::Digest;
+use crate::image::{Digest, ImageName};
 use crate::transport::{ImageDestination, ImageReference, ImageSource, Repository, Transport};
-
-/// Longest name of a repository, that of Docker's grammar.
-const MAX_NAME: usize = 255;
 
 /// The name of an image in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,38 +40,24 @@ impl DockerReference {
         let name = details
             .strip_prefix("//")
             .ok_or_else(|| invalid("a name in a registry starts with `//`".into()))?;
-        // The grammar's regular expression takes any Unicode letter in a tag.
         if !name.is_ascii() {
             return Err(invalid(format!("`{name}` has characters that a name may not have")));
         }
-        let (address, stated) = match cut_address(name) {
-            Some(cut) => cut.map_err(invalid)?,
-            None => (None, name.to_owned()),
-        };
-        let parsed = Grammar::try_from(stated).map_err(|error| invalid(explain(name, &error)))?;
-        if parsed.repository().len() > MAX_NAME {
-            return Err(invalid(format!("the name is longer than {MAX_NAME} characters")));
-        }
+        let parsed = ImageName::parse(name).map_err(|error| invalid(error.to_string()))?;
         if name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let message =
                 format!("`{name}` looks like an image ID, which a registry does not know");
             return Err(invalid(message));
         }
-        check_host(parsed.registry()).map_err(invalid)?;
-        let target = match (parsed.tag(), parsed.digest()) {
+        let target = match (parsed.tag, parsed.digest) {
             (Some(_), Some(_)) => {
                 return Err(invalid("a tag and a digest cannot be given together".into()));
             }
-            (_, Some(digest)) => Target::Digest(digest.parse()?),
-            (tag, None) => Target::Tag(tag.unwrap_or("latest").to_owned()),
+            (Some(tag), None) => Target::Tag(tag),
+            (None, Some(digest)) => Target::Digest(digest.parse()?),
+            (None, None) => Target::Tag("latest".into()),
         };
-        let repository = Repository {
-            registry: match address {
-                Some(address) => parsed.registry().replacen(STAND_IN, &format!("[{address}]"), 1),
-                None => parsed.registry().to_owned(),
-            },
-            path: parsed.repository().to_owned(),
-        };
+        let repository = Repository { registry: parsed.registry, path: parsed.repository };
         Ok(Self { repository, target })
     }
 
@@ -85,51 +65,6 @@ impl DockerReference {
         Client::open(&self.repository, access, actions)
             .await
             .map_err(|error| error.doing(format!("opening `{self}`")))
-    }
-}
-
-/// Stands for an IPv6 address, which the grammar's regular expression doesn't know; nobody has this name (RFC 6761).
-const STAND_IN: &str = "address.invalid";
-
-/// Takes out the IPv6 address that a name begins with, if it does, and puts the stand-in there.
-fn cut_address(name: &str) -> Option<Result<(Option<Ipv6Addr>, String), String>> {
-    let (address, rest) = name.strip_prefix('[')?.split_once(']')?;
-    let repository = rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
-    Some(match address.parse() {
-        Err(_) => Err(format!("`{address}` is not an IPv6 address")),
-        Ok(_) if repository.is_empty() => Err(format!("`{name}` names a host and no repository")),
-        Ok(_) if !repository.starts_with('/') => {
-            Err(format!("`{name}` is not a name in a registry"))
-        }
-        Ok(address) => Ok((Some(address), format!("{STAND_IN}{rest}"))),
-    })
-}
-
-fn check_host(host: &str) -> Result<(), String> {
-    match host.split_once(':') {
-        Some((_, port)) if port.parse::<u16>().unwrap_or_default() == 0 => {
-            Err(format!("`{port}` is not a port"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn explain(name: &str, error: &ParseError) -> String {
-    let path = name.split_once('/').map_or(name, |(_, path)| path);
-    let path = path.split(['@', ':']).next().unwrap_or_default();
-    match error {
-        ParseError::NameEmpty => "there is no name".into(),
-        ParseError::NameTooLong => format!("the name is longer than {MAX_NAME} characters"),
-        ParseError::DigestUnsupported => {
-            "the digest's algorithm is not supported, only sha256 and sha512 are".into()
-        }
-        ParseError::DigestInvalidLength | ParseError::DigestInvalidFormat => {
-            "the digest does not have the form `sha256:` with 64 hexadecimal digits".into()
-        }
-        _ if path.bytes().any(|byte| byte.is_ascii_uppercase()) => {
-            format!("the name of a repository must be in lower case, `{path}` is not")
-        }
-        _ => format!("`{name}` is not a name in a registry"),
     }
 }
 
@@ -194,6 +129,8 @@ impl fmt::Display for Target {
 
 #[cfg(test)]
 mod tests {
+    use oci_client::Reference;
+
     use super::*;
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -251,17 +188,91 @@ mod tests {
             (&format!("//r.io/a:t@sha256:{HEX}"), "a tag and a digest cannot be given together"),
             (
                 &format!("//r.io/a@sha256:{}", &HEX[1..]),
-                "the digest does not have the form `sha256:` with 64 hexadecimal digits",
+                &format!("`sha256:{}` does not have 64 lower-case hexadecimal digits", &HEX[1..]),
             ),
             (
                 &format!("//r.io/a@md5:{HEX}"),
-                "the digest's algorithm is not supported, only sha256 and sha512 are",
+                "digest algorithm `md5` is not supported, only sha256 and sha512 are",
             ),
         ];
         for (details, message) in cases {
             let error = DockerReference::parse(details).unwrap_err();
             assert_eq!(error.to_string(), message);
             assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    /// Names made of pieces that are right, wrong, and right only elsewhere.
+    fn corpus() -> Vec<String> {
+        let hosts = [
+            "",
+            "docker.io/",
+            "index.docker.io/",
+            "localhost/",
+            "localhost:5000/",
+            "r.io/",
+            "R.io/",
+            "r.io:5000/",
+            "r.io:/",
+            "r.io:x/",
+            "-r.io/",
+            "r-.io/",
+            "a_b.io/",
+            "r..io/",
+            "user/",
+            "User/",
+            "/",
+            "xn--n3h.com/",
+            "127.0.0.1:5000/",
+            "library/",
+        ];
+        let paths = [
+            "", "a", "a/b/c", "a.b", "a..b", "a_b", "a__b", "a___b", "a---b", "-a", "a-", "a.-b",
+            "A", "a/", "a//b", "a b", "a/../b", "a?x", "test.com", "0",
+        ];
+        let digest = format!("@sha256:{}", "0a".repeat(32));
+        let long = format!(":{}", "t".repeat(128));
+        let tags = [
+            "",
+            ":",
+            ":1",
+            ":T.a-g_1",
+            ":.a",
+            ":-a",
+            ":_a",
+            ":a:b",
+            ":a b",
+            &long,
+            &format!("{long}t"),
+        ];
+        let ends = ["", &digest];
+        let mut corpus = vec![];
+        for host in hosts {
+            for path in paths {
+                for tag in tags {
+                    corpus.extend(ends.map(|end| format!("{host}{path}{tag}{end}")));
+                }
+            }
+        }
+        corpus
+    }
+
+    /// What the regular expression of the field takes, we take, and see the same in it; but it lets pass hosts that are
+    /// none, and repositories with capital letters.
+    #[test]
+    fn the_grammar_is_dockers() {
+        for text in corpus() {
+            let theirs = Reference::try_from(text.as_str()).ok().map(|theirs| ImageName {
+                registry: theirs.registry().to_owned(),
+                repository: theirs.repository().to_owned(),
+                tag: theirs.tag().map(str::to_owned),
+                digest: theirs.digest().map(str::to_owned),
+            });
+            let theirs = theirs.filter(|name| {
+                let capitals = name.repository.bytes().any(|byte| byte.is_ascii_uppercase());
+                !capitals && !name.registry.contains('_')
+            });
+            assert_eq!(ImageName::parse(&text).ok(), theirs, "{text}");
         }
     }
 }

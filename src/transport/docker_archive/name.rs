@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use oci_client::Reference as Grammar;
+use crate::image::ImageName;
 
 /// A name such as `docker.io/library/busybox:latest`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,28 +15,21 @@ pub(super) struct TaggedName {
     pub(super) tag: String,
 }
 
-/// Longest name of a repository, that of Docker's grammar.
-const MAX_NAME: usize = 255;
-
 // === impl TaggedName ===
 
 impl TaggedName {
     /// Reads a name in any of its spellings. The error is a sentence about `text`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let malformed = || format!("`{text}` is not a name of an image");
-        // The grammar's regular expression takes any Unicode letter in a tag.
-        if !text.is_ascii() || is_image_id(text) {
+        if is_image_id(text) {
             return Err(malformed());
         }
-        let parsed = Grammar::try_from(text).map_err(|_| malformed())?;
-        if parsed.repository().len() > MAX_NAME {
-            return Err(malformed());
-        }
-        match (parsed.tag(), parsed.digest()) {
-            (Some(tag), None) => Ok(Self {
-                repository: format!("{}/{}", parsed.registry(), parsed.repository()),
-                tag: tag.to_owned(),
-            }),
+        let parsed = ImageName::parse(text).map_err(|_| malformed())?;
+        match (parsed.tag, parsed.digest) {
+            (Some(tag), None) => {
+                let repository = format!("{}/{}", parsed.registry, parsed.repository);
+                Ok(Self { repository, tag })
+            }
             _ => {
                 Err(format!("`{text}` has a digest, and a Docker archive knows its images by tag"))
             }
