@@ -126,6 +126,9 @@ pub const MAX_XZ_MEMORY: u64 = 128 << 20;
 /// nothing beside hashing the chunk, small enough that a few dozen in flight stay within the memory goal.
 pub const CHUNK: usize = 256 << 10;
 
+/// The same for small blobs, of which many are in flight.
+pub const SMALL_CHUNK: usize = 64 << 10;
+
 /// Size of a block of gzip that is compressed by itself, so that several threads can work on one layer. Part
 /// of the output's identity: changing it changes the digests of compressed layers.
 pub const GZIP_BLOCK: usize = 1 << 20;
@@ -133,20 +136,31 @@ pub const GZIP_BLOCK: usize = 1 << 20;
 /// The same for zstd, whose blocks share no window: larger ones compress better.
 pub const ZSTD_BLOCK: usize = 4 << 20;
 
+/// Most threads that run asynchronous work. It waits for the most part: hashing and codecs have threads of their own.
+pub const ASYNC_THREADS: usize = 4;
+
+/// Threads that read, write, hash, compress and look up names, where there aren't more processors than this. None of these
+/// waits for another.
+pub const BLOCKING_THREADS: usize = 8;
+
 /// Threads that compress one layer. More would only fill memory on machines with many processors: each holds a block.
 pub const COMPRESSION_THREADS: usize = 4;
 
-/// Blobs of one push that move at the same time; what skopeo has.
-pub const PARALLEL_BLOBS: usize = 6;
+/// Large blobs of one push that move at the same time. A few fill a link; more only take memory and the registry's processors.
+pub const PARALLEL_BLOBS: usize = 4;
 
-/// Small blobs are bound by round trips, so more of them move at the same time.
-pub const PARALLEL_SMALL_BLOBS: usize = 32;
+/// Small blobs are bound by round trips, so more of them move at the same time, each with a connection where the registry
+/// speaks HTTP/1.1.
+pub const PARALLEL_SMALL_BLOBS: usize = 64;
+
+/// Fewest that move at the same time in a push whose registry asks again and again to slow down.
+pub const FEWEST_PARALLEL_BLOBS: usize = 4;
 
 /// Blobs up to this size count as small.
 pub const SMALL_BLOB: u64 = 1 << 20;
 
-/// Instances of an index that are copied at the same time.
-pub const PARALLEL_INSTANCES: usize = 4;
+/// Instances of an index that are read or copied at the same time; their blobs share the bounds above.
+pub const PARALLEL_INSTANCES: usize = 16;
 
 /// First delay before an operation is tried again, where the user gave none.
 pub const RETRY_DELAY: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@
 //! Nothing is decided here.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use imagepush::{cli, limits};
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             // Where standard error can't be written either, the exit code has to do.
@@ -26,4 +27,15 @@ fn main() -> ExitCode {
     let code = runtime.block_on(cli::run(arguments));
     runtime.shutdown_timeout(limits::SHUTDOWN_TIMEOUT);
     code
+}
+
+/// Bytes pass through threads of both kinds, and each thread that allocated once keeps memory of its own: there are no more
+/// of them than find work.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(limits::ASYNC_THREADS))
+        .max_blocking_threads(processors.max(limits::BLOCKING_THREADS))
+        .enable_all()
+        .build()
 }

@@ -27,6 +27,8 @@ pub struct PushOptions {
     pub layers: Layers,
     /// How often and when an operation is tried again.
     pub retry: Retry,
+    /// Hash also what a local store keeps by digest and a registry compares with it anyway.
+    pub verify_source: bool,
 }
 
 /// One end of a push.

@@ -17,7 +17,7 @@ use futures::stream::BoxStream;
 pub use codec::Codec;
 pub use compress::compress;
 pub use decompress::decompress;
-pub use verify::{Expected, measure, verify};
+pub use verify::{Expected, check_size, measure, verify};
 
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
@@ -27,7 +27,8 @@ pub type Chunks = BoxStream<'static, Result<Bytes>>;
 
 /// A blob on its way to a destination: its bytes, and its identity as far as that is known.
 ///
-/// The bytes have been verified by the time the stream ends well; whoever writes them doesn't verify again.
+/// The bytes have been verified by the time the stream ends well; whoever writes them doesn't verify again. The exception is
+/// a blob that is [believed](Blob::believed).
 pub struct Blob {
     chunks: Chunks,
     identity: Identity,
@@ -43,8 +44,13 @@ impl Blob {
     /// A blob whose digest and size are known; the stream fails if the bytes are others.
     pub fn verified(chunks: Chunks, descriptor: &Descriptor) -> Self {
         let identity = Identity::known(descriptor.digest.clone(), descriptor.size);
-        let expected = Expected { digest: descriptor.digest.clone(), size: Some(descriptor.size) };
-        Self { chunks: verify(chunks, expected), identity }
+        Self { chunks: verify(chunks, Expected::of(descriptor)), identity }
+    }
+
+    /// A blob of which only the size is checked: for a destination that compares the digest itself before it takes it.
+    pub fn believed(chunks: Chunks, descriptor: &Descriptor) -> Self {
+        let identity = Identity::known(descriptor.digest.clone(), descriptor.size);
+        Self { chunks: check_size(chunks, descriptor.size), identity }
     }
 
     /// A blob that is made on its way, such as a layer being compressed.

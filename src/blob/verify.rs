@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::{Chunks, Identity};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Algorithm, Digest, Hasher};
+use crate::image::{Algorithm, Descriptor, Digest, Hasher};
 
 /// Chunks shorter than this are hashed in place: handing them to a thread costs more.
 const INLINE: usize = 32 << 10;
@@ -25,8 +25,15 @@ pub struct Expected {
 /// With a known size the last chunk is held back until everything has been compared, so that a receiver that
 /// counts bytes never gets all of a wrong blob. At most one chunk past the size is read.
 pub fn verify(chunks: Chunks, expected: Expected) -> Chunks {
-    let hashing = Hashing::new(expected.digest.algorithm());
-    let verifying = Verifying { chunks, expected, hashing, total: 0, done: false };
+    let Expected { digest, size } = expected;
+    let digest = Some((Hashing::new(digest.algorithm()), digest));
+    let verifying = Verifying { chunks, digest, size, total: 0, done: false };
+    stream::try_unfold(verifying, Verifying::next).boxed()
+}
+
+/// Passes the stream on and fails it unless it has `size` bytes; as [`verify`], but for the digest.
+pub fn check_size(chunks: Chunks, size: u64) -> Chunks {
+    let verifying = Verifying { chunks, digest: None, size: Some(size), total: 0, done: false };
     stream::try_unfold(verifying, Verifying::next).boxed()
 }
 
@@ -39,8 +46,9 @@ pub fn measure(chunks: Chunks, identity: Identity) -> Chunks {
 
 struct Verifying {
     chunks: Chunks,
-    expected: Expected,
-    hashing: Hashing,
+    /// What is known of the digest by now, and what it has to be.
+    digest: Option<(Hashing, Digest)>,
+    size: Option<u64>,
     total: u64,
     done: bool,
 }
@@ -62,6 +70,15 @@ enum State {
     Busy(JoinHandle<Hasher>),
 }
 
+// === impl Expected ===
+
+impl Expected {
+    /// What a descriptor says.
+    pub fn of(descriptor: &Descriptor) -> Self {
+        Self { digest: descriptor.digest.clone(), size: Some(descriptor.size) }
+    }
+}
+
 // === impl Verifying ===
 
 impl Verifying {
@@ -74,11 +91,13 @@ impl Verifying {
             return Ok(None);
         };
         self.total += chunk.len() as u64;
-        if self.expected.size.is_some_and(|size| self.total > size) {
+        if self.size.is_some_and(|size| self.total > size) {
             return Err(self.too_long());
         }
-        self.hashing = self.hashing.add(chunk.clone()).await?;
-        if self.expected.size == Some(self.total) {
+        if let Some((hashing, digest)) = self.digest.take() {
+            self.digest = Some((hashing.add(chunk.clone()).await?, digest));
+        }
+        if self.size == Some(self.total) {
             self = self.finish().await?;
         }
         Ok(Some((chunk, self)))
@@ -92,21 +111,18 @@ impl Verifying {
             }
         }
         self.compare().await?;
-        self.hashing = Hashing::new(self.expected.digest.algorithm());
         self.done = true;
         Ok(self)
     }
 
     async fn compare(&mut self) -> Result<()> {
-        if let Some(size) = self.expected.size.filter(|size| *size != self.total) {
+        if let Some(size) = self.size.filter(|size| *size != self.total) {
             let message = format!("the content has {} bytes instead of {size}", self.total);
             return Err(Error::new(Kind::ContentMismatch, message));
         }
-        let algorithm = self.expected.digest.algorithm();
-        let hashing = std::mem::replace(&mut self.hashing, Hashing::new(algorithm));
+        let Some((hashing, expected)) = self.digest.take() else { return Ok(()) };
         let actual = hashing.finish().await?;
-        if actual != self.expected.digest {
-            let expected = &self.expected.digest;
+        if actual != expected {
             let message = format!("the content has the digest `{actual}` instead of `{expected}`");
             return Err(Error::new(Kind::ContentMismatch, message));
         }
@@ -114,7 +130,7 @@ impl Verifying {
     }
 
     fn too_long(&self) -> Error {
-        let size = self.expected.size.unwrap_or_default();
+        let size = self.size.unwrap_or_default();
         Error::new(Kind::ContentMismatch, format!("the content goes on after its {size} bytes"))
     }
 }
@@ -174,7 +190,7 @@ impl Hashing {
 mod tests {
     use super::*;
     use crate::blob::Blob;
-    use crate::image::{Descriptor, MediaType};
+    use crate::image::MediaType;
 
     fn chunks(parts: &[&'static [u8]]) -> Chunks {
         let parts: Vec<Result<Bytes>> =
@@ -223,6 +239,23 @@ mod tests {
             Digest::of(b"abc")
         );
         check(&[b"ab", b"d"], b"abc", Some(3), &message).await;
+    }
+
+    #[tokio::test]
+    async fn where_the_digest_is_believed_the_size_is_not() {
+        let cases: [(&[&'static [u8]], &str); 4] = [
+            (&[b"xy", b"", b"z", b""], ""),
+            (&[b"ab"], "the content has 2 bytes instead of 3"),
+            (&[b"abc", b"d"], "the content goes on after its 3 bytes"),
+            (&[b"abcd"], "the content goes on after its 3 bytes"),
+        ];
+        for (parts, message) in cases {
+            let descriptor = Descriptor::of(MediaType::OCTET_STREAM, b"abc");
+            let (got, end) =
+                through(Blob::believed(chunks(parts), &descriptor).into_parts().0).await;
+            let ended = end.map_err(|error| error.to_string()).err().unwrap_or_default();
+            assert_eq!((ended.as_str(), got.len() == 3), (message, message.is_empty()));
+        }
     }
 
     #[tokio::test]

@@ -75,6 +75,11 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     retry_delay: Option<Duration>,
 
+    /// Hash blobs of a local source before they are sent. Without it, a registry is left to compare what stands under its
+    /// digest in a layout or directory, as it does anyway
+    #[arg(long)]
+    verify_source: bool,
+
     /// Write the digest of the pushed image to this file, after success only
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "dry_run")]
     digestfile: Option<PathBuf>,
@@ -175,6 +180,7 @@ impl PushArgs {
             disable_compression,
             retry,
             retry_delay,
+            verify_source,
             digestfile,
             dry_run,
             // Whoever made the printer has asked for these two.
@@ -199,6 +205,7 @@ impl PushArgs {
             format: format.map(ManifestFormat::from),
             layers: layers(disable_compression, compression_format, compression_level)?,
             retry: Retry::new(retry.unwrap_or(Retry::default().limit), retry_delay)?,
+            verify_source,
         };
         Ok(Request { options, digest_file: digestfile, dry_run })
     }

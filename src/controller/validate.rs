@@ -42,6 +42,8 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         }),
         layers: layers(compression.as_ref())?,
         retry: retry(tries.as_ref())?,
+        // The operator reads from registries, and hashes all that it reads.
+        verify_source: true,
     })
 }
 

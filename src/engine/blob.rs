@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::copy::Copy;
 use super::plan::LayerAction;
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
+use super::width::Turn;
 use crate::blob::{Blob, Chunks, Expected, compress, decompress, verify};
-use crate::error::{Error, Kind, Result, Side};
+use crate::error::{Class, Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::limits::MAX_CONFIG_SIZE;
 use crate::options::Retry;
-use crate::transport::{BlobKind, ImageSource, Reused};
+use crate::transport::{BlobKind, ImageSource, Reused, Verifier};
 
 /// A blob that is at the destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,30 +93,80 @@ async fn copy_as_it_is(
     kind: BlobKind,
     bytes: Option<&Bytes>,
 ) -> Result<CopiedBlob> {
-    started(copy, descriptor, kind);
     let mut first = true;
     let outcome = retry(copy.retry, copy.progress.as_ref(), || {
-        restarted(copy, descriptor, &mut first);
+        let first = std::mem::replace(&mut first, false);
         async move {
-            let reused = copy.destination.reuse_blob(descriptor, copy.mount_from).await;
-            match reused.map_err(|error| on_destination(error, descriptor))? {
-                Some(Reused::Present) => return Ok(BlobOutcome::Reused),
-                Some(Reused::Mounted) => return Ok(BlobOutcome::Mounted),
-                None => {}
+            let mut turn = copy.state.width.turn().await;
+            begun(copy, descriptor, kind, first);
+            let outcome = look_and_send(copy, descriptor, (kind, bytes), &mut turn).await;
+            if let Err(error) = &outcome {
+                turn.failed(error);
             }
-            let blob = match bytes {
-                Some(bytes) => {
-                    let chunks = stream::iter([Ok(bytes.clone())]).boxed();
-                    Blob::verified(chunks, descriptor)
-                }
-                None => open(copy, descriptor).await?,
-            };
-            put(copy, descriptor, blob, kind).await?;
-            Ok(BlobOutcome::Sent)
+            outcome
         }
     })
     .await?;
     Ok(finished(copy, descriptor, &descriptor.digest, descriptor.size, outcome))
+}
+
+async fn look_and_send<'a>(
+    copy: &'a Copy<'_>,
+    descriptor: &Descriptor,
+    (kind, bytes): (BlobKind, Option<&Bytes>),
+    turn: &mut Turn<'a>,
+) -> Result<BlobOutcome> {
+    let reused = copy.destination.reuse_blob(descriptor, copy.mount_from).await;
+    match reused.map_err(|error| on_destination(error, descriptor))? {
+        Some(Reused::Present) => return Ok(BlobOutcome::Reused),
+        Some(Reused::Mounted) => return Ok(BlobOutcome::Mounted),
+        None => {}
+    }
+    let _permit = copy.state.width.send(turn, descriptor.size).await;
+    match (bytes, believed_at(copy, descriptor)) {
+        (Some(bytes), _) => {
+            let chunks = stream::iter([Ok(bytes.clone())]).boxed();
+            put(copy, descriptor, Blob::verified(chunks, descriptor), kind).await?;
+        }
+        (None, None) => {
+            let blob = open(copy, descriptor, Blob::verified).await?;
+            put(copy, descriptor, blob, kind).await?;
+        }
+        (None, Some(place)) => {
+            let blob = open(copy, descriptor, Blob::believed).await?;
+            if let Err(refusal) = put(copy, descriptor, blob, kind).await {
+                return Err(examined(copy, descriptor, &place, refusal).await);
+            }
+        }
+    }
+    Ok(BlobOutcome::Sent)
+}
+
+/// Where a blob stands under its digest, if the destination compares that digest itself: to hash it here as well would find
+/// nothing more.
+fn believed_at(copy: &Copy<'_>, descriptor: &Descriptor) -> Option<String> {
+    let verifier = copy.destination.capabilities().verifier;
+    let verified_there = verifier == Verifier::Destination && !copy.verify_source;
+    verified_there.then(|| copy.source.place_by_digest(descriptor)).flatten()
+}
+
+/// The error for a blob that was believed and is refused: if it is not what it should be, that, and where it is.
+async fn examined(copy: &Copy<'_>, descriptor: &Descriptor, place: &str, refusal: Error) -> Error {
+    let refused = [Kind::ContentMismatch, Kind::RegistryUnavailable].contains(&refusal.kind());
+    if refusal.class() == Class::Transient || refusal.side() == Some(Side::Source) || !refused {
+        return refusal;
+    }
+    let chunks = match copy.source.blob(descriptor).await {
+        Ok(chunks) => verify(chunks, Expected::of(descriptor)),
+        Err(_) => return refusal,
+    };
+    match chunks.try_for_each(|_| future::ready(Ok(()))).await {
+        Err(error) if error.kind() == Kind::ContentMismatch => error
+            .doing(format!("reading blob `{}` from `{place}`", descriptor.digest))
+            .on(Side::Source)
+            .hint("the file is damaged: remove it, and get the image again from where it came"),
+        _ => refusal,
+    }
 }
 
 async fn rewrite(
@@ -124,12 +175,13 @@ async fn rewrite(
     action: LayerAction,
     diff_id: Option<&Digest>,
 ) -> Result<CopiedBlob> {
-    started(copy, layer, BlobKind::Layer);
     let mut first = true;
     let (digest, size) = retry(copy.retry, copy.progress.as_ref(), || {
-        restarted(copy, layer, &mut first);
+        let first = std::mem::replace(&mut first, false);
         async move {
-            let (chunks, _) = open(copy, layer).await?.into_parts();
+            let _permit = copy.state.width.rewrite().await;
+            begun(copy, layer, BlobKind::Layer, first);
+            let (chunks, _) = open(copy, layer, Blob::verified).await?.into_parts();
             let mut plain = decompress(chunks);
             if let Some(diff_id) = diff_id {
                 let expected = Expected { digest: diff_id.clone(), size: None };
@@ -151,8 +203,12 @@ async fn rewrite(
     Ok(finished(copy, layer, &digest, size, BlobOutcome::Sent))
 }
 
-/// Opens a blob of the source: verified, its errors named, its progress told.
-async fn open(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Blob> {
+/// Opens a blob of the source: checked, its errors named, its progress told.
+async fn open(
+    copy: &Copy<'_>,
+    descriptor: &Descriptor,
+    check: fn(Chunks, &Descriptor) -> Blob,
+) -> Result<Blob> {
     let doing = format!("reading blob `{}`", descriptor.digest);
     let chunks = copy.source.blob(descriptor).await;
     let chunks = chunks.map_err(|error| error.during(doing.clone()).on(Side::Source))?;
@@ -160,8 +216,8 @@ async fn open(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Blob> {
     let advanced = move |chunk: &Bytes| {
         progress.event(Event::BlobAdvanced { digest: &digest, bytes: chunk.len() as u64 });
     };
-    let verified = Blob::verified(chunks, descriptor);
-    Ok(verified.map_chunks(|chunks| reading(chunks.inspect_ok(advanced).boxed(), doing)))
+    let checked = check(chunks, descriptor);
+    Ok(checked.map_chunks(|chunks| reading(chunks.inspect_ok(advanced).boxed(), doing)))
 }
 
 /// Marks the errors of a stream as the source's.
@@ -182,15 +238,13 @@ fn on_destination(error: Error, descriptor: &Descriptor) -> Error {
     error.during(format!("writing blob `{}`", descriptor.digest)).on(Side::Destination)
 }
 
-fn started(copy: &Copy<'_>, descriptor: &Descriptor, kind: BlobKind) {
+fn begun(copy: &Copy<'_>, descriptor: &Descriptor, kind: BlobKind, first: bool) {
     let (digest, size) = (&descriptor.digest, descriptor.size);
-    copy.progress.event(Event::BlobStarted { digest, size, kind });
-}
-
-fn restarted(copy: &Copy<'_>, descriptor: &Descriptor, first: &mut bool) {
-    if !std::mem::replace(first, false) {
-        copy.progress.event(Event::BlobRestarted { digest: &descriptor.digest });
-    }
+    copy.progress.event(if first {
+        Event::BlobStarted { digest, size, kind }
+    } else {
+        Event::BlobRestarted { digest }
+    });
 }
 
 fn finished(

@@ -10,16 +10,17 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use super::blob::{CopiedBlob, copy_config, copy_layer, read_config};
 use super::copied::Copied;
 use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, rewritten_layer};
 use super::progress::{Event, Progress};
 use super::retry::retry;
+use super::width::Width;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
-use crate::limits::{PARALLEL_BLOBS, PARALLEL_INSTANCES, PARALLEL_SMALL_BLOBS, SMALL_BLOB};
+use crate::limits::PARALLEL_INSTANCES;
 use crate::options::Retry;
 use crate::transport::{ImageDestination, ImageSource, Repository, Role};
 
@@ -29,6 +30,8 @@ pub(super) struct Copy<'a> {
     pub(super) destination: &'a dyn ImageDestination,
     /// A repository on the destination's registry that has the blobs already.
     pub(super) mount_from: Option<&'a Repository>,
+    /// Whether blobs are hashed that the destination compares with their digests.
+    pub(super) verify_source: bool,
     pub(super) retry: Retry,
     pub(super) progress: &'a Arc<dyn Progress>,
     pub(super) state: &'a CopyState,
@@ -36,7 +39,7 @@ pub(super) struct Copy<'a> {
 
 /// What has been copied so far. Shared by the attempts with different formats.
 pub(super) struct CopyState {
-    permits: Semaphore,
+    pub(super) width: Width,
     blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
 }
 
@@ -52,10 +55,6 @@ struct BlobKey {
 
 /// A blob that is copied once; who comes while it is being copied waits for it.
 type OnceBlob = Arc<OnceCell<CopiedBlob>>;
-
-/// Permits in all; a small blob takes one, a large one so many that [`PARALLEL_BLOBS`] of them fit.
-const PERMITS: u32 = 32;
-const _: () = assert!(PERMITS as usize == PARALLEL_SMALL_BLOBS);
 
 // === impl Copy ===
 
@@ -113,7 +112,10 @@ impl Copy<'_> {
         let bytes = config.as_ref().map(|(bytes, _)| bytes);
         let diff_ids = config.as_ref().map(|(_, config)| config.rootfs.diff_ids.as_slice());
         let copies = FuturesUnordered::new();
-        for (n, (layer, action)) in image.layers.iter().zip(actions).enumerate() {
+        let mut layers: Vec<_> = image.layers.iter().zip(actions).enumerate().collect();
+        // Whoever comes first gets the first turn, and what takes longest must not come last.
+        layers.sort_by_key(|(_, (layer, _))| std::cmp::Reverse(layer.size));
+        for (n, (layer, action)) in layers {
             let diff_id = diff_ids.and_then(|diff_ids| diff_ids.get(n));
             copies.push(self.layer(n, layer, *action, diff_id).boxed());
         }
@@ -178,11 +180,7 @@ impl Copy<'_> {
             diff_id: diff_id.cloned(),
         };
         let cell = Arc::clone(lock(&self.state.blobs).entry(key).or_default());
-        let copied = cell.get_or_try_init(|| async {
-            let _permits = self.state.permits.acquire_many(cost(descriptor.size, action)).await;
-            copy.await
-        });
-        copied.await.cloned()
+        cell.get_or_try_init(|| copy).await.cloned()
     }
 
     /// Writes the manifest of an instance, trying again where that may help.
@@ -200,7 +198,7 @@ impl Copy<'_> {
 
 impl CopyState {
     pub(super) fn new() -> Self {
-        Self { permits: Semaphore::new(PERMITS as usize), blobs: Mutex::default() }
+        Self { width: Width::new(), blobs: Mutex::default() }
     }
 }
 
@@ -222,15 +220,6 @@ fn rewritten_layers(
 /// The error of writing a manifest.
 pub(super) fn while_writing(error: Error, manifest: &Manifest) -> Error {
     error.during(format!("writing manifest `{}`", manifest.digest())).on(Side::Destination)
-}
-
-/// Permits that a blob takes. One that is rewritten counts as large: small as it may be, its codec isn't.
-fn cost(size: u64, action: LayerAction) -> u32 {
-    if size <= SMALL_BLOB && action.keeps_identity() {
-        1
-    } else {
-        PERMITS / u32::try_from(PARALLEL_BLOBS).unwrap_or(1)
-    }
 }
 
 /// Nothing panics while holding one of these locks; if something did, the data is still whole.

@@ -13,6 +13,7 @@ mod progress;
 mod retry;
 mod session;
 mod tree;
+mod width;
 
 use std::sync::Arc;
 

@@ -202,6 +202,7 @@ impl Session<'_> {
             source: self.source.as_ref(),
             destination: self.destination.as_ref(),
             mount_from: self.mount_from(),
+            verify_source: self.options.verify_source,
             retry: self.options.retry,
             progress: self.progress,
             state,

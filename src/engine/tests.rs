@@ -27,6 +27,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         format: None,
         layers: Layers::Keep,
         retry: Retry { limit: 0, delay: Some(Duration::ZERO) },
+        verify_source: false,
     }
 }
 
@@ -93,6 +94,36 @@ async fn blobs_that_are_there_are_not_sent() {
     let pushed = run(&options(&source, &destination)).await.unwrap();
     assert_eq!(pushed.blobs, counts(1, 1, 1));
     assert_eq!(pushed.bytes_sent, memory::config(&[b"one", b"two"]).len() as u64);
+}
+
+#[tokio::test]
+async fn a_store_by_digest_is_believed_until_the_destination_refuses() {
+    for (verify_source, puts) in [(false, 1), (true, 0)] {
+        let (source, destination, manifest) = pair();
+        let layer = &manifest.as_image().unwrap().layers[0];
+        source.store().damage(&layer.digest, b"eno");
+        let mut options = options(&source, &destination);
+        options.verify_source = verify_source;
+        for memory in [&source, &destination] {
+            memory.store().verify();
+        }
+        let error = run(&options).await.unwrap_err();
+        let place = format!(" from `memory:source/{}`", layer.digest);
+        let place = if verify_source { "" } else { &place };
+        let expected = format!(
+            "pushing `memory:source` to `memory:destination`: \
+             reading blob `{}`{place}: the content has the digest `{}` instead of `{}`",
+            layer.digest,
+            Digest::of(b"eno"),
+            layer.digest
+        );
+        assert_eq!(error.to_string(), expected);
+        assert_eq!((error.side(), error.kind()), (Some(Side::Source), Kind::ContentMismatch));
+        let sent = Call::PutBlob(layer.digest.clone());
+        let calls = destination.store().calls();
+        assert_eq!(calls.iter().filter(|call| **call == sent).count(), puts);
+        assert_eq!(destination.store().named(), None);
+    }
 }
 
 #[tokio::test]

@@ -135,6 +135,16 @@ pub trait ImageSource: Send + Sync {
         }
         Ok(manifest)
     }
+
+    /// The place of a blob, for a store that keeps each one under the name of its digest.
+    ///
+    /// The engine leaves verifying such a blob to a destination that compares digests itself, and names the place to the
+    /// user if the content turns out to be other than its name. Whatever the source gives as a blob's bytes without having
+    /// found it by its digest, it has no place for.
+    fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {
+        let _ = descriptor;
+        None
+    }
 }
 
 /// An image being written.
@@ -153,7 +163,8 @@ pub trait ImageSource: Send + Sync {
 /// `abandon` waits for.
 ///
 /// **Verification.** Streams have been verified by the engine; a destination does not verify them again. What it finds
-/// there already and reuses, it verifies itself.
+/// there already and reuses, it verifies itself. A destination with [`Verifier::Destination`] may be given streams of which
+/// only the size has been checked: it fails with `ContentMismatch` where the digest is another one.
 #[async_trait]
 pub trait ImageDestination: Send + Sync {
     /// What this destination can hold. Plain data; the same each time.
@@ -241,6 +252,17 @@ pub struct Capabilities {
     pub foreign_layers: bool,
     /// What tells two of its images apart.
     pub identity: ImageIdentity,
+    /// Who compares a blob with its digest before it counts as written.
+    pub verifier: Verifier,
+}
+
+/// Who compares a blob with its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verifier {
+    /// The engine has to, while the bytes flow.
+    Engine,
+    /// The destination does by itself.
+    Destination,
 }
 
 /// The form in which a destination wants layers.

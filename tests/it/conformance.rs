@@ -200,7 +200,7 @@ async fn content_that_is_not_what_it_should_be_is_refused() {
                 (Kind::ContentMismatch, Some(Side::Source)),
                 "{what}: {error}"
             );
-            assert!(error.to_string().contains(&format!("reading blob `{layer}`: ")), "{error}");
+            assert!(error.to_string().contains(&format!("reading blob `{layer}`")), "{error}");
             place.settles_to(&before).await;
         })
         .await;

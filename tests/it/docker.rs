@@ -12,4 +12,5 @@ mod referrers;
 mod resume;
 mod security;
 mod tokens;
+mod verification;
 mod wire;

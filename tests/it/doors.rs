@@ -24,7 +24,9 @@ fn by_spec(spec: &Value) -> PushOptions {
 
 /// Everything but where credentials and certificates come from: files here, Secrets there.
 fn shown(options: PushOptions) -> String {
-    let PushOptions { source, destination, platforms, format, layers, retry } = options;
+    // Whether local stores are hashed makes no difference where there are none.
+    let PushOptions { source, destination, platforms, format, layers, retry, verify_source: _ } =
+        options;
     let side = |endpoint| {
         let Endpoint {
             reference,
@@ -104,12 +106,13 @@ const SAME: [(&str, &str); 20] = [
 ];
 
 /// Flags without a field.
-const FLAGS_ALONE: [(&str, &str); 5] = [
+const FLAGS_ALONE: [(&str, &str); 6] = [
     ("digestfile", "the digest is in `status.artifact.digest`"),
     ("help", "about the program"),
     ("log-format", "about the program; the operator has it"),
     ("output", "about what is printed"),
     ("quiet", "about what is printed"),
+    ("verify-source", "the operator reads from registries, and hashes all that it reads"),
 ];
 
 /// Fields without a flag.

@@ -21,11 +21,13 @@ fn options(arguments: &str) -> PushOptions {
 #[test]
 fn without_flags_the_defaults_are_those_of_the_options() {
     let Request { options, digest_file, dry_run } = request("oci:/a:1").unwrap();
-    let PushOptions { source, destination, platforms, format, layers, retry } = options;
+    let PushOptions { source, destination, platforms, format, layers, retry, verify_source } =
+        options;
     assert_eq!(source.reference.to_string(), "oci:/a:1");
     assert_eq!(destination.reference.to_string(), "oci:/a:1");
     assert_eq!(platforms, Platforms::One(Platform::of_this_machine()));
     assert_eq!((format, layers, retry), (None, Layers::default(), Retry::default()));
+    assert!(!verify_source);
     assert_eq!((digest_file, dry_run), (None, false));
 }
 

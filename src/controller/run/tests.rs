@@ -86,6 +86,7 @@ fn order(uid: &str, destination: &str) -> Order {
             format: None,
             layers: Layers::Keep,
             retry: Retry::default(),
+            verify_source: true,
         },
         mode: Mode::Apply,
         timeout: Duration::from_mins(5),

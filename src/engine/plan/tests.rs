@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::{Annotations, Index};
-use crate::transport::ImageIdentity;
+use crate::transport::{ImageIdentity, Verifier};
 
 use Compression::{Gzip, None as Plain, Zstd};
 use ManifestFormat::{Oci, V2s2};
@@ -13,6 +13,7 @@ const REGISTRY: Capabilities = Capabilities {
     layers: LayerForm::Compressed,
     foreign_layers: true,
     identity: ImageIdentity::Manifest,
+    verifier: Verifier::Engine,
 };
 const LAYOUT: Capabilities = Capabilities { formats: &[Oci], ..REGISTRY };
 const DIRECTORY: Capabilities = Capabilities { layers: LayerForm::AsIs, ..REGISTRY };
@@ -24,6 +25,7 @@ const ARCHIVE: Capabilities = Capabilities {
     layers: LayerForm::Uncompressed,
     foreign_layers: false,
     identity: ImageIdentity::Config,
+    verifier: Verifier::Engine,
 };
 
 fn wants(capabilities: Capabilities, layers: Layers) -> Wants {

@@ -19,7 +19,7 @@ use crate::image::{
 };
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, ImageReference, ImageSource,
-    LayerForm, Locality, Reference, Repository, Reused, Role, Transport,
+    LayerForm, Locality, Reference, Repository, Reused, Role, Transport, Verifier,
 };
 
 /// Something a destination was asked.
@@ -52,6 +52,8 @@ pub(super) struct Store {
     rejected: Option<ManifestFormat>,
     /// The named manifest is stored, but the answer gets lost.
     silent: bool,
+    /// Blobs are kept by digest, and compared with it when they are written.
+    verifies: bool,
     cancel: Option<(usize, CancellationToken)>,
 }
 
@@ -134,6 +136,10 @@ impl ImageSource for Memory {
         let bytes = bytes.ok_or_else(|| Error::new(Kind::NotFound, "no such blob"))?;
         Ok(stream::iter([Ok(bytes)]).boxed())
     }
+
+    fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {
+        self.store().verifies.then(|| format!("{self}/{}", descriptor.digest))
+    }
 }
 
 #[async_trait]
@@ -147,6 +153,7 @@ impl ImageDestination for Memory {
             layers: LayerForm::Compressed,
             foreign_layers: true,
             identity: ImageIdentity::Manifest,
+            verifier: self.store().verifier(),
         }
     }
 
@@ -180,6 +187,9 @@ impl ImageDestination for Memory {
         let bytes = chunks.map_ok(|chunk| chunk.to_vec()).try_concat().await?;
         let digest = identity.settled()?.0.clone();
         self.called(Call::PutBlob(digest.clone())).await?;
+        if self.store().verifies && Digest::of(&bytes) != digest {
+            return Err(Error::new(Kind::ContentMismatch, "the registry answered 400"));
+        }
         self.store().blobs.insert(digest, bytes.into());
         Ok(())
     }
@@ -352,6 +362,20 @@ impl Store {
     /// Manifests of this format are rejected from now on.
     pub(super) fn reject(&mut self, format: ManifestFormat) {
         self.rejected = Some(format);
+    }
+
+    fn verifier(&self) -> Verifier {
+        if self.verifies { Verifier::Destination } else { Verifier::Engine }
+    }
+
+    /// Keeps blobs by digest, and compares them with it when they are written.
+    pub(super) fn verify(&mut self) {
+        self.verifies = true;
+    }
+
+    /// Puts other bytes in the place of a blob's.
+    pub(super) fn damage(&mut self, digest: &Digest, bytes: &'static [u8]) {
+        self.blobs.insert(digest.clone(), Bytes::from_static(bytes));
     }
 
     /// Answers to the named manifest get lost from now on.

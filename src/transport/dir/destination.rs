@@ -16,7 +16,7 @@ use super::super::local::{
 };
 use super::super::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role,
+    Reused, Role, Verifier,
 };
 use super::publish;
 use super::store::{DirStore, MANIFEST_FILE, blob_name, check_writable, instance_name};
@@ -98,6 +98,7 @@ impl ImageDestination for DirDestination {
             layers: LayerForm::AsIs,
             foreign_layers: false,
             identity: ImageIdentity::Manifest,
+            verifier: Verifier::Engine,
         }
     }
 

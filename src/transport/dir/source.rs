@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::super::ImageSource;
 use super::super::local::layout::LAYOUT_FILE;
 use super::super::local::{Directory, blocking, read_whole};
-use super::store::{DirStore, MANIFEST_FILE};
+use super::store::{DirStore, MANIFEST_FILE, blob_name};
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Manifest};
@@ -60,5 +60,10 @@ impl ImageSource for DirSource {
             read_whole(file, store.directory().path_of(name))
         })
         .await
+    }
+
+    fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {
+        let name = blob_name(&descriptor.digest);
+        Some(self.store.directory().path_of(name).display().to_string())
     }
 }

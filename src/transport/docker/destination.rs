@@ -24,7 +24,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role,
+    Reused, Role, Verifier,
 };
 
 /// An image in a registry, being written.
@@ -155,6 +155,7 @@ impl ImageDestination for DockerDestination {
             layers: LayerForm::Compressed,
             foreign_layers: true,
             identity: ImageIdentity::Manifest,
+            verifier: Verifier::Destination,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::limits::{MAX_ARCHIVE_MANIFEST, MAX_CONFIG_SIZE};
 use crate::transport::local::{Archive, ArchiveTarget, TarWriter};
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role,
+    Reused, Role, Verifier,
 };
 
 /// An image being written.
@@ -111,6 +111,7 @@ impl ImageDestination for DockerArchiveDestination {
             layers: LayerForm::Uncompressed,
             foreign_layers: false,
             identity: ImageIdentity::Config,
+            verifier: Verifier::Engine,
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Hasher, Manifest, ManifestFormat, MediaType};
-use crate::transport::{Capabilities, ImageIdentity, LayerForm};
+use crate::transport::{Capabilities, ImageIdentity, LayerForm, Verifier};
 
 /// The file that marks a layout.
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";
@@ -34,6 +34,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     layers: LayerForm::Compressed,
     foreign_layers: true,
     identity: ImageIdentity::Manifest,
+    verifier: Verifier::Engine,
 };
 
 /// The annotation that names an image in `index.json`.

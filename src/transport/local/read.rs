@@ -18,7 +18,7 @@ use super::directory::{file_type, not_a_file, refused};
 use crate::blob::{Blob, Chunks};
 use crate::error::{Error, Kind, Result};
 use crate::image::Descriptor;
-use crate::limits::CHUNK;
+use crate::limits::{CHUNK, SMALL_BLOB, SMALL_CHUNK};
 
 /// Opens a regular file by the user's own path; a link as its last part is followed. Blocks.
 pub(crate) fn open_file(path: &Path) -> Result<File> {
@@ -40,6 +40,7 @@ pub(crate) fn read_range(file: Arc<File>, path: PathBuf, offset: u64, length: u6
         path: path.into(),
         offset,
         end: offset.saturating_add(length),
+        chunk: if length > SMALL_BLOB { CHUNK } else { SMALL_CHUNK },
         ahead: None,
     };
     stream::try_unfold(reading, Reading::next).boxed()
@@ -74,6 +75,7 @@ struct Reading {
     path: Arc<Path>,
     offset: u64,
     end: u64,
+    chunk: usize,
     ahead: Option<JoinHandle<Result<Bytes>>>,
 }
 
@@ -89,7 +91,7 @@ impl Reading {
     /// Starts to read the next chunk, if there is one.
     fn start(&mut self) -> Option<JoinHandle<Result<Bytes>>> {
         let left = self.end - self.offset;
-        let length = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+        let length = usize::try_from(left).map_or(self.chunk, |left| left.min(self.chunk));
         let (file, path, offset) = (Arc::clone(&self.file), Arc::clone(&self.path), self.offset);
         self.offset += length as u64;
         let read = move || read_chunk(&file, &path, offset, length);

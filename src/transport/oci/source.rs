@@ -51,4 +51,8 @@ impl ImageSource for LayoutSource {
         })
         .await
     }
+
+    fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {
+        Some(self.store.blob_path(&descriptor.digest).display().to_string())
+    }
 }

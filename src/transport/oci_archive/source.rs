@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-use super::store::ArchiveLayout;
+use super::store::{ArchiveLayout, member};
 use crate::blob::Chunks;
 use crate::error::Result;
 use crate::image::{Descriptor, Manifest};
@@ -35,5 +35,9 @@ impl ImageSource for OciArchiveSource {
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
         self.layout.blob(&descriptor.digest)
+    }
+
+    fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {
+        Some(format!("{}:{}", self.layout.path(), member(&descriptor.digest)))
     }
 }

@@ -25,6 +25,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         format: None,
         layers: Layers::Keep,
         retry: Retry::new(0, None).unwrap(),
+        verify_source: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     push(&options, &progress, &CancellationToken::new()).await

@@ -25,6 +25,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         format: None,
         layers: Layers::DoNotCompress,
         retry: Retry::new(0, None).unwrap(),
+        verify_source: false,
     }
 }
 

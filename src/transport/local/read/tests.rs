@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::transport::local::Directory;
 
-const SIZE: usize = 3 * CHUNK + 17;
+const SIZE: usize = 5 * CHUNK + 17;
 
 fn content() -> Vec<u8> {
     (0..SIZE).map(|n| u8::try_from(n % 251).unwrap()).collect()

@@ -1,0 +1,50 @@
+//! What a push may take of the machine: memory and disk.
+
+use super::{docker, oci, push, pushing};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::layout::write_layout;
+use crate::support::measured::measure;
+
+const MIB: u64 = 1 << 20;
+
+/// Most memory that a push takes beyond what the program takes for one that moves next to nothing, however large the image.
+///
+/// The goal is 32 MiB in all. The program as it is released starts with less than 20 MiB of these, most of them its own
+/// code; the one that tests are built with, which is not optimised, with more.
+const GROWTH: u64 = 12 * MIB;
+
+#[test]
+fn the_memory_of_a_push_does_not_grow_with_the_image() {
+    let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let folder = tempfile::tempdir().unwrap();
+    let (tiny, huge, many) =
+        (folder.path().join("tiny"), folder.path().join("huge"), folder.path().join("many"));
+    write_layout(&tiny, "1", 1, 1 << 10);
+    write_layout(&huge, "1", 4, 256 * MIB);
+    write_layout(&many, "1", 80, MIB - (64 << 10));
+
+    let base = push(&oci(&tiny), &docker(&from)).peak_memory;
+    for (source, destination) in
+        [(oci(&huge), docker(&from)), (docker(&from), docker(&to)), (oci(&many), docker(&from))]
+    {
+        let grown = push(&source, &destination).peak_memory.saturating_sub(base);
+        assert!(grown <= GROWTH, "{} MiB more for {source}", grown / MIB);
+    }
+}
+
+/// A process that may write no byte to any file, not even to a temporary one, can push all the same.
+#[test]
+fn pushes_between_registries_and_from_layouts_write_no_file() {
+    let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let folder = tempfile::tempdir().unwrap();
+    write_layout(folder.path(), "1", 2, 3 * MIB);
+    for (source, destination) in [(oci(folder.path()), docker(&from)), (docker(&from), docker(&to))]
+    {
+        without_files(&source, &destination);
+    }
+}
+
+fn without_files(source: &str, destination: &str) {
+    let limited = ["-c", "ulimit -f 0; exec \"$@\"", "sh"];
+    measure("sh", &[limited.as_slice(), &pushing(source, destination)].concat());
+}
