@@ -34,8 +34,9 @@ lint: deny ## Check format, lints, documentation and dependencies
 deny: ## Check licences, sources and bans of the dependencies
 	scripts/cargo-deny --locked check bans licenses sources
 
-bench: install ## Measure pushes beside skopeo (builds with optimisation first: minutes)
+bench: install peers ## Measure beside skopeo, crane and regctl (builds with optimisation first)
 	cargo build --locked --release
+	cargo build --locked --release --example checks
 	IMAGEPUSH_BINARY=$(CARGO_TARGET_DIR)/release/imagepush \
 		cargo test --locked --test it bench:: -- --ignored --nocapture --test-threads=1
 

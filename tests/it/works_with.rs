@@ -8,7 +8,8 @@ use door::Door;
 
 use crate::support::certificates::{Authority, Life};
 use crate::support::docker_registry::{DockerRegistry, Program, Request, Setup};
-use crate::support::images::{self, Content};
+use crate::support::images::{self, Content, Form};
+use crate::support::nginx::{self, Bodies, Nginx};
 
 /// What is asked of users where somebody has to log in.
 const LOGIN: (&str, &str) = ("alice", "correct horse");
@@ -108,6 +109,22 @@ fn login_without_tls(program: Program) {
     works(&registry, &door, OtherRepository::Mounts);
 }
 
+fn behind_nginx(program: Program, bodies: Bodies, prefix: &'static str, other: OtherRepository) {
+    let authority = Authority::new();
+    let files = authority.server("127.0.0.1", Life::Valid);
+    let login = (program != Program::Referrers).then_some(LOGIN);
+    let registry = DockerRegistry::start(&Setup { program, login, ..Setup::default() });
+    let proxy = Nginx::start(&nginx::Setup {
+        registry: &registry.host,
+        tls: &files,
+        prefix,
+        body_limit: "0",
+        bodies,
+    });
+    let door = Door::tls(&proxy.host, &authority).below(prefix).with_login(LOGIN);
+    works(&registry, &door, other);
+}
+
 #[test]
 fn docker_registry() {
     plain(Program::Debian, OtherRepository::Mounts);
@@ -141,4 +158,71 @@ fn distribution_3_with_login_without_tls() {
 #[test]
 fn a_registry_with_referrers() {
     plain(Program::Referrers, OtherRepository::Sends);
+}
+
+#[test]
+fn docker_registry_behind_nginx() {
+    behind_nginx(Program::Debian, Bodies::Buffered, "", OtherRepository::Mounts);
+}
+
+#[test]
+fn distribution_3_behind_nginx() {
+    behind_nginx(Program::Version3, Bodies::Streamed, "", OtherRepository::Mounts);
+}
+
+#[test]
+fn docker_registry_below_a_path_of_nginx() {
+    // The registry knows the other repository by another name, and can't mount from it.
+    behind_nginx(Program::Debian, Bodies::Streamed, "below/", OtherRepository::Sends);
+}
+
+#[test]
+fn a_registry_with_referrers_behind_nginx() {
+    behind_nginx(Program::Referrers, Bodies::Buffered, "", OtherRepository::Sends);
+}
+
+/// Pushes an image with a layer of 3 MiB through a proxy that takes bodies up to a limit: the program's exit code and what
+/// it said, with `HOST`, `IMAGE` and `LAYER` in place of what differs.
+fn pushed_within(body_limit: &str, bodies: Bodies) -> (Option<i32>, String) {
+    let authority = Authority::new();
+    let files = authority.server("127.0.0.1", Life::Valid);
+    let registry = DockerRegistry::of(Program::Debian);
+    let setup =
+        nginx::Setup { registry: &registry.host, tls: &files, prefix: "", body_limit, bodies };
+    let proxy = Nginx::start(&setup);
+    let folder = tempfile::tempdir().unwrap();
+    let large = Content::image("linux", "amd64", &[images::layer(1, 3 << 20, Form::Gzip)]);
+    let image = layout(folder.path(), "image", &large);
+    let door = Door::tls(&proxy.host, &authority);
+    let pushed = door.try_push(&image.name, &door.name("team/app"));
+    if pushed.status.success() {
+        read_back(&door, &door.name("team/app"), &image.digest, folder.path());
+    }
+    let manifest = large.manifest();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    let said = String::from_utf8(pushed.stderr).unwrap();
+    let said = said.replace(&proxy.host, "HOST").replace(&image.name, "IMAGE");
+    (pushed.status.code(), said.replace(layer, "LAYER"))
+}
+
+#[test]
+fn blobs_go_in_pieces_through_a_proxy_that_takes_no_large_bodies() {
+    for bodies in [Bodies::Buffered, Bodies::Streamed] {
+        let (code, said) = pushed_within("1m", bodies);
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
+
+#[test]
+fn a_proxy_that_takes_small_bodies_only_is_named() {
+    let expected = "error: pushing `IMAGE` to `docker://HOST/team/app:1`: writing blob `LAYER` to `docker://HOST/team/app`: \
+        the registry answered 413 Payload Too Large\n\
+        side: destination\n\
+        hint: raise the limit of the registry, or of the proxy in front of it, for what one request may carry \
+        (nginx: `client_max_body_size`)\n";
+    for bodies in [Bodies::Buffered, Bodies::Streamed] {
+        let (code, said) = pushed_within("64k", bodies);
+        let error = said.find("error:").map(|start| &said[start..]);
+        assert_eq!((code, error), (Some(1), Some(expected)));
+    }
 }

@@ -27,6 +27,10 @@ pub(super) struct Refusal {
     retry_after: Option<Duration>,
 }
 
+/// Registries hardly ever have such a limit; proxies have one unless they are told otherwise.
+const BODY_TOO_LARGE: &str = "raise the limit of the registry, or of the proxy in front of it, for \
+                              what one request may carry (nginx: `client_max_body_size`)";
+
 // === impl Refusal ===
 
 impl Refusal {
@@ -54,7 +58,10 @@ impl Refusal {
     pub(super) fn into_error(self) -> Error {
         let (kind, class) = classify(self.status, self.code());
         let retry_after = self.retry_after;
-        let error = Error::new(kind, self.words());
+        let mut error = Error::new(kind, self.words());
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            error = error.hint(BODY_TOO_LARGE);
+        }
         match (class, retry_after) {
             (Class::Permanent, _) => error.permanent(),
             (Class::Transient, None) => error.transient(),

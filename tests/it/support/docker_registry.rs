@@ -1,13 +1,13 @@
 //! Real registries, run for one test on a port of their own, with a log of the requests they got: Debian's
 //! docker-registry, distribution's version 3, and go-containerregistry's with the referrers API.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -21,7 +21,11 @@ pub(crate) struct DockerRegistry {
     /// Host and port.
     pub(crate) host: String,
     folder: TempDir,
+    callers: Callers,
 }
+
+/// Address and port that each connection came from.
+type Callers = Arc<Mutex<BTreeSet<String>>>;
 
 /// A request that a registry got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +62,6 @@ pub(crate) struct Setup<'a> {
 /// File with a line for each request.
 const ACCESS_LOG: &str = "access.log";
 
-/// The first start reads the program from disk.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 impl DockerRegistry {
     /// Starts a registry that speaks plain HTTP and lets everybody in.
     pub(crate) fn plain() -> Self {
@@ -77,8 +78,10 @@ impl DockerRegistry {
         let outputs = [access_log.into(), Stdio::piped()];
         let mut server =
             Server::start(&command[0], &command[1..], folder.path(), End::Kill, outputs);
-        let host = listening(server.take_stderr().unwrap());
-        Self { _server: server, host, folder }
+        let callers = Callers::default();
+        let seen = Arc::clone(&callers);
+        let host = server.listening(move |line| seen.lock().unwrap().extend(caller(line)));
+        Self { _server: server, host, folder, callers }
     }
 
     /// Starts one of the registries, which speaks plain HTTP and lets everybody in.
@@ -91,6 +94,17 @@ impl DockerRegistry {
         let log = fs::read_to_string(self.folder.path().join(ACCESS_LOG)).unwrap();
         log.lines().filter_map(Request::parse).collect()
     }
+
+    /// How many connections brought requests so far. Only distribution's registries tell.
+    pub(crate) fn connections(&self) -> usize {
+        self.callers.lock().unwrap().len()
+    }
+}
+
+/// Reads `… http.request.remoteaddr="127.0.0.1:41706" …`.
+fn caller(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("http.request.remoteaddr=")?;
+    Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
 }
 
 impl Request {
@@ -146,18 +160,4 @@ fn configuration(setup: &Setup<'_>, folder: &Path) -> String {
         writeln!(text, "auth:\n  htpasswd: {{realm: test, path: {}}}", path.display()).unwrap();
     }
     text
-}
-
-/// Waits for the line that names the address, and goes on reading so that the registry never blocks on its log.
-fn listening(stderr: ChildStderr) -> String {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
-                let _ = sender.send(rest[..end.unwrap_or(rest.len())].to_owned());
-            }
-        }
-    });
-    receiver.recv_timeout(PATIENCE).expect("the registry did not start to listen")
 }

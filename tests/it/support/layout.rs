@@ -9,40 +9,68 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
 /// Writes a layout with one image of `layers` gzip layers, each with one file of `layer_size` random bytes.
 ///
 /// The same arguments give the same digests. Returns the digests of all blobs but the manifest.
 pub(crate) fn write_layout(folder: &Path, tag: &str, layers: u64, layer_size: u64) -> Vec<String> {
+    let sizes: Vec<(u64, u64)> = (1..=layers).map(|seed| (seed, layer_size)).collect();
+    write_image(folder, tag, &sizes)
+}
+
+/// Writes a layout with one image whose layers have these seeds and sizes.
+pub(crate) fn write_image(folder: &Path, tag: &str, layers: &[(u64, u64)]) -> Vec<String> {
     fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
-    let mut descriptors = Vec::new();
-    let mut diff_ids = Vec::new();
-    for seed in 1..=layers {
-        let (descriptor, diff_id) = layer(folder, seed, layer_size);
-        descriptors.push(descriptor);
-        diff_ids.push(diff_id);
-    }
-    let config = document(
-        folder,
-        "application/vnd.oci.image.config.v1+json",
-        &json!({
-            "architecture": "amd64",
-            "os": "linux",
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        }),
-    );
-    let manifest_type = "application/vnd.oci.image.manifest.v1+json";
+    let (manifest, blobs) = image(folder, "amd64", layers);
+    finish(folder, tag, manifest);
+    blobs
+}
+
+/// Writes a layout with an index of images for these architectures: each has the first layer of all, and as many of its own
+/// as there are further sizes.
+pub(crate) fn write_index(folder: &Path, tag: &str, architectures: &[&str], sizes: &[u64]) {
+    fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+    let (shared, own) = sizes.split_first().unwrap();
+    let manifest = |(architecture, platform): (&&str, u64)| {
+        let own = own.iter().zip(1..).map(|(size, n)| (platform * 1000 + n, *size));
+        let layers: Vec<_> = [(1, *shared)].into_iter().chain(own).collect();
+        let (mut manifest, _) = image(folder, architecture, &layers);
+        manifest["platform"] = json!({"os": "linux", "architecture": architecture});
+        manifest
+    };
+    let manifests: Vec<Value> = architectures.iter().zip(1..).map(manifest).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    let index = document(folder, INDEX, &index);
+    finish(folder, tag, index);
+}
+
+/// Writes everything of an image; the descriptor of its manifest, and the digests of its blobs.
+fn image(folder: &Path, architecture: &str, layers: &[(u64, u64)]) -> (Value, Vec<String>) {
+    let layers = layers.iter().map(|(seed, size)| layer(folder, *seed, *size));
+    let (descriptors, diff_ids): (Vec<Value>, Vec<String>) = layers.unzip();
+    let rootfs = json!({"type": "layers", "diff_ids": diff_ids});
+    let config = json!({"architecture": architecture, "os": "linux", "rootfs": rootfs});
+    let config = document(folder, CONFIG, &config);
+    let digest = |it: &Value| it["digest"].as_str().unwrap().to_owned();
+    let blobs = descriptors.iter().chain([&config]).map(digest).collect();
     let manifest = json!({
         "schemaVersion": 2,
-        "mediaType": manifest_type,
+        "mediaType": MANIFEST,
         "config": config,
         "layers": descriptors,
     });
-    let mut entry = document(folder, manifest_type, &manifest);
+    (document(folder, MANIFEST, &manifest), blobs)
+}
+
+/// Names the layout's one image or index.
+fn finish(folder: &Path, tag: &str, mut entry: Value) {
     entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
     let index = json!({"schemaVersion": 2, "manifests": [entry]});
     fs::write(folder.join("index.json"), index.to_string()).unwrap();
     fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    descriptors.iter().chain([&config]).map(|it| it["digest"].as_str().unwrap().into()).collect()
 }
 
 /// A layer whose tar has one file; its descriptor and the digest of the tar.

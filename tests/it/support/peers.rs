@@ -12,7 +12,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
 }
 
 /// The folder with the programs, and the file `versions` with a line for each.
-fn folder() -> &'static Path {
+pub(crate) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/peers");

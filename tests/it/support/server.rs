@@ -5,8 +5,10 @@
 //! is ready to be used is for its own module to find out.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// `$0` is a folder to remove at the end, `$1` the signal that ends the program, the rest is the program. An interrupt
 /// from the keyboard reaches the whole group; the shell has to outlive it. The folder may hold another program's files,
@@ -27,6 +29,9 @@ pub(crate) enum End {
     /// By asking, for one that has children to end itself.
     Terminate,
 }
+
+/// The first start of a program reads it from disk.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program; it has ended, and its folder is gone, when this has been dropped.
 pub(crate) struct Server(Child);
@@ -54,9 +59,33 @@ impl Server {
         Self(shell.spawn().expect("sh is there"))
     }
 
-    /// What the program says on standard error, where that was piped.
-    pub(crate) fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
-        self.0.stderr.take()
+    /// Waits for the line on standard error that names the program's address, `… listening on HOST:PORT`; see
+    /// [`Server::says`].
+    pub(crate) fn listening(&mut self, told: impl Fn(&str) + Send + 'static) -> String {
+        let rest = self.says("listening on ", told);
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
+        rest[..end.unwrap_or(rest.len())].to_owned()
+    }
+
+    /// Waits for a line with these words on standard error, which was piped; what follows them. Every line is given to
+    /// `told`, also later ones, so that the program never blocks on them.
+    pub(crate) fn says(
+        &mut self,
+        words: &'static str,
+        told: impl Fn(&str) + Send + 'static,
+    ) -> String {
+        let stderr = self.0.stderr.take().expect("standard error is a pipe");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                told(&line);
+                if let Some((_, rest)) = line.split_once(words) {
+                    let _ = sender.send(rest.to_owned());
+                }
+            }
+        });
+        let said = receiver.recv_timeout(PATIENCE);
+        said.unwrap_or_else(|_| panic!("the program did not say `{words}`"))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Output};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -38,6 +39,11 @@ impl Door {
         Self { authority: Some(authority.directory()), ..Self::plain(host) }
     }
 
+    /// The same, where the repositories are below a path.
+    pub(super) fn below(self, prefix: &'static str) -> Self {
+        Self { prefix, ..self }
+    }
+
     /// The same, logged in.
     pub(super) fn with_login(self, (user, password): (&str, &str)) -> Self {
         let auth = BASE64_STANDARD.encode(format!("{user}:{password}"));
@@ -53,6 +59,14 @@ impl Door {
 
     /// Pushes with our program, with everything that an index holds; the digest that it prints.
     pub(super) fn push(&self, source: &str, destination: &str) -> String {
+        let pushed = self.try_push(source, destination);
+        let said = String::from_utf8(pushed.stderr).unwrap();
+        assert!(pushed.status.success(), "{source} to {destination}: {said}");
+        String::from_utf8(pushed.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Pushes with our program, which may fail.
+    pub(super) fn try_push(&self, source: &str, destination: &str) -> Output {
         let mut arguments = vec!["push", "--all", "--retry=0"];
         let directory = self.authority.as_ref().map(|it| it.to_str().unwrap().to_owned());
         match &directory {
@@ -60,7 +74,8 @@ impl Door {
             None => arguments.push("--tls-verify=false"),
         }
         arguments.extend([source, destination]);
-        self.run(env!("CARGO_BIN_EXE_imagepush"), &arguments).trim().to_owned()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imagepush"));
+        command.args(arguments).envs(self.environment()).output().unwrap()
     }
 
     /// Runs skopeo, for a command that reads from a registry.
@@ -85,18 +100,22 @@ impl Door {
         )
     }
 
-    /// Runs a tool that trusts the authority, if there is one, and finds credentials where each looks for them.
     fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let home = self.home.path().display();
-        let mut environment = vec![
-            format!("HOME={home}"),
-            format!("DOCKER_CONFIG={home}"),
-            format!("REGISTRY_AUTH_FILE={home}/config.json"),
-        ];
-        if let Some(directory) = &self.authority {
-            environment.push(format!("SSL_CERT_FILE={}/ca.crt", directory.display()));
-        }
+        let environment = self.environment().map(|(name, value)| format!("{name}={value}"));
         let environment: Vec<&str> = environment.iter().map(String::as_str).collect();
         tools::run("env", &[environment.as_slice(), &[program], arguments].concat())
+    }
+
+    /// Tools trust the authority, if there is one, and find credentials where each looks for them.
+    fn environment(&self) -> [(&'static str, String); 4] {
+        let home = self.home.path().display();
+        let authority = self.authority.as_ref();
+        let trusted = authority.map(|directory| directory.join("ca.crt").display().to_string());
+        [
+            ("HOME", home.to_string()),
+            ("DOCKER_CONFIG", home.to_string()),
+            ("REGISTRY_AUTH_FILE", format!("{home}/config.json")),
+            ("SSL_CERT_FILE", trusted.unwrap_or_default()),
+        ]
     }
 }
