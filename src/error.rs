@@ -258,6 +258,16 @@ impl Error {
         self
     }
 
+    /// The same for a next step of several lines, such as an example of a file.
+    #[must_use]
+    pub fn hint_lines(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        if self.0.hint.is_none() {
+            let lines: Vec<_> = lines.into_iter().map(|line| printable(&line)).collect();
+            self.0.hint = Some(lines.join("\n"));
+        }
+        self
+    }
+
     /// Marks the error as one that trying again may cure.
     #[must_use]
     pub fn transient(mut self) -> Self {

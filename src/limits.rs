@@ -82,6 +82,21 @@ pub const HELPER_PIPE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Largest certificate or key file.
 pub const MAX_CERTIFICATE_FILE: u64 = 1 << 20;
 
+/// Largest file of `registries.conf`; generated ones with some hundred entries have 100 KiB.
+pub const MAX_REGISTRIES_CONF: u64 = 1 << 20;
+
+/// Most drop-ins of one directory: all are read at each start.
+pub const MAX_DROP_INS: usize = 256;
+
+/// Most entries of one file of `registries.conf`; each name is compared with each of them.
+pub const MAX_REGISTRY_ENTRIES: usize = 4096;
+
+/// Most mirrors of one entry: in the worst case all are tried, one after another.
+pub const MAX_MIRRORS: usize = 32;
+
+/// Most registries that a short name is looked for in, one after another.
+pub const MAX_SEARCH_REGISTRIES: usize = 32;
+
 /// Largest `index.json` of a layout: an index with descriptors for the most tags we expect in one folder.
 pub const MAX_LAYOUT_INDEX: u64 = 16 << 20;
 

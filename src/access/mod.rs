@@ -1,6 +1,7 @@
 //! What one side of a push may use: credentials, certificates, and how strictly TLS is taken.
 //!
-//! A value of [`Access`] belongs to one side and one named registry. Nothing in it is ever used for another host:
+//! A value of [`Access`] belongs to one side and one named registry. Nothing in it is ever used for another host, and
+//! [`Registries`] says what may be used for the places that stand in for it:
 //! the transport that opens connections asks [`Credentials::lookup`] by registry and repository, and applies
 //! [`TlsPolicy`] to that registry alone. [`Network`] is what all sides and pushes share. No code here sends a request; the one
 //! place that runs a program is `helper`.
@@ -11,6 +12,7 @@ mod certificates;
 mod helper;
 mod lookup;
 mod network;
+mod registries;
 mod secret;
 
 pub use auth_file::AuthFile;
@@ -21,6 +23,7 @@ pub(crate) use network::{
     Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey, Trust,
 };
 pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver};
+pub use registries::{Candidates, Registries, RegistriesConf, SourcePlace, is_short_name};
 pub use secret::{Credential, Secret};
 
 use crate::error::Result;
@@ -36,6 +39,8 @@ pub struct Access {
     pub tls: TlsPolicy,
     /// What it shares with other sides and pushes.
     pub network: Network,
+    /// Mirrors and the like, from `registries.conf`.
+    pub registries: Registries,
 }
 
 /// Where credentials for a registry come from.

@@ -7,18 +7,18 @@ use serde::Serialize;
 use super::output::{Output, Printer};
 use super::registry_access::{self, RegistryArgs};
 use super::signals;
+use super::source_name::SourceName;
 use super::terminal::Terminal;
 use crate::engine::{self, Inspected};
-use crate::error::{Result, Side};
+use crate::error::Result;
 use crate::image::{Body, Config, Descriptor, Digest, ImageManifest, Index, MediaType, Platform};
 use crate::options::{Endpoint, Retry};
-use crate::transport;
 
 /// Shows what a name points to: digest, platform and layers of an image, or the images of an index
 #[derive(Debug, Args)]
 #[command(after_help = super::transports())]
 pub(crate) struct InspectArgs {
-    /// The image or index, as `transport:details`
+    /// The image or index, as `transport:details`, or a short name that registries.conf resolves
     reference: String,
 
     /// How it is printed
@@ -61,11 +61,16 @@ struct Entry<'a> {
 pub(crate) async fn run(arguments: InspectArgs, printer: &Printer) -> Result<()> {
     // Whoever made the printer has asked for the output.
     let InspectArgs { reference, output: _, registry } = arguments;
-    let reference = transport::parse(&reference).map_err(|error| error.on(Side::Source))?;
+    let SourceName { reference, alternatives } = SourceName::parse(&reference)?;
+    registry_access::of_one_registry(&registry, alternatives.as_ref())?;
     registry_access::warn(&registry, None, printer);
-    let access = registry_access::of_image(registry, &reference, &mut Terminal)?;
-    let endpoint = Endpoint { reference, access };
+    let conf = registry_access::conf(&[&reference])?;
+    let access = registry_access::of_image(registry, &reference, &conf, &mut Terminal)?;
+    let mut endpoint = Endpoint { reference, access };
     let cancel = signals::cancel_on_signal(printer)?;
+    if let Some(alternatives) = alternatives {
+        endpoint = alternatives.choose(endpoint, Retry::default(), &cancel, printer).await?;
+    }
     let inspected = engine::inspect(&endpoint, Retry::default(), &cancel).await?;
     let document = document(&endpoint, &inspected);
     match printer.output() {

@@ -17,6 +17,7 @@ mod progress;
 mod push;
 mod registry_access;
 mod signals;
+mod source_name;
 mod terminal;
 mod usage;
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::login::Person;
 use super::output::{Output, Printer, Talk};
 use super::registry_access::{self, RegistryArgs, SourceRegistryArgs};
+use super::source_name::{self, Alternatives, SourceName};
 use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
 use crate::blob::Codec;
@@ -31,7 +32,7 @@ use crate::transport;
 #[expect(clippy::struct_excessive_bools, reason = "each one is a flag of the command line")]
 #[command(after_help = super::transports())]
 pub(crate) struct PushArgs {
-    /// The image to read, as `transport:details`
+    /// The image to read, as `transport:details`, or a short name that registries.conf resolves
     image: String,
 
     /// Where to write it: `transport:details`, or a Docker name such as `registry.example.com/team/app:1.0`
@@ -125,14 +126,21 @@ enum CompressionName {
 #[derive(Debug)]
 struct Request {
     options: PushOptions,
+    /// What else the source's name may stand for.
+    alternatives: Option<Alternatives>,
     digest_file: Option<PathBuf>,
     dry_run: bool,
 }
 
 pub(crate) async fn run(arguments: PushArgs, printer: &Printer) -> Result<()> {
     registry_access::warn(&arguments.registries, Some(&arguments.source_registry), printer);
-    let Request { options, digest_file, dry_run } = arguments.request(&mut Terminal)?;
+    let Request { mut options, alternatives, digest_file, dry_run } =
+        arguments.request(&mut Terminal)?;
     let cancel = signals::cancel_on_signal(printer)?;
+    if let Some(alternatives) = alternatives {
+        let (source, retry) = (options.source, options.retry);
+        options.source = alternatives.choose(source, retry, &cancel, printer).await?;
+    }
     if dry_run {
         return report::preview(printer, &options, &engine::preview(&options, &cancel).await?);
     }
@@ -189,15 +197,28 @@ impl PushArgs {
             registries,
             source_registry,
         } = self;
-        let source = transport::parse(&image).map_err(|error| error.on(Side::Source))?;
-        let destination = match destination {
-            Some(name) => {
+        let SourceName { reference: source, alternatives } = SourceName::parse(&image)?;
+        let destination = match (destination, &alternatives) {
+            (Some(name), _) => {
                 transport::parse_destination(&name).map_err(|error| error.on(Side::Destination))?
             }
-            None => source.clone(),
+            (None, None) => source.clone(),
+            (None, Some(_)) => return Err(source_name::no_destination(&image)),
         };
-        let (from, to) =
-            registry_access::of_push(registries, source_registry, &source, &destination, person)?;
+        registry_access::of_one_source(
+            &registries,
+            &source_registry,
+            &destination,
+            alternatives.as_ref(),
+        )?;
+        let conf = registry_access::conf(&[&source, &destination])?;
+        let (from, to) = registry_access::of_push(
+            registries,
+            source_registry,
+            (&source, &destination),
+            &conf,
+            person,
+        )?;
         let options = PushOptions {
             source: Endpoint { reference: source, access: from },
             destination: Endpoint { reference: destination, access: to },
@@ -207,7 +228,7 @@ impl PushArgs {
             retry: Retry::new(retry.unwrap_or(Retry::default().limit), retry_delay)?,
             verify_source,
         };
-        Ok(Request { options, digest_file: digestfile, dry_run })
+        Ok(Request { options, alternatives, digest_file: digestfile, dry_run })
     }
 }
 

@@ -5,15 +5,18 @@
 //! A flag that would have no effect is an error: whoever gives a password expects it to be used.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueHint};
 
 use super::login::{Given, Login, Person};
 use super::output::Printer;
+use super::source_name::Alternatives;
 use crate::access::{
-    Access, AuthFiles, CertificateFolders, Certificates, Credentials, Network, TlsPolicy, Variables,
+    Access, AuthFiles, CertificateFolders, Certificates, Credentials, Network, Registries,
+    RegistriesConf, TlsPolicy, Variables,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::transport::Reference;
 
 /// Flags that every subcommand with a registry takes.
@@ -69,6 +72,23 @@ pub(crate) struct SourceRegistryArgs {
     source_tls_verify: Option<bool>,
 }
 
+/// What all sides of a command have in common.
+struct Shared<'a> {
+    files: AuthFiles,
+    folders: CertificateFolders,
+    conf: &'a Arc<RegistriesConf>,
+    /// Both sides may be in one registry, and then share connections.
+    network: Network,
+}
+
+/// What `registries.conf` says, if one of these is in a registry: other pushes don't depend on it.
+pub(crate) fn conf(references: &[&Reference]) -> Result<Arc<RegistriesConf>> {
+    if references.iter().all(|reference| reference.repository().is_none()) {
+        return Ok(Arc::default());
+    }
+    RegistriesConf::load(|name| std::env::var_os(name)).map(Arc::new)
+}
+
 /// Says so where a password stands among the arguments, which others can see.
 pub(crate) fn warn(
     both: &RegistryArgs,
@@ -90,6 +110,7 @@ pub(crate) fn warn(
 pub(crate) fn of_image(
     registry: RegistryArgs,
     reference: &Reference,
+    conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<Access> {
     let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify } = registry;
@@ -104,19 +125,17 @@ pub(crate) fn of_image(
     given_only_if(named, creds_stdin, || useless("--creds-stdin"))?;
     given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
     let given = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
-    let variables = variables();
-    let files = files(authfile, &variables);
-    let credentials = credentials(reference, given, &files, person)?;
-    let certificates = certificates(cert_dir, &variables);
-    Ok(access(reference, credentials, certificates, tls_verify, &Network::of_person()))
+    let shared = Shared::new(authfile, conf);
+    let credentials = shared.credentials(reference, given, person)?;
+    Ok(shared.access(reference, credentials, cert_dir, tls_verify))
 }
 
 /// What the two sides of a push may use. Asks for what is missing of credentials, for the source first.
 pub(crate) fn of_push(
     both: RegistryArgs,
     source_only: SourceRegistryArgs,
-    source: &Reference,
-    destination: &Reference,
+    (source, destination): (&Reference, &Reference),
+    conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<(Access, Access)> {
     check_use(&both, &source_only, source, destination)?;
@@ -131,23 +150,16 @@ pub(crate) fn of_push(
     } else {
         (creds.or(source_creds), None)
     };
-    // Both sides may be in one registry, and then share connections. They share what is read in any case.
-    let (network, variables) = (Network::of_person(), variables());
-    let files = files(authfile, &variables);
-    let source_access = access(
+    let shared = Shared::new(authfile, conf);
+    let source_access = shared.access(
         source,
-        credentials(source, creds_from, &files, person)?,
-        certificates(source_cert_dir.or_else(|| cert_dir.clone()), &variables),
+        shared.credentials(source, creds_from, person)?,
+        source_cert_dir.or_else(|| cert_dir.clone()),
         source_tls_verify.or(tls_verify),
-        &network,
     );
-    let destination_access = access(
-        destination,
-        credentials(destination, creds_to, &files, person)?,
-        certificates(cert_dir, &variables),
-        tls_verify,
-        &network,
-    );
+    let destination_credentials = shared.credentials(destination, creds_to, person)?;
+    let destination_access =
+        shared.access(destination, destination_credentials, cert_dir, tls_verify);
     Ok((source_access, destination_access))
 }
 
@@ -198,54 +210,115 @@ fn given_only_if(useful: bool, given: bool, error: impl FnOnce() -> Error) -> Re
     if given && !useful { Err(error()) } else { Ok(()) }
 }
 
+/// Refuses flags that hold for one registry where a short name may be in any of several.
+pub(crate) fn of_one_registry(
+    registry: &RegistryArgs,
+    alternatives: Option<&Alternatives>,
+) -> Result<()> {
+    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify } = registry;
+    let flags = [
+        ("--creds", creds.is_some()),
+        ("--creds-stdin", *creds_stdin),
+        ("--cert-dir", cert_dir.is_some()),
+        ("--tls-verify=false", *tls_verify == Some(false)),
+    ];
+    refuse(flags, alternatives)
+}
+
+/// The same for the source of a push, for which the flags of both sides hold as well.
+pub(crate) fn of_one_source(
+    both: &RegistryArgs,
+    source: &SourceRegistryArgs,
+    destination: &Reference,
+    alternatives: Option<&Alternatives>,
+) -> Result<()> {
+    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify } = both;
+    let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
+        source;
+    let for_source = destination.repository().is_none();
+    let insecure = source_tls_verify.or(*tls_verify) == Some(false);
+    let flags = [
+        ("--source-creds", source_creds.is_some()),
+        ("--source-creds-stdin", *source_creds_stdin),
+        ("--creds", for_source && creds.is_some()),
+        ("--creds-stdin", for_source && *creds_stdin),
+        ("--source-cert-dir", source_cert_dir.is_some()),
+        ("--cert-dir", cert_dir.is_some()),
+        ("--tls-verify=false", insecure),
+    ];
+    refuse(flags, alternatives)
+}
+
+fn refuse<const N: usize>(
+    flags: [(&str, bool); N],
+    alternatives: Option<&Alternatives>,
+) -> Result<()> {
+    let several = alternatives.filter(|alternatives| alternatives.are_several());
+    let given = flags.into_iter().find(|(_, given)| *given);
+    let (Some(several), Some((flag, _))) = (several, given) else { return Ok(()) };
+    let name = several.given();
+    let message = format!("`{flag}` holds for one registry, and `{name}` may be in any of several");
+    Err(Error::new(Kind::InvalidOptions, message)
+        .on(Side::Source)
+        .hint("name the image in full, as `docker://HOST/NAME`"))
+}
+
 fn variables() -> Variables {
     std::env::vars_os().collect()
 }
 
-fn files(authfile: Option<PathBuf>, variables: &Variables) -> AuthFiles {
-    match authfile {
-        Some(file) => AuthFiles::only(file, variables),
-        None => AuthFiles::search(variables),
-    }
-}
+// === impl Shared ===
 
-fn certificates(cert_dir: Option<PathBuf>, variables: &Variables) -> Certificates {
-    match cert_dir {
-        Some(folder) => Certificates::Directory(folder),
-        None => Certificates::Search(CertificateFolders::usual(variables)),
+impl<'a> Shared<'a> {
+    fn new(authfile: Option<PathBuf>, conf: &'a Arc<RegistriesConf>) -> Self {
+        let variables = variables();
+        let files = match authfile {
+            Some(file) => AuthFiles::only(file, &variables),
+            None => AuthFiles::search(&variables),
+        };
+        let folders = CertificateFolders::usual(&variables);
+        Self { files, folders, conf, network: Network::of_person() }
     }
-}
 
-fn credentials(
-    reference: &Reference,
-    given: Option<Given>,
-    files: &AuthFiles,
-    person: &mut dyn Person,
-) -> Result<Credentials> {
-    match (given, reference.repository()) {
-        (Some(given), Some(repository)) => {
-            given.credential(&repository.registry, person).map(Credentials::Explicit)
+    fn credentials(
+        &self,
+        reference: &Reference,
+        given: Option<Given>,
+        person: &mut dyn Person,
+    ) -> Result<Credentials> {
+        match (given, reference.repository()) {
+            (Some(given), Some(repository)) => {
+                given.credential(&repository.registry, person).map(Credentials::Explicit)
+            }
+            _ => Ok(Credentials::Files(self.files.clone())),
         }
-        _ => Ok(Credentials::Files(files.clone())),
     }
-}
 
-/// What one side may use; nothing if it is not in a registry.
-fn access(
-    reference: &Reference,
-    credentials: Credentials,
-    certificates: Certificates,
-    tls_verify: Option<bool>,
-    network: &Network,
-) -> Access {
-    if reference.repository().is_none() {
-        return Access::default();
+    /// What one side may use; nothing if it is not in a registry.
+    fn access(
+        &self,
+        reference: &Reference,
+        credentials: Credentials,
+        cert_dir: Option<PathBuf>,
+        tls_verify: Option<bool>,
+    ) -> Access {
+        if reference.repository().is_none() {
+            return Access::default();
+        }
+        let tls = match tls_verify {
+            Some(false) => TlsPolicy::SkipVerifyOrPlainHttp,
+            Some(true) | None => TlsPolicy::Verify,
+        };
+        let searched = Certificates::Search(self.folders.clone());
+        let registries = Registries {
+            conf: Arc::clone(self.conf),
+            tls_verify,
+            other_credentials: Credentials::Files(self.files.clone()),
+            other_certificates: searched.clone(),
+        };
+        let certificates = cert_dir.map_or(searched, Certificates::Directory);
+        Access { credentials, certificates, tls, network: self.network.clone(), registries }
     }
-    let tls = match tls_verify {
-        Some(false) => TlsPolicy::SkipVerifyOrPlainHttp,
-        Some(true) | None => TlsPolicy::Verify,
-    };
-    Access { credentials, certificates, tls, network: network.clone() }
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use kube::Api;
 
 use super::failure::Failure;
 use crate::access::{
-    Access, AuthFile, Certificates, ClientIdentity, Credentials, Network, Secret, TlsPolicy,
-    TrustedCertificates,
+    Access, AuthFile, Certificates, ClientIdentity, Credentials, Network, Registries, Secret,
+    TlsPolicy, TrustedCertificates,
 };
 use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
 use crate::error::Error;
@@ -76,7 +76,9 @@ pub fn access(
         Some(v1alpha1::TlsPolicy::SkipVerify) => TlsPolicy::SkipVerify,
         Some(v1alpha1::TlsPolicy::PlainHttp) => TlsPolicy::PlainHttp,
     };
-    Ok(Access { credentials, certificates, tls, network: network.clone() })
+    // Files of whatever node this runs on must not matter.
+    let registries = Registries::default();
+    Ok(Access { credentials, certificates, tls, network: network.clone(), registries })
 }
 
 fn credentials(name: &str, secret: &SecretObject) -> Result<Credentials, Failure> {

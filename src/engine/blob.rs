@@ -48,7 +48,7 @@ pub(super) async fn read_config(
             whole.extend_from_slice(&chunk);
             Ok(whole)
         });
-        Ok(whole.await?.freeze())
+        whole.await.map(BytesMut::freeze).map_err(|error| distrusted(source, config, error))
     };
     retry(policy, progress, read).await.map_err(|error| {
         error.during(format!("reading config `{}`", config.digest)).on(Side::Source)
@@ -229,9 +229,15 @@ fn reading(chunks: Chunks, doing: String) -> Chunks {
 async fn put(copy: &Copy<'_>, descriptor: &Descriptor, blob: Blob, kind: BlobKind) -> Result<()> {
     let result = copy.destination.put_blob(blob, kind).await;
     result.map_err(|error| match error.side() {
-        Some(Side::Source) => error,
+        Some(Side::Source) => distrusted(copy.source, descriptor, error),
         _ => on_destination(error, descriptor),
     })
+}
+
+/// A blob that is wrong may be right where the source reads it next.
+fn distrusted(source: &dyn ImageSource, descriptor: &Descriptor, error: Error) -> Error {
+    let wrong = error.kind() == Kind::ContentMismatch;
+    if wrong && source.distrust(descriptor) { error.transient() } else { error }
 }
 
 fn on_destination(error: Error, descriptor: &Descriptor) -> Error {

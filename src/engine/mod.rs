@@ -4,6 +4,7 @@
 //! inside the caller's task: dropping the future of [`push`] stops it, and the destination is as it was.
 
 mod blob;
+mod choose;
 mod copied;
 mod copy;
 mod inspect;
@@ -141,6 +142,18 @@ pub async fn inspect(
 ) -> Result<Inspected> {
     let doing = || format!("inspecting `{}`", endpoint.reference);
     inspect::inspect(endpoint, retry, cancel).await.map_err(|error| error.doing(doing()))
+}
+
+/// Finds the first of several names that has an image, where it is open which of them is meant.
+///
+/// A name whose registry can't be asked ends the search with its error: what is meant must not depend on what can be
+/// reached. A single name is not asked for.
+pub async fn choose(
+    candidates: Vec<Endpoint>,
+    retry: Retry,
+    cancel: &CancellationToken,
+) -> Result<Endpoint> {
+    choose::choose(candidates, retry, cancel).await
 }
 
 #[cfg(test)]

@@ -145,6 +145,13 @@ pub trait ImageSource: Send + Sync {
         let _ = descriptor;
         None
     }
+
+    /// Told that a blob read from here is not what its descriptor says. Returns whether asking for it again reads another
+    /// copy, so that trying again may help.
+    fn distrust(&self, descriptor: &Descriptor) -> bool {
+        let _ = descriptor;
+        false
+    }
 }
 
 /// An image being written.

@@ -5,5 +5,6 @@ mod faults;
 mod interrupt;
 mod operator;
 mod push;
+mod registries_conf;
 pub(crate) mod run;
 mod usage;

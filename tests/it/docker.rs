@@ -6,6 +6,7 @@ mod credentials;
 mod egress;
 mod faults;
 mod harness;
+mod mirrors;
 mod order;
 mod pushes;
 mod referrers;

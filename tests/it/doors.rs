@@ -30,7 +30,7 @@ fn shown(options: PushOptions) -> String {
     let side = |endpoint| {
         let Endpoint {
             reference,
-            access: Access { credentials: _, certificates: _, tls, network: _ },
+            access: Access { credentials: _, certificates: _, tls, network: _, registries: _ },
         } = endpoint;
         format!("{reference} {tls:?}")
     };

@@ -20,7 +20,8 @@ fn options(arguments: &str) -> PushOptions {
 
 #[test]
 fn without_flags_the_defaults_are_those_of_the_options() {
-    let Request { options, digest_file, dry_run } = request("oci:/a:1").unwrap();
+    let Request { options, alternatives, digest_file, dry_run } = request("oci:/a:1").unwrap();
+    assert!(alternatives.is_none());
     let PushOptions { source, destination, platforms, format, layers, retry, verify_source } =
         options;
     assert_eq!(source.reference.to_string(), "oci:/a:1");

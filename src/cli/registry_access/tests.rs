@@ -13,7 +13,8 @@ fn both(
     to: &str,
 ) -> Result<(Access, Access)> {
     let (from, to) = (transport::parse(from)?, transport::parse(to)?);
-    of_push(flags, source, &from, &to, &mut Typing::default())
+    let conf = Arc::default();
+    of_push(flags, source, (&from, &to), &conf, &mut Typing::default())
 }
 
 /// Somebody who types these lines and gives others on standard input, and what they were asked.
@@ -188,7 +189,7 @@ fn what_is_missing_is_asked_for() {
     for (text, types, asked) in cases {
         let flags = RegistryArgs { creds: Some(login(text)), ..RegistryArgs::default() };
         let mut person = Typing { types: types.to_vec(), ..Typing::default() };
-        let access = of_image(flags, &image, &mut person).unwrap();
+        let access = of_image(flags, &image, &Arc::default(), &mut person).unwrap();
         assert_eq!(
             (explicit(&access), person.asked),
             (("user", "p:w"), asked.iter().map(|&it| it.to_owned()).collect())
@@ -202,7 +203,7 @@ fn standard_input_has_the_sources_line_first() {
     let source = SourceRegistryArgs { source_creds_stdin: true, ..SourceRegistryArgs::default() };
     let (from, to) = (transport::parse(REGISTRY).unwrap(), transport::parse(OTHER).unwrap());
     let mut person = Typing { gives: vec!["a:1", "b:2"], ..Typing::default() };
-    let (from, to) = of_push(flags, source, &from, &to, &mut person).unwrap();
+    let (from, to) = of_push(flags, source, (&from, &to), &Arc::default(), &mut person).unwrap();
     assert_eq!((explicit(&from), explicit(&to)), (("a", "1"), ("b", "2")));
 }
 
@@ -217,14 +218,14 @@ fn incomplete_credentials_are_refused_without_being_shown() {
         let flags = RegistryArgs { creds: Some(login(text)), ..RegistryArgs::default() };
         let shown_arguments = format!("{flags:?}");
         let mut person = Typing { types: types.to_vec(), ..Typing::default() };
-        let error = of_image(flags, &image, &mut person).unwrap_err();
+        let error = of_image(flags, &image, &Arc::default(), &mut person).unwrap_err();
         assert_eq!(error.to_string(), expected);
         assert!(!format!("{error:?} {:?} {shown_arguments}", error.next_step()).contains("canary"));
     }
     for line in ["canary", "canary:", ":canary", ""] {
         let flags = RegistryArgs { creds_stdin: true, ..RegistryArgs::default() };
         let mut person = Typing { gives: vec![line], ..Typing::default() };
-        let error = of_image(flags, &image, &mut person).unwrap_err();
+        let error = of_image(flags, &image, &Arc::default(), &mut person).unwrap_err();
         assert_eq!(error.to_string(), "`--creds-stdin` finds no user name and password");
         assert!(!format!("{error:?} {:?}", error.next_step()).contains("canary"));
     }

@@ -14,6 +14,7 @@ mod connections;
 mod destination;
 mod error;
 mod manner;
+mod places;
 mod presence;
 mod realm;
 mod redirect;

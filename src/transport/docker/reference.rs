@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use super::Docker;
 use super::client::{Actions, Client};
 use super::destination::DockerDestination;
+use super::places::{Place, Places};
 use super::source::DockerSource;
-use crate::access::Access;
+use crate::access::{Access, SourcePlace, is_short_name};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Digest, ImageName};
 use crate::transport::{ImageDestination, ImageReference, ImageSource, Repository, Transport};
@@ -61,6 +62,27 @@ impl DockerReference {
         Ok(Self { repository, target })
     }
 
+    /// Parses a full name that `registries.conf` has made of this one. Nothing is filled in: it names its host.
+    fn elsewhere(&self, name: &str) -> Result<Self> {
+        let rewriting = || format!("rewriting `{self}` as registries.conf says");
+        if is_short_name(name) {
+            let message = format!("`{name}` does not start with the name of a host");
+            return Err(Error::new(Kind::InvalidOptions, message).doing(rewriting()));
+        }
+        Self::parse(&format!("//{name}")).map_err(|error| error.doing(rewriting()))
+    }
+
+    /// Opens it for reading where it says, and nowhere else.
+    pub(super) async fn open(&self, access: &Access) -> Result<DockerSource> {
+        let client = self.client(access, Actions::Pull).await?;
+        Ok(DockerSource::new(client, self.target.clone()))
+    }
+
+    /// The name as `registries.conf` has it: without `docker://`.
+    fn name(&self) -> String {
+        format!("{}{}{}", self.repository, self.target.separator(), self.target)
+    }
+
     async fn client(&self, access: &Access, actions: Actions) -> Result<Client> {
         Client::open(&self.repository, access, actions)
             .await
@@ -83,19 +105,28 @@ impl ImageReference for DockerReference {
     }
 
     async fn source(&self, access: &Access) -> Result<Box<dyn ImageSource>> {
-        let client = self.client(access, Actions::Pull).await?;
-        Ok(Box::new(DockerSource::new(client, self.target.clone())))
+        let places = access.places(&self.name(), self.digest().is_some())?;
+        let place = |place: SourcePlace| Ok((self.elsewhere(&place.name)?, place.access));
+        let mut places: Vec<_> = places.into_iter().map(place).collect::<Result<_>>()?;
+        if places.len() == 1
+            && let Some((reference, access)) = places.pop()
+        {
+            return Ok(Box::new(reference.open(&access).await?));
+        }
+        let places = places.into_iter().map(|(reference, access)| Place::new(reference, access));
+        Ok(Box::new(Places::new(places.collect())))
     }
 
     async fn destination(&self, access: &Access) -> Result<Box<dyn ImageDestination>> {
-        let client = self.client(access, Actions::PullPush).await?;
+        let access = access.for_writing(&self.name())?;
+        let client = self.client(&access, Actions::PullPush).await?;
         Ok(Box::new(DockerDestination::new(client, self.target.clone())))
     }
 }
 
 impl fmt::Display for DockerReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "docker://{}{}{}", self.repository, self.target.separator(), self.target)
+        write!(f, "docker://{}", self.name())
     }
 }
 

@@ -26,9 +26,9 @@ fn names_that_are_no_references() {
          side: source\nhint: known transports: [transports]\n",
     );
     refused(
-        "push busybox",
-        "error: `busybox` names an image in local containers-storage, which is not supported yet\n\
-         side: source\nhint: name the transport, as in `docker://busybox`; known transports: [transports]\n",
+        "push r.test/busybox",
+        "error: `r.test/busybox` names an image in local containers-storage, which is not supported yet\n\
+         side: source\nhint: name the transport, as in `docker://r.test/busybox`; known transports: [transports]\n",
     );
 }
 
