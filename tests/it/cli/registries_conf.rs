@@ -235,7 +235,7 @@ fn a_short_name_that_means_nothing_says_why() {
             ),
         ),
         (
-            &["--creds", "user:password", "app:2", "dir:z"],
+            &["--creds", "user", "app:2", "dir:z"],
             format!(
                 "exit 2\n{}side: source\nhint: name the image in full, as `docker://HOST/NAME`\n",
                 error("`--creds` holds for one registry, and `app:2` may be in any of several")
