@@ -7,4 +7,5 @@ mod operator;
 mod push;
 mod registries_conf;
 pub(crate) mod run;
+mod secrets;
 mod usage;

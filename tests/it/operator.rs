@@ -290,8 +290,8 @@ async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
     assert_eq!(condition(&object, "Reconciling"), &Value::Null);
     let message = condition(&object, "Ready")["message"].as_str().unwrap();
     let refusal = format!(
-        "`{}` does not accept the credentials of `user` (`secret login`, key `{}`); \
-         check the Secret that `secretRef` names",
+        "`{}` does not accept the credentials of `user` (`secret login`, key `{}`): the registry \
+         answered 401 Unauthorized; check the Secret that `secretRef` names",
         destination.host, destination.host
     );
     assert!(message.ends_with(&refusal), "{message}");

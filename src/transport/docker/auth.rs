@@ -20,7 +20,7 @@ use crate::access::{
     Bearer, Challenge, Credential, Fingerprint, Lookup, Network, NoToken, StandingKey, TlsPolicy,
     Token, TokenKey,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::transport::Repository;
 
 /// A value of the `Authorization` header, and the only origin it may be sent to.
@@ -173,6 +173,20 @@ impl Auth {
         refused::error(&self.repository.registry, &self.lookup, said)
     }
 
+    /// Takes our secrets out of a registry's words.
+    pub(super) fn hide_secrets(&self, words: &mut String) {
+        if let Some(credential) = &self.lookup.credential {
+            refused::hide(credential, words);
+        }
+    }
+
+    /// The error for a token that the registry refused when it was too late to send another: there is a new one now.
+    pub(super) fn expired(&self) -> Error {
+        let registry = &self.repository.registry;
+        let message = format!("`{registry}` refused the token when part of the blob was sent");
+        Error::new(Kind::AuthenticationFailed, message).transient()
+    }
+
     fn basic(&self, connections: &Connections) -> Result<Option<Authorization>> {
         match &self.lookup.credential {
             Some(credential) => token::basic(&connections.base()?, credential),
@@ -216,7 +230,10 @@ impl Auth {
         let fetch = || token::fetch(connections, bearer, &scopes, credential);
         match self.network.standings().token(key, good, fetch).await {
             Ok(token) => Ok(Some(Authorization::new(&base, token.value))),
-            Err(NoToken::Refused(said)) => Err(self.refused(&said)),
+            Err(NoToken::Refused(mut said)) => {
+                self.hide_secrets(&mut said);
+                Err(self.refused(&said))
+            }
             Err(NoToken::Failed(error)) => Err(error),
         }
     }

@@ -26,6 +26,7 @@ pub(super) struct Client {
     repository: Repository,
     connections: Connections,
     auth: Auth,
+    actions: Actions,
 }
 
 /// A request that can be sent again.
@@ -38,6 +39,8 @@ pub(super) struct Call<'a> {
     pub(super) body: bytes::Bytes,
     /// Another repository that has to be readable, too.
     pub(super) other: Option<&'a Repository>,
+    /// Whether only the registry itself can answer.
+    pub(super) at_home: bool,
 }
 
 // === impl Call ===
@@ -45,8 +48,8 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// A request without headers or body of its own.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        let (headers, body, other) = (HeaderMap::new(), bytes::Bytes::new(), None);
-        Self { method, url, headers, body, other }
+        let (headers, body, other, at_home) = (HeaderMap::new(), bytes::Bytes::new(), None, false);
+        Self { method, url, headers, body, other, at_home }
     }
 
     fn need(&self, effort: Effort) -> Need<'_> {
@@ -78,12 +81,17 @@ impl Client {
         let lookup = access.credentials.lookup(registry, &repository.path).await?;
         let network = access.network.clone();
         let auth = Auth::new(repository.clone(), actions, lookup, network, access.tls);
-        Ok(Self { repository: repository.clone(), connections, auth })
+        Ok(Self { repository: repository.clone(), connections, auth, actions })
     }
 
     /// The repository.
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// Whether the repository is written to.
+    pub(super) fn writes(&self) -> bool {
+        self.actions == Actions::PullPush
     }
 
     /// The URL of something in the repository, such as `["manifests", "latest"]`.
@@ -97,42 +105,70 @@ impl Client {
         Ok(url)
     }
 
-    /// Sends a request to the registry and answers its challenges. The answer is not 401.
+    /// Sends a request to the registry, follows it within the registry, and answers its challenges. The answer is neither
+    /// 401 nor a redirect.
     pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response> {
+        let mut places: Vec<Call<'_>> = vec![];
+        while places.len() <= MAX_REDIRECTS {
+            let call = places.last().unwrap_or(call);
+            let response = self.ask(call).await?;
+            let moved = match moved(call, &response)? {
+                None => return Ok(response),
+                Some(url) => Call { url, ..call.clone() },
+            };
+            places.push(moved);
+        }
+        Err(redirect::endless(MAX_REDIRECTS, places.iter().map(|call| &call.url)))
+    }
+
+    /// Sends a GET or HEAD and follows redirects, wherever they lead unless only the registry itself can answer.
+    pub(super) async fn download(&self, call: Call<'_>) -> Result<Response> {
+        if call.at_home {
+            return self.send(&call).await;
+        }
+        let mut places = vec![call];
+        while let Some(call) = places.last().filter(|_| places.len() <= MAX_REDIRECTS + 1) {
+            let response = self.ask(call).await?;
+            if !redirect::is_redirect(response.status()) {
+                return self.arrived(response);
+            }
+            let url = redirect::follow(response.url(), response.headers())?;
+            places.push(Call { url, ..call.clone() });
+        }
+        Err(redirect::endless(MAX_REDIRECTS, places.iter().map(|call| &call.url)))
+    }
+
+    /// Sends a request wherever it goes; where that is the registry, answers its challenges.
+    async fn ask(&self, call: &Call<'_>) -> Result<Response> {
         let (need, mut tried) = (call.need(Effort::Little), Tried::default());
         let mut sent = self.auth.known(&self.connections, need).await?;
         loop {
             let response = self.execute(call, sent.as_ref()).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
+            if !self.wants_credentials(&response) {
                 return Ok(response);
             }
-            let headers = response.headers().clone();
-            // A connection is kept for the next request only once its answer is read.
-            let refusal = Refusal::read(response).await;
-            let answer = self
-                .auth
-                .answer(&self.connections, &headers, need, sent.as_ref(), &mut tried)
-                .await?;
-            sent = Some(answer.ok_or_else(|| self.auth.refused(&tried.words(&refusal)))?);
+            sent = Some(self.authorize(response, need, sent.as_ref(), &mut tried).await?);
         }
     }
 
-    /// Sends a GET or HEAD and follows redirects, without credentials wherever they lead.
-    pub(super) async fn download(&self, mut call: Call<'_>) -> Result<Response> {
-        for _ in 0..=MAX_REDIRECTS {
-            let response = if self.connections.is_registry(&call.url) {
-                self.send(&call).await?
-            } else {
-                self.execute(&call, None).await?
-            };
-            let moved = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            if !moved {
-                return self.arrived(response);
-            }
-            call.url = redirect::follow(response.url(), response.headers())?;
-        }
-        let message = format!("the registry redirects more than {MAX_REDIRECTS} times");
-        Err(Error::new(Kind::RegistryUnavailable, message).permanent())
+    /// Whether the registry wants credentials. Nobody else is given any.
+    fn wants_credentials(&self, response: &Response) -> bool {
+        response.status() == StatusCode::UNAUTHORIZED && !self.is_elsewhere(response)
+    }
+
+    /// What to send after an answer of 401.
+    async fn authorize(
+        &self,
+        response: Response,
+        need: Need<'_>,
+        sent: Option<&Authorization>,
+        tried: &mut Tried,
+    ) -> Result<Authorization> {
+        let headers = response.headers().clone();
+        // A connection is kept for the next request only once its answer is read.
+        let refusal = self.read_refusal(response).await;
+        let answer = self.auth.answer(&self.connections, &headers, need, sent, tried).await?;
+        answer.ok_or_else(|| self.auth.refused(&tried.words(&refusal)))
     }
 
     /// Whether another host than the registry's has answered, by way of a redirect.
@@ -152,30 +188,28 @@ impl Client {
         Ok(response)
     }
 
-    /// Sends a request whose body is a stream. The answer is not 401.
+    /// Sends a request whose body is a stream. The answer is neither 401 nor a redirect.
     ///
     /// A token that the registry refuses before much was sent is renewed on the way. Later than that the stream is used up:
     /// the error is transient then, and another attempt has a new token.
-    pub(super) async fn upload(&self, call: &Call<'_>, chunks: Chunks) -> Result<Response> {
+    pub(super) async fn upload(&self, call: &Call<'_>, mut chunks: Chunks) -> Result<Response> {
         let (need, mut tried) = (call.need(Effort::Much), Tried::default());
         let mut sent = self.auth.known(&self.connections, need).await?;
-        let mut chunks = chunks;
-        loop {
+        let mut places: Vec<Call<'_>> = vec![];
+        while places.len() <= MAX_REDIRECTS {
+            let call = places.last().unwrap_or(call);
             let (passing, replay) = replay::keep(chunks);
             let response = self.stream(call, passing, sent.as_ref()).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                return Ok(response);
+            if self.wants_credentials(&response) {
+                sent = Some(self.authorize(response, need, sent.as_ref(), &mut tried).await?);
+                chunks = replay.rewind().ok_or_else(|| self.auth.expired())?;
+                continue;
             }
-            let headers = response.headers().clone();
-            let refusal = Refusal::read(response).await;
-            let answer = self
-                .auth
-                .answer(&self.connections, &headers, need, sent.as_ref(), &mut tried)
-                .await?;
-            let refused = || self.auth.refused(&tried.words(&refusal));
-            sent = Some(answer.ok_or_else(refused)?);
-            chunks = replay.rewind().ok_or_else(|| refused().transient())?;
+            let Some(url) = moved(call, &response)? else { return Ok(response) };
+            chunks = replay.rewind().ok_or_else(|| redirect::too_late(&url))?;
+            places.push(Call { url, ..call.clone() });
         }
+        Err(redirect::endless(MAX_REDIRECTS, places.iter().map(|call| &call.url)))
     }
 
     async fn stream(
@@ -214,9 +248,18 @@ impl Client {
         self.connections.execute(request, Connections::PATIENCE).await
     }
 
+    /// Reads what the registry says of its refusal, but for our own secrets, should it repeat them.
+    pub(super) async fn read_refusal(&self, response: Response) -> Refusal {
+        let mut refusal = Refusal::read(response).await;
+        if let Some((_, message)) = &mut refusal.first {
+            self.auth.hide_secrets(message);
+        }
+        refusal
+    }
+
     /// The error for an answer that the caller has no use for.
     pub(super) async fn refusal(&self, response: Response) -> Error {
-        self.explain(Refusal::read(response).await)
+        self.explain(self.read_refusal(response).await)
     }
 
     /// The error for a refusal without a special meaning.
@@ -229,4 +272,13 @@ impl Client {
             _ => refusal.into_error(),
         }
     }
+}
+
+/// Where a request is to be sent instead, within the registry.
+fn moved(call: &Call<'_>, response: &Response) -> Result<Option<Url>> {
+    if !redirect::is_redirect(response.status()) {
+        return Ok(None);
+    }
+    let headers = response.headers();
+    redirect::repeat(&call.method, response.status(), response.url(), headers).map(Some)
 }

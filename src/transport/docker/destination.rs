@@ -71,7 +71,7 @@ impl DockerDestination {
                 self.confirm(target, manifest, status).await?;
                 Ok(HeaderMap::new())
             }
-            _ => Err(self.rejection(Refusal::read(response).await)),
+            _ => Err(self.rejection(self.client.read_refusal(response).await)),
         }
     }
 

@@ -5,6 +5,35 @@
 
 use url::{Host, Url};
 
+/// Names below which anybody can have one, beside the countries' own: those of clouds and of services that give names away.
+const SHARED: [&str; 24] = [
+    "amazonaws.com",
+    "appspot.com",
+    "azurewebsites.net",
+    "cloudapp.azure.com",
+    "cloudapp.net",
+    "duckdns.org",
+    "fly.dev",
+    "github.io",
+    "gitlab.io",
+    "herokuapp.com",
+    "netlify.app",
+    "ngrok-free.app",
+    "ngrok.app",
+    "ngrok.io",
+    "nip.io",
+    "onrender.com",
+    "pages.dev",
+    "run.app",
+    "sslip.io",
+    // A namespace of a cluster.
+    "svc.cluster.local",
+    "trycloudflare.com",
+    "vercel.app",
+    "web.app",
+    "workers.dev",
+];
+
 /// Second labels below which a country's names are registered, such as `co` of `co.uk`.
 const SECOND_LEVEL: [&str; 7] = ["ac", "co", "com", "edu", "gov", "net", "org"];
 
@@ -38,6 +67,13 @@ fn same_owner(own: &Host<&str>, other: &Host<&str>) -> bool {
 
 /// The part of a name that somebody registered, as far as that shows without a list of suffixes.
 fn registered(domain: &str) -> Option<&str> {
+    if SHARED.contains(&domain) {
+        return None;
+    }
+    let shared = SHARED.iter().find_map(|shared| domain.strip_suffix(shared)?.strip_suffix('.'));
+    if let Some(below) = shared {
+        return domain.get(below.rfind('.').map_or(0, |at| at + 1)..);
+    }
     let mut dots = domain.rmatch_indices('.').map(|(at, _)| at);
     let last = dots.next()?;
     let second = dots.next();
@@ -73,6 +109,9 @@ mod tests {
             ("https://registry:5000", "https://registry/token"),
             ("http://localhost:5000", "http://localhost:5001/token"),
             ("http://r.example.com", "https://auth.example.com/token"),
+            ("https://core.harbor.svc.cluster.local", "https://token.harbor.svc.cluster.local/t"),
+            ("https://r.me.github.io", "https://auth.me.github.io"),
+            ("https://r.evilrun.app", "https://auth.evilrun.app"),
             ("https://[fd00::1]:5000", "https://[fd00::1]/token"),
         ] {
             let found = check(&Url::parse(registry).unwrap(), realm);
@@ -126,6 +165,10 @@ mod tests {
             ("https://a.co.uk", "https://b.co.uk"),
             ("https://co.uk", "https://a.co.uk"),
             ("https://localhost", "https://evil.localhost"),
+            ("https://me.github.io", "https://evil.github.io"),
+            ("https://github.io", "https://evil.github.io"),
+            ("https://a.eu-west-1.elb.amazonaws.com", "https://s3.amazonaws.com"),
+            ("https://r.one.svc.cluster.local", "https://r.two.svc.cluster.local"),
             ("https://registry", "https://other"),
             ("https://10.0.0.1", "https://10.0.0.2"),
             ("https://127.0.0.1", "https://[::ffff:127.0.0.1]"),

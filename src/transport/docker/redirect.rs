@@ -1,11 +1,12 @@
-//! Where a registry may send us: redirects of downloads, and the addresses of upload sessions.
+//! Where a registry may send us: redirects, and the addresses of upload sessions.
 //!
-//! Pure decisions about text from outside. Both are resolved by RFC 3986 against the URL of the request.
+//! Pure decisions about text from outside. Addresses are resolved by RFC 3986 against the URL of the request.
 
 use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, StatusCode};
 use url::Url;
 
-use super::error::origin;
+use super::error::{origin, status_words};
 use crate::error::{Error, Kind, Result};
 
 /// The place a redirect leads to. Any host will do, since no credential goes along, but never with less protection.
@@ -15,21 +16,61 @@ pub(super) fn follow(from: &Url, headers: &HeaderMap) -> Result<Url> {
     Ok(to)
 }
 
+/// Whether an answer is a redirect.
+pub(super) fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The place where a request is to be repeated that writes, or that only the registry itself can answer: one of the same
+/// origin. A redirect that would turn it into GET is not followed (RFC 9110, section 15.4).
+pub(super) fn repeat(
+    method: &Method,
+    status: StatusCode,
+    from: &Url,
+    headers: &HeaderMap,
+) -> Result<Url> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if !reads && !matches!(status.as_u16(), 307 | 308) {
+        let message = format!(
+            "the registry redirects {method} by {}, which is not followed",
+            status_words(status)
+        );
+        return Err(refused(message).hint("check that the host is a registry, and its scheme"));
+    }
+    at_home(from, headers, &format!("redirects {method}"))
+}
+
 /// The address of an upload session. A blob goes to the registry that the user named and nowhere else.
 pub(super) fn session(from: &Url, headers: &HeaderMap) -> Result<Url> {
+    at_home(from, headers, "wants the blob to be sent")
+}
+
+/// A place of the same origin; `what` the registry does with it is for the error.
+fn at_home(from: &Url, headers: &HeaderMap, what: &str) -> Result<Url> {
     let to = location(from, headers)?;
     if to.origin() != from.origin() {
-        let message = format!(
-            "the registry at `{}` wants the blob to be sent to `{}`, which is not followed",
-            origin(from),
-            origin(&to)
-        );
+        let (from, to) = (origin(from), origin(&to));
+        let message = format!("the registry at `{from}` {what} to `{to}`, which is not followed");
         return Err(refused(message).hint(
             "the registry, or a proxy before it, has to answer with its own address in `Location`",
         ));
     }
     check(from, &to)?;
     Ok(to)
+}
+
+/// The error for redirects without end, by way of these places.
+pub(super) fn endless<'a>(limit: usize, places: impl Iterator<Item = &'a Url>) -> Error {
+    let mut places: Vec<String> = places.map(origin).collect();
+    places.dedup();
+    let places = places.join("`, `");
+    refused(format!("the registry redirects more than {limit} times, by way of `{places}`"))
+}
+
+/// The error for a redirect of a request whose body is used up.
+pub(super) fn too_late(to: &Url) -> Error {
+    let message = format!("the registry redirects to `{}` when the blob has been sent", origin(to));
+    refused(message)
 }
 
 fn location(from: &Url, headers: &HeaderMap) -> Result<Url> {
@@ -114,6 +155,12 @@ mod tests {
             ("https://r.example:444/z?canary", "https://r.example:444"),
             ("http://r.example/z", "http://r.example"),
             ("https://r.example@evil.example/", "https://evil.example"),
+            ("\\\\evil.example/z", "https://evil.example"),
+            ("/\\evil.example/z", "https://evil.example"),
+            ("https://r.example./z", "https://r.example."),
+            ("https://r.xn--exmple-4nf/z", "https://r.xn--exmple-4nf"),
+            ("file:///etc/passwd", "file://"),
+            ("javascript:alert(1)", "javascript://"),
         ] {
             let message = format!(
                 "the registry at `https://r.example` wants the blob to be sent to `{to}`, \
@@ -126,11 +173,49 @@ mod tests {
             (&["/a", "/b"], "the registry's answer has two different `Location`s"),
             (&[""], "the registry's answer has a malformed `Location`"),
             (&["https://[/"], "the registry's answer has a malformed `Location`"),
+            (&["https://r.example:99999/"], "the registry's answer has a malformed `Location`"),
+            (&["https://"], "the registry's answer has a malformed `Location`"),
             (&["/é"], "the registry's answer has a malformed `Location`"),
             (&["//u:p@r.example/"], "the registry leads to an address with a user name"),
         ] {
             check(session, locations, Err(message));
         }
+    }
+
+    #[test]
+    fn what_writes_is_repeated_at_the_registry_only() {
+        let check = |method: &Method, status: u16, location: &str, expected: Result<&str, &str>| {
+            let from = Url::parse("https://r.example/v2/a").unwrap();
+            let status = StatusCode::from_u16(status).unwrap();
+            let found = repeat(method, status, &from, &headers(&[location]));
+            let found = found.map(String::from).map_err(|error| error.to_string());
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(found, expected, "{method} {status} {location}");
+        };
+        let away = "the registry at `https://r.example` redirects PUT to `https://evil.example`, which is \
+                    not followed";
+        let down = "the registry at `https://r.example` redirects PUT to `http://r.example`, which is not \
+                    followed";
+        for status in [307, 308] {
+            check(&Method::PUT, status, "/b?x", Ok("https://r.example/b?x"));
+            check(&Method::PUT, status, "https://evil.example/", Err(away));
+            check(&Method::PUT, status, "http://r.example/", Err(down));
+        }
+        for (method, name) in [
+            (Method::POST, "POST"),
+            (Method::PUT, "PUT"),
+            (Method::PATCH, "PATCH"),
+            (Method::DELETE, "DELETE"),
+        ] {
+            for (status, words) in
+                [(301, "301 Moved Permanently"), (302, "302 Found"), (303, "303 See Other")]
+            {
+                let message =
+                    format!("the registry redirects {name} by {words}, which is not followed");
+                check(&method, status, "/b", Err(&message));
+            }
+        }
+        check(&Method::HEAD, 302, "/b", Ok("https://r.example/b"));
     }
 
     #[test]
@@ -140,6 +225,8 @@ mod tests {
             ("http://cdn.example/b?canary", "http://cdn.example"),
             ("ftp://cdn.example/b", "ftp://cdn.example"),
             ("file:///etc/passwd", "file://"),
+            ("data:text/plain,x", "data://"),
+            ("unix:/run/docker.sock", "unix://"),
         ] {
             let message = format!(
                 "the registry at `https://r.example` leads to `{to}`, which is less protected"

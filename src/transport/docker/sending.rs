@@ -111,7 +111,7 @@ impl Sending<'_> {
         let response = self.client.upload(&call, chunks).await?;
         // Some registries answer 201 or 204 here, which says the same.
         if !response.status().is_success() {
-            return Err(Failure::Refused(Refusal::read(response).await));
+            return Err(Failure::Refused(self.client.read_refusal(response).await));
         }
         self.session.follow(&response)?;
         Ok(response)
@@ -137,7 +137,7 @@ impl Sending<'_> {
                 Presence::Present => Ok(()),
                 Presence::Absent | Presence::Unknown => Err(unexpected(status).into()),
             },
-            _ => Err(Failure::Refused(Refusal::read(response).await)),
+            _ => Err(Failure::Refused(self.client.read_refusal(response).await)),
         }
     }
 }

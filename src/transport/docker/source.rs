@@ -92,6 +92,9 @@ pub(super) async fn ask_manifest(
     target: &Target,
 ) -> Result<Response> {
     let mut call = Call::new(method, client.url(&["manifests", &target.to_string()])?);
+    // What is at the destination decides about writing there; nobody else may say it. A source may stand elsewhere:
+    // registry.k8s.io redirects manifests, too.
+    call.at_home = client.writes();
     call.headers = HeaderMap::new();
     for accepted in ACCEPTED {
         if let Ok(value) = HeaderValue::from_str(accepted.as_str()) {

@@ -13,7 +13,7 @@ use crate::support::certificates::{Authority, Life};
 use crate::support::docker_registry::{DockerRegistry, Program, Setup};
 use crate::support::registry::{Login, Registry};
 
-async fn check(host: &str, access: &Access) {
+pub(crate) async fn check(host: &str, access: &Access) {
     an_image_goes_in_and_comes_out(host, access).await;
     blobs_are_found_or_mounted(host, access).await;
     an_index_holds_instances(host, access).await;

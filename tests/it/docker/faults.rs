@@ -130,7 +130,14 @@ async fn a_manifest_counts_as_written_only_if_it_is_there() {
         (Act::Status(204), None),
         (respond(200, "<html>welcome</html>"), Some(nothing("200 OK"))),
         (respond(202, ""), Some(nothing("202 Accepted"))),
-        (respond(302, ""), Some(nothing("302 Found"))),
+        (
+            respond(302, ""),
+            Some(
+                "RegistryUnavailable Permanent: {}the registry redirects PUT by 302 Found, which is not \
+                 followed // check that the host is a registry, and its scheme"
+                    .into(),
+            ),
+        ),
         (
             Act::Header("docker-content-digest", other.clone()),
             Some(format!(

@@ -115,12 +115,65 @@ async fn a_redirected_upload_is_not_followed() {
     registry.add_rule(Rule::each("POST", "/uploads/", Act::Respond(307, there, vec![])));
     let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
     let error = to.put_blob(blob(&Image::new("x").layer), BlobKind::Layer).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("the registry answered 307 Temporary Redirect, which means nothing here")
+    let message = format!(
+        "the registry at `http://{}` redirects POST to `http://{place}`, which is not followed",
+        registry.host
     );
+    assert!(error.to_string().ends_with(&message), "{error}");
     assert_eq!(stranger.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_is_redirected_within_the_registry_and_stays_what_it_is() {
+    let registry = Registry::start().await;
+    registry.set_login(Login::basic("alice", "canary"));
+    let moved =
+        |status: u16, to: &str| Act::Respond(status, vec![("location", to.to_owned())], vec![]);
+    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "canary")).await;
+    to.current().await.unwrap();
+    registry.take_log();
+    let opened = "/v2/app/blobs/uploads/?again";
+    registry.add_rule(Rule::each("POST", "/uploads/", moved(308, opened)).nth(1));
+    registry.add_rule(Rule::each("PUT", "/uploads/", moved(307, "session-1?again=1")).nth(1));
+    let image = Image::new("x");
+    let digest = image.layer_descriptor().digest.to_string().replace(':', "%3A");
+    to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap_err();
+    registry.add_rule(
+        Rule::each("PUT", "/uploads/", moved(307, &format!("session-2?digest={digest}"))).nth(1),
+    );
+    to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap();
+    let session = |number: u8, method: &str, status: u16| {
+        format!("{method} /v2/app/blobs/uploads/session-{number} {status}")
+    };
+    let post = |status: u16| format!("POST /v2/app/blobs/uploads/ {status}");
+    let log = registry.take_log();
+    assert_eq!(log[..3], [post(308), post(202), session(1, "PUT", 307)]);
+    assert_eq!(log[log.len() - 3..], [post(202), session(2, "PUT", 307), session(2, "PUT", 201)]);
+
+    let large = bytes::Bytes::from(vec![1; 1 << 20]);
+    registry.add_rule(Rule::each("PUT", "/uploads/", moved(307, "session-3")).nth(1));
+    let error = to.put_blob(blob(&large), BlobKind::Layer).await.unwrap_err();
+    let message =
+        format!("the registry redirects to `http://{}` when the blob has been sent", registry.host);
+    assert!(error.to_string().ends_with(&message), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_else_says_what_is_at_the_destination() {
+    let (registry, stranger, place) = with_stranger(Login::default()).await;
+    let there = || vec![("location", format!("http://{place}/v2/app/manifests/1"))];
+    registry.add_rule(Rule::each("HEAD", "/manifests/", Act::Respond(307, there(), vec![])).nth(1));
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    let error = to.current().await.unwrap_err();
+    let message = format!(
+        "the registry at `http://{}` redirects HEAD to `http://{place}`, which is not followed",
+        registry.host
+    );
+    assert!(error.to_string().ends_with(&message), "{error}");
+    assert_eq!(stranger.seen().len(), 0);
+    let moved = Act::Respond(301, vec![("location", "/v2/app/manifests/2".into())], vec![]);
+    registry.add_rule(Rule::each("HEAD", "/manifests/1", moved));
+    assert_eq!(to.current().await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -130,7 +183,9 @@ async fn redirects_have_an_end() {
     registry.add_rule(Rule::each("GET", "/manifests/", Act::Respond(301, there, vec![])));
     let from = source(&format!("{}/app:1", registry.host), &plain()).await;
     let error = from.manifest(None).await.unwrap_err();
-    assert!(error.to_string().ends_with("the registry redirects more than 5 times"));
+    let message =
+        format!("the registry redirects more than 5 times, by way of `http://{}`", registry.host);
+    assert!(error.to_string().ends_with(&message), "{error}");
     assert_eq!(registry.seen().len(), 6);
 }
 
@@ -223,13 +278,14 @@ async fn skipping_verification_holds_for_the_named_registry_only() {
     let other = DockerRegistry::start(&Setup { tls: Some(&files), ..Setup::default() });
     let registry = Registry::start().await;
     let there = vec![("location", format!("https://{}/v2/app/manifests/1", other.host))];
-    registry.add_rule(Rule::each("HEAD", "/manifests/", Act::Respond(307, there, vec![])));
+    registry.add_rule(Rule::each("GET", "/manifests/", Act::Respond(307, there, vec![])));
     let name = format!("{}/app:1", registry.host);
     let skipping = tls(TlsPolicy::SkipVerifyOrPlainHttp, None);
-    let error = destination(&name, &skipping).await.current().await.unwrap_err();
+    let error = source(&name, &skipping).await.manifest(None).await.unwrap_err();
     let message = format!("the certificate of `{}` is signed by an unknown authority", other.host);
     assert!(error.to_string().ends_with(&message), "{error}");
     let certificates = Certificates::Directory(authority.directory());
     let trusting = Access { certificates, ..skipping };
-    assert_eq!(destination(&name, &trusting).await.current().await.unwrap(), None);
+    let error = source(&name, &trusting).await.manifest(None).await.unwrap_err();
+    assert_eq!(error.kind(), imagepush::error::Kind::NotFound, "{error}");
 }

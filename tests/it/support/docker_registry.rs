@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::certificates::ServerFiles;
 use super::peers;
 use super::server::{End, Server};
+use super::token_server::{ISSUER, SERVICE, TokenSetup};
 
 /// A running registry; it ends when this is dropped.
 pub(crate) struct DockerRegistry {
@@ -57,6 +58,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) clients: Option<&'a Path>,
     /// User and password that are asked for.
     pub(crate) login: Option<(&'a str, &'a str)>,
+    /// The token server whose tokens are asked for.
+    pub(crate) tokens: Option<TokenSetup<'a>>,
 }
 
 /// File with a line for each request.
@@ -158,6 +161,14 @@ fn configuration(setup: &Setup<'_>, folder: &Path) -> String {
             .expect("htpasswd must be installed: run `scripts/install-packages`");
         fs::write(&path, made.stdout).unwrap();
         writeln!(text, "auth:\n  htpasswd: {{realm: test, path: {}}}", path.display()).unwrap();
+    }
+    if let Some(TokenSetup { realm, certificate }) = setup.tokens {
+        let bundle = certificate.display();
+        writeln!(
+            text,
+            "auth:\n  token: {{realm: \"{realm}\", service: {SERVICE}, issuer: {ISSUER}, rootcertbundle: {bundle}}}"
+        )
+        .unwrap();
     }
     text
 }

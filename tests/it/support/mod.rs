@@ -1,6 +1,7 @@
 //! What several test modules share: registries and certificates, an API server, images, tools that have to agree
 //! with us, and readers of what was written.
 
+pub(crate) mod canary;
 pub(crate) mod certificates;
 pub(crate) mod control_plane;
 pub(crate) mod docker_registry;
@@ -15,5 +16,6 @@ pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod sink;
+pub(crate) mod token_server;
 pub(crate) mod tools;
 pub(crate) mod validate;

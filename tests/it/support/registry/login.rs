@@ -23,6 +23,8 @@ pub(crate) struct Login {
     expires_in: Option<u32>,
     /// Whether deleting takes a right of its own.
     guards_deletion: bool,
+    /// What each token begins with.
+    prefix: Option<String>,
 }
 
 #[derive(Default)]
@@ -70,6 +72,12 @@ impl Login {
         Self { guards_deletion: true, ..self }
     }
 
+    /// Gives tokens that begin so.
+    #[must_use]
+    pub(crate) fn naming_tokens(self, prefix: &str) -> Self {
+        Self { prefix: Some(prefix.to_owned()), ..self }
+    }
+
     pub(super) fn revoke(&mut self) {
         self.tokens.clear();
     }
@@ -114,7 +122,8 @@ impl Login {
             pairs.filter(|(key, _)| key == "scope").map(|(_, value)| value.into_owned()).collect()
         };
         self.given += 1;
-        let token = format!("token-{user}-{}", self.given);
+        let prefix = self.prefix.as_deref().unwrap_or("token");
+        let token = format!("{prefix}-{user}-{}", self.given);
         self.tokens.insert(format!("Bearer {token}"), scopes.join(" "));
         let expires_in = self.expires_in.unwrap_or(300);
         let answer = serde_json::json!({"token": token, "expires_in": expires_in});

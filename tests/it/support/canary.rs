@@ -1,0 +1,110 @@
+//! Secrets that give themselves away: each is like no other text, and is found in any of the forms that text takes on its
+//! way to an output.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use url::form_urlencoded;
+
+/// A secret that stands nowhere else.
+#[derive(Clone, Debug)]
+pub(crate) struct Canary {
+    text: String,
+    /// The forms that it takes, each under its name.
+    forms: Vec<(&'static str, String)>,
+}
+
+/// What makes one canary differ from the others of this run.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl Canary {
+    /// A password, with characters that each form writes differently.
+    pub(crate) fn password() -> Self {
+        Self::new(format!("{}\"&\\/+ %é", unique()))
+    }
+
+    /// A token: what may stand in a header or in a URL as it is.
+    pub(crate) fn token() -> Self {
+        Self::new(unique())
+    }
+
+    fn new(text: String) -> Self {
+        Self { forms: forms(&text), text }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Fails if the secret stands in the output of `what`, in any form.
+    pub(crate) fn is_not_in(&self, what: &str, output: impl AsRef<[u8]>) {
+        let output = String::from_utf8_lossy(output.as_ref());
+        for (form, text) in &self.forms {
+            assert!(!output.contains(text), "{what} holds a secret, {form}:\n{output}");
+        }
+    }
+
+    /// Fails if the secret stands in a file below `folder`, or in a name there.
+    pub(crate) fn is_not_below(&self, folder: &Path) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            self.is_not_in("a path", path.as_os_str().as_encoded_bytes());
+            if kind.is_dir() {
+                self.is_not_below(&path);
+            } else if kind.is_file() {
+                self.is_not_in(&path.display().to_string(), fs::read(&path).unwrap());
+            }
+        }
+    }
+}
+
+/// The unique part alone shows the forms that leave letters and digits as they are.
+fn forms(secret: &str) -> Vec<(&'static str, String)> {
+    let unique = secret.chars().take_while(char::is_ascii_alphanumeric).collect();
+    let escaped: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let json = serde_json::Value::from(secret).to_string();
+    let mut forms = vec![
+        ("as it is", secret.to_owned()),
+        ("its unique part", unique),
+        ("for a URL", escaped),
+        ("for JSON", json.trim_matches('"').to_owned()),
+    ];
+    // Base64 of a text that holds the secret depends on where in it the secret begins; the ends differ.
+    for lead in 0..3 {
+        let led = [&b"xx"[..lead], secret.as_bytes()].concat();
+        for text in [STANDARD_NO_PAD.encode(&led), URL_SAFE_NO_PAD.encode(&led)] {
+            forms.push(("as base64", text[4..text.len() - 4].to_owned()));
+        }
+    }
+    forms
+}
+
+fn unique() -> String {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let seed = u64::from(std::process::id()) << 20 | number;
+    format!("canary{}", hex::encode(super::images::random(seed + 1, 12)))
+}
+
+#[test]
+fn a_canary_is_found_in_every_form() {
+    let canary = Canary::password();
+    let text = canary.text();
+    let pair = format!("alice:{text}");
+    let escaped: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    for output in [
+        format!("password {text}!"),
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(&pair)),
+        STANDARD_NO_PAD.encode(format!("al:{text}:more")),
+        URL_SAFE_NO_PAD.encode(format!("a:{text}:more")),
+        format!("grant_type=x&refresh_token={escaped}"),
+        serde_json::json!({"password": text}).to_string(),
+        format!("{text:?}"),
+    ] {
+        let searched = std::panic::catch_unwind(|| canary.is_not_in("it", &output));
+        assert!(searched.is_err(), "{output}");
+    }
+    canary.is_not_in("another secret", Canary::password().text());
+}
