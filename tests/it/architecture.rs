@@ -66,6 +66,21 @@ fn every_transport_is_documented() {
     assert_eq!(missing, [""; 0], "transports without a section in docs/transports.md");
 }
 
+/// Whoever may write a Secret must not choose a program, and the operator's own files are nobody else's.
+#[test]
+fn programs_and_files_are_for_the_person_at_the_command_line() {
+    let files = source_files();
+    let naming = |wanted: &dyn Fn(&[String]) -> bool| -> BTreeSet<String> {
+        let named = files.iter().filter(|file| paths(file).iter().any(|path| wanted(path)));
+        named.map(|file| file.name.clone()).collect()
+    };
+    let programs = naming(&|path| path.ends_with(&["process".to_owned(), "Command".to_owned()]));
+    assert_eq!(programs, ["src/access/helper/run.rs".to_owned()].into());
+    let searches = naming(&|path| path.iter().any(|part| part == "AuthFiles"));
+    let known = ["src/access/mod.rs", "src/cli/registry_access.rs"].map(str::to_owned);
+    assert_eq!(searches, known.into());
+}
+
 // === The checks, on samples: each rule can fail ===
 
 #[test]

@@ -28,7 +28,8 @@ fn the_crd_is_current() {
 fn the_manual_of_the_command_line_is_current() {
     let mut manual = "<!-- Generated from src/cli by `make generate`; do not edit. -->\n\n\
                       # Command line\n\n\
-                      What is printed where, JSON documents and exit codes: [output.md](output.md).\n"
+                      What is printed where, JSON documents and exit codes: [output.md](output.md).\n\
+                      Logins and certificates: [credentials.md](credentials.md).\n"
         .to_owned();
     let mut program = imagepush::cli::command().term_width(100).after_help("");
     program.build();

@@ -94,6 +94,9 @@ fn a_file_means_what_it_means_to_skopeo() {
     }
 }
 
+/// A program with its arguments, the variables it gets, and the file that it then writes.
+type LoginCase<'a> = (&'a [&'a str], &'a [(&'a str, &'a Path)], &'a str);
+
 /// Logs in with a tool of the field, whose environment is `folder` and these variables.
 fn log_in(folder: &Path, tool: &[&str], variables: &[(&str, &Path)], host: &str) {
     let mut command = Command::new(tool[0]);
@@ -115,13 +118,15 @@ fn what_login_writes_is_found_where_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let places = ["bin", "run", "docker", "empty"].map(path);
-    places.iter().for_each(|place| fs::create_dir(place).unwrap());
+    for place in &places {
+        fs::create_dir(place).unwrap();
+    }
     let [_, run, docker, empty] = &places;
     let named = path("named.json");
     let podman = ["/usr/bin/podman", "login", "--tls-verify=false"];
     let docker_login = [docker_program(), "login".to_owned()];
     let docker_login = docker_login.each_ref().map(String::as_str);
-    let cases: [(&[&str], &[(&str, &Path)], &str); 5] = [
+    let cases: [LoginCase<'_>; 5] = [
         (&podman, &[("XDG_RUNTIME_DIR", run)], "run/containers/auth.json"),
         (&podman, &[("XDG_RUNTIME_DIR", run), ("DOCKER_CONFIG", docker)], "docker/config.json"),
         (&podman, &[("REGISTRY_AUTH_FILE", &named), ("DOCKER_CONFIG", empty)], "named.json"),

@@ -35,6 +35,9 @@ fn at_terminal(command: &Command, dialogue: &[(&str, &str)]) -> (i32, String) {
     (code, String::from_utf8(shown).unwrap().replace("\r\n", "\n"))
 }
 
+/// What `--creds` says, the questions with their answers, and what the terminal shows of them.
+type AskingCase<'a> = (&'a str, &'a [(&'a str, &'a str)], String);
+
 /// The terminal shows again what is typed.
 const RESTORED: &str = "icanon \necho \n";
 
@@ -52,7 +55,7 @@ fn what_is_missing_is_asked_for_and_a_password_does_not_show() {
         "error: inspecting `docker://{host}/team/app:1`: reading manifest `1` of `docker://{host}/team/app`: \
          the registry answered 404 Not Found (MANIFEST_UNKNOWN: manifest unknown)\n"
     );
-    let cases: [(&str, &[(&str, &str)], String); 4] = [
+    let cases: [AskingCase<'_>; 4] = [
         (USER, &[(&password, &secret)], hidden.clone()),
         (&format!("{USER}:"), &[(&password, &secret)], hidden.clone()),
         ("", &[(&user, &name), (&password, &secret)], format!("{seen}{hidden}")),
