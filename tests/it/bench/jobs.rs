@@ -79,6 +79,7 @@ pub(super) fn all() -> Vec<Job> {
     vec![
         fresh("G1: 160 MiB in 10 layers", "typical", Debian, LARGE),
         fresh("G1: 160 MiB in 10 layers", "typical", Version3, LARGE),
+        verified("G1: the same with `--verify-source`", Version3),
         Job { once: skopeo, ..fresh("G2: 120 layers of 100 KiB", "many", Far, &[("wall", 0.12)]) },
         fresh("G2b: 120 layers of 100 KiB", "many", Debian, &[("wall", 0.85)]),
         fresh("G2b: 120 layers of 100 KiB", "many", Version3, &[("wall", 0.85)]),
@@ -121,6 +122,15 @@ fn fresh(
         let place = Place::start(kind);
         let destination = place.image("team/app:1");
         measured(tool, 1, [&fixtures.layout(layout), &destination], &[&place])
+    })
+}
+
+/// A fresh push for which we hash everything; the others do as ever.
+fn verified(name: &str, kind: Kind) -> Job {
+    job(named(name, kind), &[], move |fixtures, tool| {
+        let place = Place::start(kind);
+        let source = Image::Verified(fixtures.path("typical"));
+        measured(tool, 1, [&source, &place.image("team/app:1")], &[&place])
     })
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Tool {
 pub(super) enum Image {
     /// The only one of a layout, tagged `1`.
     Layout(PathBuf),
+    /// The same, where we are told to hash it.
+    Verified(PathBuf),
     /// A layout in a tar file.
     Archive(PathBuf),
     /// In a registry.
@@ -36,7 +38,7 @@ impl Image {
     /// As imagepush and skopeo write it.
     fn with_transport(&self) -> String {
         match self {
-            Self::Layout(path) => format!("oci:{}:1", path.display()),
+            Self::Layout(path) | Self::Verified(path) => format!("oci:{}:1", path.display()),
             Self::Archive(path) => format!("oci-archive:{}:1", path.display()),
             Self::Remote { host, name } => format!("docker://{host}/{name}"),
         }
@@ -44,17 +46,39 @@ impl Image {
 
     fn as_crane_writes_it(&self) -> String {
         match self {
-            Self::Layout(path) | Self::Archive(path) => path.display().to_string(),
+            Self::Layout(path) | Self::Verified(path) | Self::Archive(path) => {
+                path.display().to_string()
+            }
             Self::Remote { host, name } => format!("{host}/{name}"),
         }
     }
 
     fn as_regctl_writes_it(&self) -> String {
         match self {
-            Self::Layout(path) => format!("ocidir://{}:1", path.display()),
+            Self::Layout(path) | Self::Verified(path) => format!("ocidir://{}:1", path.display()),
             Self::Archive(_) | Self::Remote { .. } => self.as_crane_writes_it(),
         }
     }
+}
+
+/// Runs a command several times one after the other; what all of them used.
+pub(super) fn repeated(times: u32, command: &[String]) -> Used {
+    // No tool finds a cache, credentials or settings of this machine.
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().display();
+    let environment = ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "DOCKER_CONFIG"]
+        .map(|name| format!("{name}={home}"));
+    let repeat =
+        "times=$1; shift; while [ $times -gt 0 ]; do \"$@\" || exit; times=$((times - 1)); done";
+    let times_text = times.to_string();
+    let mut all: Vec<&str> = environment.iter().map(String::as_str).collect();
+    // Root's cache is the machine's, unless skopeo takes itself for somebody else's.
+    all.push("_CONTAINERS_ROOTLESS_UID=65534");
+    if times > 1 {
+        all.extend(["sh", "-c", repeat, "sh", &times_text]);
+    }
+    all.extend(command.iter().map(String::as_str));
+    measure("env", &all)
 }
 
 // === impl Tool ===
@@ -62,22 +86,7 @@ impl Image {
 impl Tool {
     /// Copies an image with everything that it refers to, several times one after the other.
     pub(super) fn copy(self, times: u32, source: &Image, destination: &Image) -> Used {
-        let command = self.command(source, destination);
-        // No tool finds a cache, credentials or settings of this machine.
-        let home = tempfile::tempdir().unwrap();
-        let home = home.path().display();
-        let environment = ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "DOCKER_CONFIG"]
-            .map(|name| format!("{name}={home}"));
-        let repeat = "times=$1; shift; while [ $times -gt 0 ]; do \"$@\" || exit; times=$((times - 1)); done";
-        let times_text = times.to_string();
-        let mut all: Vec<&str> = environment.iter().map(String::as_str).collect();
-        // Root's cache is the machine's, unless skopeo takes itself for somebody else's.
-        all.push("_CONTAINERS_ROOTLESS_UID=65534");
-        if times > 1 {
-            all.extend(["sh", "-c", repeat, "sh", &times_text]);
-        }
-        all.extend(command.iter().map(String::as_str));
-        measure("env", &all)
+        repeated(times, &self.command(source, destination))
     }
 
     fn command(self, source: &Image, destination: &Image) -> Vec<String> {
@@ -88,6 +97,9 @@ impl Tool {
             Self::Imagepush => {
                 let program = std::env::var("IMAGEPUSH_BINARY").expect("run `make bench`");
                 let mut options = words("push --quiet --all");
+                if matches!(source, Image::Verified(_)) {
+                    options.push("--verify-source".to_owned());
+                }
                 if !matches!((source, destination), (Image::Layout(_), Image::Archive(_))) {
                     options.push("--tls-verify=false".to_owned());
                 }
@@ -99,13 +111,14 @@ impl Tool {
                 [words(options), ends(Image::with_transport)].concat()
             }
             Self::Crane => {
-                let verb = if matches!(source, Image::Layout(_)) { "push" } else { "copy" };
+                let remote = matches!(source, Image::Remote { .. });
+                let verb = if remote { "copy" } else { "push" };
                 [peer("crane"), words(verb), ends(Image::as_crane_writes_it)].concat()
             }
             Self::Regctl => {
                 let plain = |image: &Image| match image {
                     Image::Remote { host, .. } => Some(format!("--host=reg={host},tls=disabled")),
-                    Image::Layout(_) | Image::Archive(_) => None,
+                    Image::Layout(_) | Image::Verified(_) | Image::Archive(_) => None,
                 };
                 let hosts = [source, destination].into_iter().filter_map(plain).collect();
                 let ends = ends(Image::as_regctl_writes_it);
