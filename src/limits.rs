@@ -18,9 +18,6 @@ pub const MAX_MANIFESTS_SIZE: u64 = 32 << 20;
 /// Most attachments of one manifest, the bound that signing tools have settled on.
 pub const MAX_ATTACHMENTS: usize = 1000;
 
-/// Most attachments whose manifests are read because the list doesn't say of what kind they are.
-pub const MAX_UNTYPED_ATTACHMENTS: usize = 100;
-
 /// Most pages of a list that a registry may send us through.
 pub const MAX_PAGES: usize = 100;
 
@@ -33,7 +30,7 @@ pub const MAX_LIST_CHANGES: usize = 8;
 /// Shortest and longest wait before a changed list is read back: others may have read it before we wrote it, and a
 /// registry next door takes milliseconds, a busy one far away a second.
 pub const OTHER_WRITERS: (Duration, Duration) =
-    (Duration::from_millis(200), Duration::from_secs(2));
+    (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Largest body of a registry's error answer that is read; longer ones are not the registry's schema.
 pub const MAX_ERROR_BODY: usize = 64 << 10;
@@ -187,7 +184,22 @@ pub const RETRY_DELAY: Duration = Duration::from_millis(500);
 pub const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Longest `Retry-After` that is waited for inside a push; beyond it the push fails as worth trying later.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+pub const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
+
+/// Pause of a host that asks to slow down and doesn't say for how long.
+pub const DEFAULT_PAUSE: Duration = RETRY_DELAY;
+
+/// Most hosts whose pauses are remembered; more than that are not pushed to at the same time.
+pub const MAX_PAUSED_HOSTS: usize = 1024;
+
+/// Most warnings of one host that are told; nobody reads more.
+pub const MAX_WARNINGS: usize = 10;
+
+/// Longest warning that is told, the bound of the distribution specification.
+pub const MAX_WARNING: usize = 4096;
+
+/// Most hosts whose warnings are remembered as told; at most 40 KiB for each.
+pub const MAX_WARNED_HOSTS: usize = 256;
 
 /// Most retries a user may ask for.
 pub const MAX_RETRIES: u32 = 50;
@@ -200,6 +212,24 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Between two chunks of a body, either way.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Fewest bytes of a body that a peer may send in [`IDLE_TIMEOUT`] of waiting for it, so that one byte now and then doesn't
+/// keep a push alive: 1 KiB a second.
+pub const MIN_RECEIVED: u64 = 60 << 10;
+
+/// Bytes that are handed to a connection at a time. A peer has [`IDLE_TIMEOUT`] for each, which comes to 1 KiB a second, too.
+pub const SENT_PIECE: usize = 64 << 10;
+
+/// Between two looks at how a body gets on; deadlines are kept with this precision.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(10);
+
+/// How long a request's body may wait for the other end of the push, which has deadlines of its own and may be paused.
+pub const SOURCE_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// Breaks after which one download goes on, and the bytes that have to arrive between two of them.
+pub const MAX_RESUMES: u32 = 100;
+/// See [`MAX_RESUMES`].
+pub const MIN_RESUME_PROGRESS: u64 = 1 << 20;
 
 /// HTTP clients that are kept with their connections: one for each set of certificates, and one for each host that needs
 /// no valid one. The operator's objects may name any number of them.

@@ -112,7 +112,7 @@ mod tests {
             (fixed, 5, unavailable(), Some(ms(7))),
             (fixed, 1, unavailable().after(ms(3000)), Some(ms(3000))),
             (policy(3), 1, unavailable().after(ms(0)), Some(ms(500))),
-            (fixed, 1, unavailable().after(ms(61_000)), None),
+            (fixed, 1, unavailable().after(ms(301_000)), None),
             (fixed, 1, unavailable().permanent(), None),
             (fixed, 1, Error::new(Kind::AccessDenied, ""), None),
         ];

@@ -2,18 +2,20 @@
 //! log of requests, or a registry that breaks down, against ours.
 
 mod behaviour;
+mod broken_peers;
 mod credentials;
 mod egress;
 mod faults;
 mod harness;
-mod identity;
 mod mirrors;
 mod order;
 mod origins;
+mod proxies;
 mod pushes;
 mod referrers;
 mod resume;
 mod security;
+mod tls;
 mod token_server;
 mod tokens;
 mod verification;

@@ -7,13 +7,16 @@ mod any_certificate;
 mod clients;
 mod egress;
 mod names;
+mod pauses;
 mod place;
 mod standing;
 mod trust;
+mod warnings;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::Client;
 use url::{Host, Url};
@@ -23,10 +26,12 @@ use clients::Clients;
 pub use egress::Egress;
 pub use names::Resolver;
 use names::{Names, SystemResolver};
+use pauses::Pauses;
 pub use place::{Place, Range};
 use standing::Standings;
 pub(crate) use standing::{Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey};
 pub(crate) use trust::Trust;
+use warnings::Warnings;
 
 use crate::error::Result;
 
@@ -39,6 +44,8 @@ struct Shared {
     standings: Standings,
     names: Names,
     proxies: Proxies,
+    pauses: Pauses,
+    warnings: Warnings,
 }
 
 /// What holds for all connections of a program. The default is to connect anywhere, directly.
@@ -69,8 +76,14 @@ impl Network {
     pub fn new(settings: NetworkSettings) -> Self {
         let NetworkSettings { egress, proxies, resolver } = settings;
         let names = Names { egress, resolver };
-        let (clients, standings) = (Clients::default(), Standings::default());
-        Self(Arc::new(Shared { clients, standings, names, proxies }))
+        Self(Arc::new(Shared {
+            clients: Clients::default(),
+            standings: Standings::default(),
+            names,
+            proxies,
+            pauses: Pauses::default(),
+            warnings: Warnings::default(),
+        }))
     }
 
     /// The network of a program that a person runs: it may connect to whatever that person could, by way of their proxies.
@@ -89,6 +102,21 @@ impl Network {
     /// What registries ask for, and the tokens that we have for them.
     pub(crate) fn standings(&self) -> &Standings {
         &self.0.standings
+    }
+
+    /// Sends nothing more to a host (with its port) for this long.
+    pub(crate) fn pause(&self, host: &str, length: Duration) {
+        self.0.pauses.begin(host, length);
+    }
+
+    /// Waits until a host may be sent something; fails with what is left of a pause that is too long for that.
+    pub(crate) async fn pause_over(&self, host: &str) -> Result<(), Duration> {
+        self.0.pauses.over(host).await
+    }
+
+    /// Tells what a host warns of in its `Warning` headers, once each.
+    pub(crate) fn warn<'a>(&self, host: &str, values: impl Iterator<Item = &'a [u8]>) {
+        self.0.warnings.tell(host, values);
     }
 
     /// Judges a URL that a request is about to go to, as far as nothing has to be connected to for that: an address that
@@ -121,13 +149,6 @@ impl Default for NetworkSettings {
 impl Default for Network {
     fn default() -> Self {
         Self::new(NetworkSettings::default())
-    }
-}
-
-impl fmt::Debug for NetworkSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { egress, proxies, resolver: _ } = self;
-        f.debug_struct("NetworkSettings").field("egress", egress).field("proxies", proxies).finish()
     }
 }
 

@@ -14,10 +14,13 @@ use tokio::time::{Instant, timeout};
 use super::error;
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{IDLE_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::limits::{
+    CONNECT_TIMEOUT, IDLE_TIMEOUT, MIN_RECEIVED, RESPONSE_TIMEOUT, SENT_PIECE, SOURCE_TIMEOUT,
+    WATCH_PERIOD,
+};
 
 /// Reads a whole body of at most `limit` bytes; `what` names it in the error.
-pub(super) async fn read(mut response: Response, limit: u64, what: &str) -> Result<Bytes> {
+pub(super) async fn read(response: Response, limit: u64, what: &str) -> Result<Bytes> {
     let too_long = || {
         let message = format!("the {what} has more than the limit of {limit} bytes");
         Error::new(Kind::LimitExceeded, message)
@@ -26,7 +29,8 @@ pub(super) async fn read(mut response: Response, limit: u64, what: &str) -> Resu
         return Err(too_long());
     }
     let mut whole = BytesMut::new();
-    while let Some(chunk) = next(&mut response).await? {
+    let mut incoming = Incoming::new(response);
+    while let Some(chunk) = incoming.next().await? {
         if (whole.len() + chunk.len()) as u64 > limit {
             return Err(too_long());
         }
@@ -35,22 +39,53 @@ pub(super) async fn read(mut response: Response, limit: u64, what: &str) -> Resu
     Ok(whole.freeze())
 }
 
-/// The body as it comes.
-pub(super) fn chunks(response: Response) -> Chunks {
-    let next = async |mut response| Ok(next(&mut response).await?.map(|chunk| (chunk, response)));
-    stream::try_unfold(response, next).boxed()
+/// A body as it comes, from a peer that has to keep sending.
+pub(super) struct Incoming {
+    response: Response,
+    /// Time that we have waited for the peer since it was last looked at, and what it has sent in that time.
+    waited: Duration,
+    received: u64,
 }
 
-async fn next(response: &mut Response) -> Result<Option<Bytes>> {
-    match timeout(IDLE_TIMEOUT, response.chunk()).await {
-        Ok(Ok(chunk)) => Ok(chunk),
-        Ok(Err(failure)) => Err(error::of_failure(&failure, response.url())),
-        Err(_) => {
-            let seconds = IDLE_TIMEOUT.as_secs();
-            let message =
-                format!("`{}` sent nothing for {seconds} s", error::place(response.url()));
-            Err(Error::new(Kind::Timeout, message))
+// === impl Incoming ===
+
+impl Incoming {
+    /// The body of an answer.
+    pub(super) fn new(response: Response) -> Self {
+        Self { response, waited: Duration::ZERO, received: 0 }
+    }
+
+    /// The next chunk. Fails if the peer is silent, or nearly so.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        let start = Instant::now();
+        match timeout(IDLE_TIMEOUT, self.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                self.keep_pace(start.elapsed(), chunk.len() as u64)?;
+                Ok(Some(chunk))
+            }
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(failure)) => Err(error::of_broken_body(&failure, self.response.url())),
+            Err(_) => Err(self.too_slow("nothing")),
         }
+    }
+
+    /// Looks at the peer's pace whenever we have waited for it long enough; how long we take ourselves doesn't count.
+    fn keep_pace(&mut self, waited: Duration, received: u64) -> Result<()> {
+        self.waited += waited;
+        self.received += received;
+        if self.waited < IDLE_TIMEOUT {
+            return Ok(());
+        }
+        if self.received < MIN_RECEIVED {
+            return Err(self.too_slow(&format!("no more than {} bytes", self.received)));
+        }
+        (self.waited, self.received) = (Duration::ZERO, 0);
+        Ok(())
+    }
+
+    fn too_slow(&self, what: &str) -> Error {
+        let (place, seconds) = (error::place(self.response.url()), IDLE_TIMEOUT.as_secs());
+        Error::new(Kind::Timeout, format!("`{place}` sent {what} for {seconds} s"))
     }
 }
 
@@ -60,9 +95,11 @@ pub(super) struct Watch(Arc<Mutex<Phase>>);
 
 #[derive(Clone, Copy)]
 enum Phase {
-    /// We wait for the next chunk ourselves.
-    Waiting,
-    /// The peer has to take a chunk, since then.
+    /// Nobody has asked for the first piece, since then: we are being connected.
+    Connecting(Instant),
+    /// We wait for the next chunk ourselves, since then.
+    Waiting(Instant),
+    /// The peer has to take a piece, since then.
     Handed(Instant),
     /// The peer has everything, since then.
     Sent(Instant),
@@ -70,40 +107,55 @@ enum Phase {
 
 /// A body that sends a stream, and what watches it.
 pub(super) fn outgoing(chunks: Chunks) -> (Body, Watch) {
-    let watch = Watch(Arc::new(Mutex::new(Phase::Waiting)));
-    let pass = async |(mut chunks, watch): (Chunks, Watch)| {
-        watch.set(Phase::Waiting);
-        match chunks.next().await {
-            Some(Ok(chunk)) => {
-                watch.set(Phase::Handed(Instant::now()));
-                Ok(Some((chunk, (chunks, watch))))
-            }
-            Some(Err(failure)) => Err(failure),
-            None => {
-                watch.set(Phase::Sent(Instant::now()));
-                Ok(None)
-            }
-        }
+    let watch = Watch(Arc::new(Mutex::new(Phase::Connecting(Instant::now()))));
+    let sending = Sending { chunks, rest: Bytes::new(), watch: watch.clone() };
+    let next = async |mut sending: Sending| {
+        Ok::<_, Error>(sending.next().await?.map(|piece| (piece, sending)))
     };
-    let body = Body::wrap_stream(stream::try_unfold((chunks, watch.clone()), pass));
-    (body, watch)
+    (Body::wrap_stream(stream::try_unfold(sending, next)), watch)
+}
+
+/// A stream that is handed to the peer in pieces.
+struct Sending {
+    chunks: Chunks,
+    /// What of a chunk has not been handed on.
+    rest: Bytes,
+    watch: Watch,
+}
+
+// === impl Sending ===
+
+impl Sending {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        while self.rest.is_empty() {
+            self.watch.set(Phase::Waiting(Instant::now()));
+            let Some(chunk) = self.chunks.next().await else {
+                self.watch.set(Phase::Sent(Instant::now()));
+                return Ok(None);
+            };
+            self.rest = chunk?;
+        }
+        self.watch.set(Phase::Handed(Instant::now()));
+        // Lets the runtime find out that an answer has come. Else a server that refuses and closes is written to until
+        // that fails, and then hyper doesn't read what it has answered.
+        tokio::task::yield_now().await;
+        Ok(Some(self.rest.split_to(self.rest.len().min(SENT_PIECE))))
+    }
 }
 
 // === impl Watch ===
 
 impl Watch {
-    /// Waits until the peer has been idle for too long; forever, if it never is.
+    /// Waits until somebody has been idle for too long; forever, if nobody ever is.
     pub(super) async fn stalled(&self) -> Error {
         loop {
-            let (since, limit) = match *self.lock() {
-                Phase::Waiting => (Instant::now(), IDLE_TIMEOUT),
-                Phase::Handed(since) => (since, IDLE_TIMEOUT),
-                Phase::Sent(since) => (since, RESPONSE_TIMEOUT),
-            };
+            let phase = *self.lock();
+            let (since, limit) = phase.deadline();
             if since.elapsed() >= limit {
-                return idle(limit);
+                return phase.stalled();
             }
-            tokio::time::sleep_until(since + limit).await;
+            // The phase may change meanwhile, to one that lasts less long.
+            tokio::time::sleep_until((since + limit).min(Instant::now() + WATCH_PERIOD)).await;
         }
     }
 
@@ -116,8 +168,31 @@ impl Watch {
     }
 }
 
-fn idle(limit: Duration) -> Error {
-    let message =
-        format!("the registry took nothing and answered nothing for {} s", limit.as_secs());
-    Error::new(Kind::Timeout, message)
+// === impl Phase ===
+
+impl Phase {
+    /// Since when it lasts, and how long it may.
+    fn deadline(self) -> (Instant, Duration) {
+        match self {
+            Self::Connecting(since) => (since, CONNECT_TIMEOUT + IDLE_TIMEOUT),
+            Self::Waiting(since) => (since, SOURCE_TIMEOUT),
+            Self::Handed(since) => (since, IDLE_TIMEOUT),
+            Self::Sent(since) => (since, RESPONSE_TIMEOUT),
+        }
+    }
+
+    /// What is told of a phase that has lasted too long.
+    fn stalled(self) -> Error {
+        let seconds = self.deadline().1.as_secs();
+        Error::new(
+            Kind::Timeout,
+            match self {
+                Self::Waiting(_) => format!("there was nothing to send for {seconds} s"),
+                _ => format!("the registry took nothing and answered nothing for {seconds} s"),
+            },
+        )
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use reqwest::header::{HeaderValue, WARNING};
 use reqwest::{Request, Response};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -94,7 +95,9 @@ impl Connections {
     ) -> Result<Result<Response, (reqwest::Error, Url)>> {
         let url = request.url().clone();
         let method = request.method().clone();
+        let place = error::place(&url);
         self.network.admit(&url).await?;
+        self.network.pause_over(&place).await.map_err(|left| error::paused(&place, left))?;
         let answer = self.client_for(&url).await?.execute(request);
         let answer = match wait {
             None => answer.await,
@@ -102,9 +105,22 @@ impl Connections {
                 tokio::time::timeout(wait, answer).await.map_err(|_| error::no_answer(&url))?
             }
         };
+        if let Ok(response) = &answer {
+            self.heed(&place, response);
+        }
         let status = answer.as_ref().map(|response| response.status().as_u16()).ok();
         tracing::debug!(%method, host = url.host_str(), path = url.path(), status, "request");
         Ok(answer.map_err(|failure| (failure, url)))
+    }
+
+    /// What an answer asks of everybody: to pause, or to know something.
+    fn heed(&self, place: &str, response: &Response) {
+        if let Some(length) = error::pause(response) {
+            tracing::debug!(host = place, ?length, "the host asks for a pause");
+            self.network.pause(place, length);
+        }
+        let warnings = response.headers().get_all(WARNING);
+        self.network.warn(place, warnings.iter().map(HeaderValue::as_bytes));
     }
 
     async fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {

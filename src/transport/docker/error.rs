@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
-use rustls::{AlertDescription, CertificateError};
 use url::Url;
 
 use super::body;
+use super::{tls_fault, tunnel_fault};
 use crate::error::{Class, Error, Kind};
-use crate::limits::{MAX_ERROR_BODY, MAX_ERROR_SHOWN, RESPONSE_TIMEOUT};
+use crate::limits::{DEFAULT_PAUSE, MAX_ERROR_BODY, MAX_ERROR_SHOWN, RESPONSE_TIMEOUT};
 
 /// An answer that is not what we hoped for.
 pub(super) struct Refusal {
@@ -56,6 +56,9 @@ impl Refusal {
 
     /// The error, for requests whose refusal has no special meaning.
     pub(super) fn into_error(self) -> Error {
+        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return tunnel_fault::wants_credentials();
+        }
         let (kind, class) = classify(self.status, self.code());
         let retry_after = self.retry_after;
         let mut error = Error::new(kind, self.words());
@@ -153,6 +156,30 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
+/// The pause that an answer asks of everybody who talks to the host.
+pub(super) fn pause(response: &Response) -> Option<Duration> {
+    let asked = retry_after(response.headers(), Timestamp::now());
+    match response.status() {
+        // A date that has passed, or none at all, is still a wish to slow down.
+        StatusCode::TOO_MANY_REQUESTS => Some(asked.unwrap_or_default().max(DEFAULT_PAUSE)),
+        StatusCode::SERVICE_UNAVAILABLE => asked.map(|asked| asked.max(DEFAULT_PAUSE)),
+        _ => None,
+    }
+}
+
+/// A request that was not sent, because the host wants none for longer than anybody waits.
+pub(super) fn paused(place: &str, left: Duration) -> Error {
+    let seconds = left.as_secs();
+    let message = format!("`{place}` wants no requests for another {seconds} s");
+    Error::new(Kind::RateLimited, message).after(left)
+}
+
+/// A body that broke off. Its head was good, so that nothing is wrong with certificates.
+pub(super) fn of_broken_body(failure: &reqwest::Error, url: &Url) -> Error {
+    let message = format!("the connection to `{}` broke: {}", place(url), innermost(failure));
+    Error::new(Kind::NetworkError, message)
+}
+
 /// A request that got no answer at all.
 pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
     // What our own parts said while the HTTP library connected.
@@ -161,11 +188,21 @@ pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
     }
     let place = place(url);
     if let Some(tls) = find::<rustls::Error>(failure) {
-        return of_tls(tls, &place);
+        return tls_fault::explain(tls, &place);
+    }
+    let proxy = find::<tunnel_fault::Fault>(failure);
+    if let Some(error) = proxy.and_then(|fault| tunnel_fault::explain(fault, &place)) {
+        return error;
     }
     if failure.is_timeout() {
         let message = format!("connecting to `{place}` took too long");
         return Error::new(Kind::Timeout, message);
+    }
+    if find::<hyper::Error>(failure).is_some_and(hyper::Error::is_parse) {
+        let message = format!("`{place}` answers with something that is not HTTP");
+        return Error::new(Kind::NetworkError, message)
+            .permanent()
+            .hint("check the port, and whether the registry speaks TLS there");
     }
     let cause = innermost(failure);
     let message = if failure.is_connect() {
@@ -184,50 +221,6 @@ pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
 pub(super) fn no_answer(url: &Url) -> Error {
     let seconds = RESPONSE_TIMEOUT.as_secs();
     Error::new(Kind::Timeout, format!("`{}` did not answer within {seconds} s", place(url)))
-}
-
-fn of_tls(tls: &rustls::Error, place: &str) -> Error {
-    let skip =
-        "pass the authority with `--cert-dir`, or trust any certificate with `--tls-verify=false`";
-    let (what, hint) = match tls {
-        rustls::Error::InvalidCertificate(cause) => match cause {
-            // An authority of the same name with another key signs badly.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                ("the certificate of `{}` is signed by an unknown authority".to_owned(), skip)
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-                "the certificate of `{}` has expired".to_owned(),
-                "renew the certificate, and check this machine's clock",
-            ),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-                "the certificate of `{}` is not valid yet".to_owned(),
-                "check this machine's clock",
-            ),
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                (
-                    "the certificate of `{}` is for another name".to_owned(),
-                    "use a name that the certificate lists",
-                )
-            }
-            other => (format!("the certificate of `{{}}` is not accepted: {other}"), skip),
-        },
-        rustls::Error::InvalidMessage(_) => (
-            "`{}` does not speak TLS".to_owned(),
-            "allow plain HTTP to this registry with `--tls-verify=false`",
-        ),
-        rustls::Error::AlertReceived(alert) => {
-            return of_alert(*alert, place);
-        }
-        other => (format!("TLS with `{{}}` failed: {other}"), skip),
-    };
-    Error::new(Kind::TlsVerificationFailed, what.replacen("{}", place, 1)).hint(hint)
-}
-
-fn of_alert(alert: AlertDescription, place: &str) -> Error {
-    let message = format!("`{place}` refused the TLS handshake: {alert:?}");
-    Error::new(Kind::TlsVerificationFailed, message).hint(
-        "if the registry wants a client certificate, put it into the directory of `--cert-dir`",
-    )
 }
 
 /// Whether the other side answered a TLS handshake with something else, or hung up on it.

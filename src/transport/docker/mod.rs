@@ -12,6 +12,7 @@ mod challenge;
 mod client;
 mod connections;
 mod destination;
+mod download;
 mod error;
 mod manner;
 mod places;
@@ -27,7 +28,9 @@ mod scope;
 mod sending;
 mod session;
 mod source;
+mod tls_fault;
 mod token;
+mod tunnel_fault;
 mod upload;
 
 use std::sync::Arc;

@@ -1,11 +1,14 @@
 //! Reads an image from a registry.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 
 use super::body;
 use super::client::{Call, Client};
+use super::download;
 use super::reference::Target;
 use super::referrers;
 use crate::blob::Chunks;
@@ -23,7 +26,7 @@ const ACCEPTED: [MediaType; 4] = [
 
 /// An image in a registry, being read.
 pub(super) struct DockerSource {
-    client: Client,
+    client: Arc<Client>,
     target: Target,
 }
 
@@ -32,7 +35,7 @@ pub(super) struct DockerSource {
 impl DockerSource {
     /// Reads what `target` points to.
     pub(super) fn new(client: Client, target: Target) -> Self {
-        Self { client, target }
+        Self { client: Arc::new(client), target }
     }
 }
 
@@ -49,7 +52,7 @@ impl ImageSource for DockerSource {
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
         let digest = &descriptor.digest;
-        get_blob(&self.client, digest).await.map_err(|error| {
+        download::blob(&self.client, descriptor).await.map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
         })
@@ -61,15 +64,6 @@ impl ImageSource for DockerSource {
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>> {
         referrers::list(&self.client, subject, artifact_type).await
-    }
-}
-
-async fn get_blob(client: &Client, digest: &Digest) -> Result<Chunks> {
-    let call = Call::new(Method::GET, client.url(&["blobs", &digest.to_string()])?);
-    let response = client.download(call).await?;
-    match response.status() {
-        StatusCode::OK => Ok(body::chunks(response)),
-        _ => Err(client.refusal(response).await),
     }
 }
 
