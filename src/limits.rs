@@ -18,6 +18,9 @@ pub const MAX_MANIFESTS_SIZE: u64 = 32 << 20;
 /// Most attachments of one manifest, the bound that signing tools have settled on.
 pub const MAX_ATTACHMENTS: usize = 1000;
 
+/// Most attachments whose manifests are read because the list doesn't say of what kind they are.
+pub const MAX_UNTYPED_ATTACHMENTS: usize = 100;
+
 /// Most pages of a list that a registry may send us through.
 pub const MAX_PAGES: usize = 100;
 
@@ -30,7 +33,7 @@ pub const MAX_LIST_CHANGES: usize = 8;
 /// Shortest and longest wait before a changed list is read back: others may have read it before we wrote it, and a
 /// registry next door takes milliseconds, a busy one far away a second.
 pub const OTHER_WRITERS: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(2));
+    (Duration::from_millis(200), Duration::from_secs(2));
 
 /// Largest body of a registry's error answer that is read; longer ones are not the registry's schema.
 pub const MAX_ERROR_BODY: usize = 64 << 10;

@@ -3,12 +3,15 @@
 //! Turns the arguments into [`OperatorConfig`], which has the defaults, and hands over to the controller. The first SIGINT or
 //! SIGTERM calls the running pushes off and ends the program well; what it tells, it tells in log lines.
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
+use self::connections::ConnectionArgs;
 use super::output::Printer;
 use super::signals;
 use crate::controller::{self, OperatorConfig};
@@ -65,6 +68,9 @@ pub(crate) struct OperatorArgs {
         value_parser = timeout
     )]
     timeout: Option<Duration>,
+
+    #[command(flatten)]
+    connections: ConnectionArgs,
 }
 
 /// Where probes and metrics are served, if anywhere.
@@ -103,7 +109,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 impl OperatorArgs {
     fn config(self) -> OperatorConfig {
-        let Self { watch_namespace, listen, concurrency, per_host, timeout } = self;
+        let Self { watch_namespace, listen, concurrency, per_host, timeout, connections } = self;
         let default = OperatorConfig::default();
         OperatorConfig {
             namespaces: watch_namespace,
@@ -111,6 +117,7 @@ impl OperatorArgs {
             concurrency: concurrency.map_or(default.concurrency, usize::from),
             per_host: per_host.map_or(default.per_host, usize::from),
             timeout: timeout.unwrap_or(default.timeout),
+            network: connections.settings(),
         }
     }
 }
@@ -151,7 +158,8 @@ mod tests {
     }
 
     fn shown(config: &OperatorConfig) -> String {
-        let OperatorConfig { namespaces, listen, concurrency, per_host, timeout } = config;
+        let OperatorConfig { namespaces, listen, concurrency, per_host, timeout, network: _ } =
+            config;
         let listen = listen.map_or("none".to_owned(), |address| address.to_string());
         let timeout = humantime::format_duration(*timeout);
         format!("{namespaces:?} {listen} {concurrency} {per_host} {timeout}")

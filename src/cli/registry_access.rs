@@ -47,6 +47,10 @@ pub(crate) struct RegistryArgs {
     /// this holds for the registries named here and for no other host [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tls_verify: Option<bool>,
+
+    /// Speak plain HTTP to the registries named here, and to no other host, without trying TLS first
+    #[arg(long, conflicts_with_all = ["tls_verify", "cert_dir"])]
+    plain_http: bool,
 }
 
 /// Flags that hold for the source alone.
@@ -67,7 +71,7 @@ pub(crate) struct SourceRegistryArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     source_cert_dir: Option<PathBuf>,
 
-    /// Verify certificates of the source [default: as `--tls-verify`]
+    /// Verify certificates of the source [default: as `--tls-verify` and `--plain-http` say]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     source_tls_verify: Option<bool>,
 }
@@ -113,7 +117,7 @@ pub(crate) fn of_image(
     conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<Access> {
-    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify } = registry;
+    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify, plain_http } = registry;
     let named = reference.repository().is_some();
     let useless = |flag| {
         let message = format!("`{flag}` has no use: `{reference}` is not in a registry");
@@ -124,10 +128,12 @@ pub(crate) fn of_image(
     given_only_if(named, creds.is_some(), || useless("--creds"))?;
     given_only_if(named, creds_stdin, || useless("--creds-stdin"))?;
     given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
+    given_only_if(named, plain_http, || useless("--plain-http"))?;
     let given = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
     let shared = Shared::new(authfile, conf);
     let credentials = shared.credentials(reference, given, person)?;
-    Ok(shared.access(reference, credentials, cert_dir, tls_verify))
+    let tls = Tls { verify: tls_verify, plain_http };
+    Ok(shared.access(reference, credentials, cert_dir, tls))
 }
 
 /// What the two sides of a push may use. Asks for what is missing of credentials, for the source first.
@@ -139,7 +145,7 @@ pub(crate) fn of_push(
     person: &mut dyn Person,
 ) -> Result<(Access, Access)> {
     check_use(&both, &source_only, source, destination)?;
-    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify } = both;
+    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify, plain_http } = both;
     let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
         source_only;
     let creds = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
@@ -155,11 +161,14 @@ pub(crate) fn of_push(
         source,
         shared.credentials(source, creds_from, person)?,
         source_cert_dir.or_else(|| cert_dir.clone()),
-        source_tls_verify.or(tls_verify),
+        Tls {
+            verify: source_tls_verify.or(tls_verify),
+            plain_http: plain_http && source_tls_verify.is_none(),
+        },
     );
     let destination_credentials = shared.credentials(destination, creds_to, person)?;
-    let destination_access =
-        shared.access(destination, destination_credentials, cert_dir, tls_verify);
+    let tls = Tls { verify: tls_verify, plain_http };
+    let destination_access = shared.access(destination, destination_credentials, cert_dir, tls);
     Ok((source_access, destination_access))
 }
 
@@ -170,7 +179,7 @@ fn check_use(
     source: &Reference,
     destination: &Reference,
 ) -> Result<()> {
-    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify } = both;
+    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify, plain_http } = both;
     let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
         source_only;
     let (from, to) = (source.repository().is_some(), destination.repository().is_some());
@@ -181,6 +190,7 @@ fn check_use(
         ("--creds", creds.is_some()),
         ("--creds-stdin", *creds_stdin),
         ("--tls-verify", tls_verify.is_some()),
+        ("--plain-http", *plain_http),
     ] {
         given_only_if(from || to, given, || {
             invalid(format!(
@@ -215,12 +225,14 @@ pub(crate) fn of_one_registry(
     registry: &RegistryArgs,
     alternatives: Option<&Alternatives>,
 ) -> Result<()> {
-    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify } = registry;
+    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify, plain_http } =
+        registry;
     let flags = [
         ("--creds", creds.is_some()),
         ("--creds-stdin", *creds_stdin),
         ("--cert-dir", cert_dir.is_some()),
         ("--tls-verify=false", *tls_verify == Some(false)),
+        ("--plain-http", *plain_http),
     ];
     refuse(flags, alternatives)
 }
@@ -232,7 +244,7 @@ pub(crate) fn of_one_source(
     destination: &Reference,
     alternatives: Option<&Alternatives>,
 ) -> Result<()> {
-    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify } = both;
+    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify, plain_http } = both;
     let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
         source;
     let for_source = destination.repository().is_none();
@@ -245,6 +257,7 @@ pub(crate) fn of_one_source(
         ("--source-cert-dir", source_cert_dir.is_some()),
         ("--cert-dir", cert_dir.is_some()),
         ("--tls-verify=false", insecure),
+        ("--plain-http", *plain_http && source_tls_verify.is_none()),
     ];
     refuse(flags, alternatives)
 }
@@ -265,6 +278,25 @@ fn refuse<const N: usize>(
 
 fn variables() -> Variables {
     std::env::vars_os().collect()
+}
+
+/// What the flags say of one side's TLS.
+#[derive(Clone, Copy)]
+struct Tls {
+    verify: Option<bool>,
+    plain_http: bool,
+}
+
+// === impl Tls ===
+
+impl Tls {
+    fn policy(self) -> TlsPolicy {
+        match self.verify {
+            _ if self.plain_http => TlsPolicy::PlainHttp,
+            Some(false) => TlsPolicy::SkipVerifyOrPlainHttp,
+            Some(true) | None => TlsPolicy::Verify,
+        }
+    }
 }
 
 // === impl Shared ===
@@ -300,23 +332,20 @@ impl<'a> Shared<'a> {
         reference: &Reference,
         credentials: Credentials,
         cert_dir: Option<PathBuf>,
-        tls_verify: Option<bool>,
+        tls: Tls,
     ) -> Access {
         if reference.repository().is_none() {
             return Access::default();
         }
-        let tls = match tls_verify {
-            Some(false) => TlsPolicy::SkipVerifyOrPlainHttp,
-            Some(true) | None => TlsPolicy::Verify,
-        };
         let searched = Certificates::Search(self.folders.clone());
         let registries = Registries {
             conf: Arc::clone(self.conf),
-            tls_verify,
+            tls_verify: if tls.plain_http { Some(false) } else { tls.verify },
             other_credentials: Credentials::Files(self.files.clone()),
             other_certificates: searched.clone(),
         };
         let certificates = cert_dir.map_or(searched, Certificates::Directory);
+        let tls = tls.policy();
         Access { credentials, certificates, tls, network: self.network.clone(), registries }
     }
 }

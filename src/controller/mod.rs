@@ -37,7 +37,7 @@ use self::metrics::Metrics;
 use self::probes::Health;
 use self::reconcile::{Context, on_error, reconcile};
 use self::run::{Engine, Executor, Limits, RealEngine};
-use crate::access::Network;
+use crate::access::{Egress, Network, NetworkSettings};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind, Result};
 use crate::limits::WAKE_QUEUE;
@@ -55,6 +55,8 @@ pub struct OperatorConfig {
     pub per_host: usize,
     /// How long an attempt may take where the object doesn't say.
     pub timeout: Duration,
+    /// Where connections to registries may lead, and by which way.
+    pub network: NetworkSettings,
 }
 
 /// Looks at objects that change often together, not each time.
@@ -71,6 +73,7 @@ impl Default for OperatorConfig {
             concurrency: 4,
             per_host: 2,
             timeout: Duration::from_mins(30),
+            network: NetworkSettings { egress: Egress::operator(), ..NetworkSettings::default() },
         }
     }
 }
@@ -112,9 +115,9 @@ async fn run_engine(
     shutdown: CancellationToken,
     engine: Arc<dyn Engine>,
 ) -> Result<()> {
-    let OperatorConfig { namespaces, listen, concurrency, per_host, timeout } = config;
+    let OperatorConfig { namespaces, listen, concurrency, per_host, timeout, network } = config;
     let metrics = Metrics::new();
-    let network = Network::default();
+    let network = Network::new(network);
     let limits = Arc::new(Limits::new(concurrency, per_host));
     let scopes: Vec<Option<String>> =
         if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };

@@ -373,6 +373,25 @@ async fn every_claim_about_a_digest_is_checked() {
 }
 
 #[tokio::test]
+async fn an_image_has_as_many_layers_as_its_config_says() {
+    for (layers, diff_ids) in
+        [(&[&b"one"[..], b"two"][..], &[&b"one"[..]][..]), (&[b"one"], &[b"one", b"two"])]
+    {
+        let (source, destination) = (Memory::new("source"), Memory::new("destination"));
+        let lying = source.store().add_plain_image_with_diff_ids(layers, diff_ids);
+        source.store().name(&lying);
+        let mut options = options(&source, &destination);
+        options.layers = Layers::Compress(Codec::new(Compression::Gzip, None).unwrap());
+        let error = run(&options).await.unwrap_err();
+        assert_eq!((error.kind(), error.side()), (Kind::InvalidImage, Some(Side::Source)));
+        let (layers, diff_ids) = (layers.len(), diff_ids.len());
+        let message = format!("the image has {layers} layers, but its config lists {diff_ids}");
+        assert!(error.to_string().ends_with(&message), "{error}");
+        assert_eq!(destination.store().named(), None);
+    }
+}
+
+#[tokio::test]
 async fn an_index_that_asks_for_endless_reading_is_refused() {
     let (source, destination) = (Memory::new("source"), Memory::new("destination"));
     let mut level = source.store().add_image(ManifestFormat::Oci, &[]);

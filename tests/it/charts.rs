@@ -104,6 +104,14 @@ async fn values_change_what_they_say() {
         "--set",
         "watchNamespaces={one,two}",
         "--set",
+        "egress.allow={127.0.0.0/8,registry.example}",
+        "--set",
+        "egress.deny={10.96.0.0/12}",
+        "--set",
+        "egress.only={*.example}",
+        "--set",
+        "proxyFromEnvironment=true",
+        "--set",
         "crds.install=false",
     ];
     let rendered = documents(&tool("helm", &arguments).await.succeeded());
@@ -120,7 +128,16 @@ async fn values_change_what_they_say() {
     let container = &find(&rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
         container["args"],
-        serde_json::json!(["operator", "--watch-namespace=one", "--watch-namespace=two"])
+        serde_json::json!([
+            "operator",
+            "--watch-namespace=one",
+            "--watch-namespace=two",
+            "--egress-allow=127.0.0.0/8",
+            "--egress-allow=registry.example",
+            "--egress-deny=10.96.0.0/12",
+            "--egress-only=*.example",
+            "--proxy-from-environment",
+        ])
     );
     assert_eq!(container["image"], format!("registry.example/imagepush@sha256:{}", "a".repeat(64)));
 }

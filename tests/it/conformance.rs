@@ -342,6 +342,29 @@ async fn summaries_and_names_are_fit_for_help() {
 }
 
 #[tokio::test]
+async fn what_an_image_says_of_itself_is_only_carried() {
+    for_each(|place| async move {
+        let canary = tempfile::tempdir().unwrap();
+        let path = canary.path().join("written");
+        let hostile = format!(
+            "$(touch {0}) `touch {0}`; touch {0} %s %n {{0}} \u{1b}[2J ../../x\n",
+            path.display()
+        );
+        let layers = [images::layer(11, 3000, images::Form::Gzip)];
+        let original = Original::new(Content::image_saying("linux", "amd64", &layers, &hostile));
+        push::run(&into(&original.reference(), &place)).await.unwrap();
+        let back = tempfile::tempdir().unwrap();
+        let layout = format!("oci:{}:back", back.path().join("layout").display());
+        push::run(&out_of(&place, &layout)).await.unwrap();
+        let config = original.content.manifest()["config"]["digest"].as_str().unwrap().to_owned();
+        let returned = back.path().join("layout/blobs").join(config.replace(':', "/"));
+        assert_eq!(std::fs::read(returned).unwrap(), original.content.blobs[&config]);
+        assert!(!path.exists());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn places_hold_attachments_or_say_that_they_do_not() {
     for_each(|place| async move {
         let destination = open(&place).await;

@@ -7,6 +7,7 @@ mod credentials;
 mod egress;
 mod faults;
 mod harness;
+mod identity;
 mod mirrors;
 mod order;
 mod origins;

@@ -82,7 +82,7 @@ fn both_doors_lead_to_the_same_options() {
 }
 
 /// Each flag of a push, and the fields that say the same.
-const SAME: [(&str, &str); 20] = [
+const SAME: [(&str, &str); 22] = [
     ("all", "platforms.mode"),
     ("authfile", "destination.secretRef.name"),
     ("authfile", "source.secretRef.name"),
@@ -95,6 +95,8 @@ const SAME: [(&str, &str); 20] = [
     ("disable-compression", "compression.disabled"),
     ("dry-run", "mode"),
     ("format", "format"),
+    ("plain-http", "destination.tlsPolicy"),
+    ("plain-http", "source.tlsPolicy"),
     ("platform", "platforms.list"),
     ("retry", "retry.limit"),
     ("retry-delay", "retry.delay"),

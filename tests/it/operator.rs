@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use imagepush::access::TlsPolicy;
+use imagepush::access::{Egress, NetworkSettings, TlsPolicy};
 use imagepush::controller::{OperatorConfig, run_with};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -39,9 +39,20 @@ impl Operator {
         namespace: String,
         listen: Option<SocketAddr>,
     ) -> Self {
+        let registries_of_tests = Egress::operator().allow("127.0.0.1".parse().unwrap());
+        Self::start_with(plane, namespace, listen, registries_of_tests).await
+    }
+
+    async fn start_with(
+        plane: &'static ControlPlane,
+        namespace: String,
+        listen: Option<SocketAddr>,
+        egress: Egress,
+    ) -> Self {
         let config = OperatorConfig {
             namespaces: vec![namespace.clone()],
             listen,
+            network: NetworkSettings { egress, ..NetworkSettings::default() },
             ..OperatorConfig::default()
         };
         let stop = CancellationToken::new();
@@ -301,6 +312,65 @@ async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
     operator.wait("web", "Ready").await;
     // Nobody but the registry that the entry is for has seen it.
     assert!(source.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
+    operator.stop().await;
+}
+
+/// Loopback, however it is written, isn't connected to; nor is what the administrator named. The object says so and waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_place_is_told_and_left_alone() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let denied = Egress::operator().deny("*.internal".parse().unwrap());
+    let operator = Operator::start_with(plane, namespace, None, denied).await;
+    let registry = Registry::start().await;
+    let port = registry.host.split_once(':').unwrap().1;
+    let policy = "the egress policy does not let connections lead there";
+    for (name, host, why) in [
+        ("plain", registry.host.clone(), "`127.0.0.1` is a loopback address".to_owned()),
+        (
+            "metadata",
+            "169.254.169.254".to_owned(),
+            "`169.254.169.254` is a link-local address".to_owned(),
+        ),
+        ("by-name", format!("localhost:{port}"), "`localhost` has the address `".to_owned()),
+        ("named", "api.internal".to_owned(), "`api.internal` is denied as `*.internal`".to_owned()),
+    ] {
+        operator.apply(name, &spec(&host, &host, &json!({"runPolicy": "Once"}))).await;
+        operator.wait(name, "Stalled").await;
+        let object = operator.get(name).await;
+        assert_eq!(reason_of(&object, "Stalled"), "AccessDenied", "{object:#}");
+        let message = condition(&object, "Ready")["message"].as_str().unwrap();
+        assert!(message.contains(&why) && message.contains(policy), "{message}");
+        assert_eq!(object["status"]["retry"]["nextRetryTime"], Value::Null, "{object:#}");
+    }
+    assert_eq!(registry.seen().len(), 0);
+    operator.stop().await;
+}
+
+/// What answers may be no registry at all, but something that only the operator can reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_registry_is_not_quoted() {
+    let operator = Operator::start().await;
+    let (registry, to) = (Registry::start().await, Registry::start().await);
+    for (name, status, body) in [
+        ("page", 500, "<html>canary"),
+        ("json", 403, r#"{"AccessKeyId": "canary", "Token": "canary"}"#),
+        ("ok", 200, r#"{"AccessKeyId": "canary", "Token": "canary"}"#),
+    ] {
+        registry.add_rule(Rule::each("GET", name, Act::Respond(status, vec![], body.into())));
+        let mut spec = spec(&registry.host, &to.host, &json!({"runPolicy": "Once"}));
+        spec["source"]["reference"] = json!(format!("docker://{}/{name}:1", registry.host));
+        operator.apply(name, &spec).await;
+        let object = operator
+            .until(name, |object| {
+                let reason = reason_of(object, "Ready");
+                !["", "Progressing", "Pending"].contains(&reason)
+                    && condition(object, "Ready")["status"] == "False"
+                    && registry.seen().iter().any(|seen| seen.path.contains(name))
+            })
+            .await;
+        assert!(!object["status"].to_string().contains("canary"), "{object:#}");
+    }
     operator.stop().await;
 }
 

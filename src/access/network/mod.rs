@@ -152,6 +152,13 @@ impl Default for Network {
     }
 }
 
+impl fmt::Debug for NetworkSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { egress, proxies, resolver: _ } = self;
+        f.debug_struct("NetworkSettings").field("egress", egress).field("proxies", proxies).finish()
+    }
+}
+
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Network")

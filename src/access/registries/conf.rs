@@ -68,8 +68,12 @@ impl RegistriesConf {
             match read(path)? {
                 Some(text) => conf.add(&text, &path.display().to_string())?,
                 None if named && position == 0 => {
-                    let gone = io::Error::from(io::ErrorKind::NotFound);
-                    return Err(Error::io("read", path, &gone).doing("reading registries.conf"));
+                    let message = format!("there is no file `{}`", path.display());
+                    return Err(Error::new(Kind::NotFound, message)
+                        .doing("reading registries.conf")
+                        .hint(
+                            "`CONTAINERS_REGISTRIES_CONF` or `REGISTRIES_CONFIG_PATH` names it",
+                        ));
                 }
                 None => {}
             }

@@ -83,6 +83,19 @@ fn shared_flags_hold_for_both_registries() {
 }
 
 #[test]
+fn plain_http_is_for_both_unless_the_source_is_said_to_speak_tls() {
+    for (source_tls_verify, from_expected) in
+        [(None, "PlainHttp"), (Some(true), "Verify"), (Some(false), "SkipVerifyOrPlainHttp")]
+    {
+        let flags = RegistryArgs { plain_http: true, ..RegistryArgs::default() };
+        let source = SourceRegistryArgs { source_tls_verify, ..SourceRegistryArgs::default() };
+        let (from, to) = both(flags, source, REGISTRY, OTHER).unwrap();
+        let policies = [&from, &to].map(|side| format!("{:?}", side.tls));
+        assert_eq!(policies, [from_expected, "PlainHttp"]);
+    }
+}
+
+#[test]
 fn credentials_are_for_the_source_where_the_destination_is_no_registry() {
     let flags = RegistryArgs { creds: Some(login("user:pass:word")), ..RegistryArgs::default() };
     let (from, to) = both(flags, SourceRegistryArgs::default(), REGISTRY, FILE).unwrap();
@@ -119,6 +132,12 @@ fn a_flag_without_use_is_an_error() {
             none(),
             FILE,
             "`--creds-stdin` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
+        ),
+        (
+            RegistryArgs { plain_http: true, ..flags() },
+            none(),
+            FILE,
+            "`--plain-http` has no use: neither `oci:/images:c` nor `oci:/images:c` is in a registry",
         ),
         (
             RegistryArgs { tls_verify: Some(true), ..flags() },

@@ -16,10 +16,11 @@ use url::Url;
 use super::body;
 use super::client::{Call, Client};
 use super::error::place;
-use super::source::media_type;
+use super::reference::Target;
+use super::source::{get_manifest, media_type};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
-use crate::limits::LISTING_TIMEOUT;
+use crate::limits::{LISTING_TIMEOUT, MAX_UNTYPED_ATTACHMENTS};
 use listing::Listing;
 
 /// Lists the attachments of a manifest; see [`crate::transport::ImageDestination::attachments`].
@@ -28,17 +29,58 @@ pub(super) async fn list(
     subject: &Digest,
     artifact_type: Option<&MediaType>,
 ) -> Result<Vec<Descriptor>> {
-    let listed = in_time(all(client, subject, artifact_type)).await.map_err(|error| {
-        error.doing(format!(
-            "listing what is attached to `{subject}` in `docker://{}`",
-            client.repository()
-        ))
-    })?;
-    // Whether the registry has filtered them (`OCI-Filters-Applied`) makes no difference then.
-    let wanted = |entry: &Descriptor| {
-        artifact_type.is_none() || entry.artifact_type.as_ref() == artifact_type
+    let listed = async {
+        let all = all(client, subject, artifact_type).await?;
+        match artifact_type {
+            Some(artifact_type) => of_type(client, all, artifact_type).await,
+            None => Ok(all),
+        }
     };
-    Ok(listed.into_iter().filter(wanted).collect())
+    in_time(listed).await.map_err(|error| {
+        let repository = client.repository();
+        error.doing(format!("listing what is attached to `{subject}` in `docker://{repository}`"))
+    })
+}
+
+/// The entries of this kind. Whether the registry has left out others already (`OCI-Filters-Applied`) makes no difference.
+async fn of_type(
+    client: &Client,
+    listed: Vec<Descriptor>,
+    artifact_type: &MediaType,
+) -> Result<Vec<Descriptor>> {
+    let (untyped, mut entries): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_untyped);
+    if untyped.len() > MAX_UNTYPED_ATTACHMENTS {
+        let message = format!(
+            "the list doesn't say what kind more than the limit of {MAX_UNTYPED_ATTACHMENTS} attachments are of"
+        );
+        return Err(Error::new(Kind::LimitExceeded, message));
+    }
+    for entry in untyped {
+        entries.extend(typed(client, entry).await?);
+    }
+    entries.retain(|entry| entry.artifact_type.as_ref() == Some(artifact_type));
+    Ok(entries)
+}
+
+/// Whether the list doesn't say of what kind an attachment is. go-containerregistry's registry lists the type of the config,
+/// which for an artifact without one is that of an empty config.
+fn is_untyped(entry: &Descriptor) -> bool {
+    entry.artifact_type.as_ref().is_none_or(|listed| *listed == MediaType::OCI_EMPTY)
+}
+
+/// The same with the kind that the attachment's manifest says, unless that has gone.
+async fn typed(client: &Client, listed: Descriptor) -> Result<Option<Descriptor>> {
+    let manifest = match get_manifest(client, &Target::Digest(listed.digest.clone())).await {
+        Ok(manifest) => manifest,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let image = manifest.as_image().filter(|_| *manifest.digest() == listed.digest);
+    Ok(image.map(|image| Descriptor {
+        artifact_type: Some(image.kind().clone()),
+        annotations: image.annotations.clone(),
+        ..listed
+    }))
 }
 
 /// An artifact in the list of its subject.

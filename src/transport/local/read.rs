@@ -8,9 +8,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
 use super::StagedFile;
@@ -100,22 +102,22 @@ impl Reading {
 }
 
 fn read_chunk(file: &File, path: &Path, offset: u64, length: usize) -> Result<Bytes> {
-    let mut buffer = BytesMut::zeroed(length);
-    let mut filled = 0;
-    while filled < length {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+    let mut chunk = Vec::with_capacity(length);
+    while chunk.len() < length {
+        let end = offset + chunk.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut chunk), end) {
             Ok(0) => {
-                let end = offset + filled as u64;
                 let message =
                     format!("`{}` ends after {end} bytes, before its content does", path.display());
                 return Err(Error::new(Kind::InvalidImage, message));
             }
-            Ok(count) => filled += count,
-            Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(Error::io("read", path, &cause)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(cause) => return Err(Error::io("read", path, &cause.into())),
         }
     }
-    Ok(buffer.freeze())
+    // What is allocated may be more than what was asked for.
+    chunk.truncate(length);
+    Ok(chunk.into())
 }
 
 /// Writes a stream to a file from its start; returns how many bytes that were. The stream's error comes back unchanged.

@@ -101,7 +101,7 @@ impl Tool {
                     options.push("--verify-source".to_owned());
                 }
                 if !matches!((source, destination), (Image::Layout(_), Image::Archive(_))) {
-                    options.push("--tls-verify=false".to_owned());
+                    options.push("--plain-http".to_owned());
                 }
                 [vec![program], options, ends(Image::with_transport)].concat()
             }

@@ -76,6 +76,10 @@ fn one_of_each(a: &str, b: &str) -> String {
         location = "blocked.test"
         blocked = true
         [[registry]]
+        location = "{a}/locked"
+        insecure = true
+        blocked = true
+        [[registry]]
         location = "never.test"
         blocked = true
         [[registry.mirror]]
@@ -100,6 +104,7 @@ fn a_file_has_the_same_outcome_as_with_skopeo() {
     let (x, y) = (images::image(1), images::image(2));
     seed(folder, &x, &one, "app:1");
     seed(folder, &x, &one, "only-one:1");
+    seed(folder, &x, &one, "locked/app:1");
     seed(folder, &y, &two, "app:1");
     seed(folder, &x, &two, "team/app:1");
     let (x, y) = (Some(x.digest()), Some(y.digest()));
@@ -112,6 +117,7 @@ fn a_file_has_the_same_outcome_as_with_skopeo() {
         ("moved.test/x/app:1".into(), x),
         ("strict.test/app:1".into(), None),
         ("blocked.test/app:1".into(), None),
+        (format!("{a}/locked/app:1"), None),
         ("never.test/app:1".into(), y),
         ("never.test/only-one:1".into(), None),
         ("a.b.wild.test/app:1".into(), y),
@@ -127,6 +133,7 @@ fn a_file_has_the_same_outcome_as_with_skopeo() {
         (format!("{a}/new:1"), true),
         (format!("{b}/new:1"), false),
         ("blocked.test/new:1".into(), false),
+        (format!("{a}/locked/new:1"), false),
         ("moved.test/x/new:1".into(), false),
     ] {
         let name = format!("docker://{name}");

@@ -129,6 +129,10 @@ fn a_helper_sees_no_secret_of_ours() {
     let (from, to) =
         (format!("docker://{}/a:1", registry.host), format!("docker://{}/b:1", other.host));
     let login = format!("{USER}:{PASSWORD}");
+    // There is something to push: a side that fails at once would end what the other is about.
+    crate::support::images::image(52).write_layout(&home.join("a"), Some("1"));
+    let upload = ["push", "-q", "--tls-verify=false", "--creds", &login, "oci:a:1", &from];
+    assert!(program(home, &upload).status().unwrap().success());
     let flags = ["--tls-verify=false", "--authfile", "config.json", "--source-creds", &login];
     let mut command = program(home, &[&["push", "--retry", "0", &from, &to], &flags[..]].concat());
     command.env("PATH", path_with(home)).env("REGISTRY_PASSWORD", PASSWORD);

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use imagepush::access::Access;
-use imagepush::error::Result;
+use imagepush::error::{Class, Result};
 use imagepush::image::{
     Annotations, Artifact, Descriptor, EMPTY_CONFIG, Index, Manifest, MediaType,
 };
 use imagepush::transport::{BlobKind, ImageDestination};
 
 use super::harness::*;
-use crate::support::docker_registry::DockerRegistry;
+use crate::support::docker_registry::{DockerRegistry, Program};
 use crate::support::registry::{Act, Login, Referrers, Registry, Rule};
+use crate::support::{peers, tools};
 
 const BUNDLE: MediaType = MediaType::OCTET_STREAM;
 
@@ -75,19 +76,71 @@ async fn check(host: &str, access: &Access) {
     assert_eq!(from.manifest(None).await.unwrap(), image.manifest);
 
     to.delete_attachment(subject, bundle.digest()).await.unwrap();
-    assert_eq!(to.attachments(subject, None).await.unwrap(), [listed(&other)]);
+    assert_eq!(to.attachments(subject, Some(&BUNDLE)).await.unwrap(), []);
+    assert_eq!(to.attachments(subject, Some(&other_kind)).await.unwrap(), [listed(&other)]);
     to.delete_attachment(subject, bundle.digest()).await.unwrap();
     to.delete_attachment(subject, other.digest()).await.unwrap();
     assert_eq!(to.attachments(subject, None).await.unwrap(), []);
     assert!(from.attachment(&found[0]).await.is_err());
     attach(&*to, &content, &bundle).await.unwrap();
-    assert_eq!(to.attachments(subject, None).await.unwrap(), [listed(&bundle)]);
+    assert_eq!(to.attachments(subject, Some(&BUNDLE)).await.unwrap(), [listed(&bundle)]);
     to.commit().await.unwrap();
 }
 
 #[tokio::test]
 async fn docker_registry_holds_attachments() {
     check(&DockerRegistry::plain().host, &plain()).await;
+}
+
+#[tokio::test]
+async fn other_registries_hold_attachments() {
+    check(&DockerRegistry::of(Program::Version3).host, &plain()).await;
+    check(&DockerRegistry::of(Program::Referrers).host, &plain()).await;
+}
+
+/// Runs regctl with a registry that speaks plain HTTP.
+fn regctl(host: &str, arguments: &[&str]) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let home = format!("HOME={}", home.path().display());
+    let host = format!("--host=reg={host},tls=disabled");
+    let program = peers::program("regctl");
+    tools::run("env", &[&[home.as_str(), program.to_str().unwrap(), &host], arguments].concat())
+}
+
+#[tokio::test]
+async fn regctl_and_we_read_each_other() {
+    for program in [Program::Debian, Program::Referrers] {
+        let registry = DockerRegistry::of(program);
+        let name = format!("{}/team/attached:1", registry.host);
+        let image = Image::new("subject");
+        let to = destination(&name, &plain()).await;
+        put(&*to, &image).await.unwrap();
+        let (content, bundle) = artifact(&image.manifest, &BUNDLE, "ours");
+        attach(&*to, &content, &bundle).await.unwrap();
+
+        let format = ["--format", "{{range .Descriptors}}{{println .Digest}}{{end}}"];
+        let list = regctl(&registry.host, &[&["artifact", "list", &name], &format[..]].concat());
+        assert_eq!(list.trim(), bundle.digest().to_string());
+        let read = regctl(&registry.host, &["artifact", "get", "--subject", &name]);
+        assert_eq!(read.as_bytes(), content);
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("theirs");
+        std::fs::write(&file, "theirs").unwrap();
+        let put =
+            ["artifact", "put", "--subject", &name, "--artifact-type", "application/x.theirs"];
+        let put = [&put[..], &["--file", file.to_str().unwrap()]].concat();
+        regctl(&registry.host, &put);
+        let subject = image.manifest.digest();
+        assert_eq!(to.attachments(subject, Some(&BUNDLE)).await.unwrap(), [listed(&bundle)]);
+        let theirs = MediaType::new("application/x.theirs");
+        let found = to.attachments(subject, Some(&theirs)).await.unwrap();
+        let [found] = &found[..] else { panic!("{found:?}") };
+        let from = source(&name, &plain()).await;
+        let manifest = from.attachment(found).await.unwrap();
+        let layer = from.blob(&manifest.as_image().unwrap().layers[0]).await.unwrap();
+        assert_eq!(collect(layer).await.unwrap(), "theirs");
+    }
 }
 
 #[tokio::test]
@@ -151,6 +204,13 @@ async fn attach_at_once(host: &str, writers: usize) {
         (0..writers).map(|n| artifact(&image.manifest, &BUNDLE, &n.to_string())).collect();
     let write = async |(content, artifact): &(Bytes, Manifest)| {
         let to = destination(&name, &plain()).await;
+        // docker-registry answers 500 now and then when two write the same tag; the engine would try again as well.
+        for _ in 0..10 {
+            match attach(&*to, content, artifact).await {
+                Err(error) if error.class() == Class::Transient => {}
+                end => return end,
+            }
+        }
         attach(&*to, content, artifact).await
     };
     futures::future::try_join_all(artifacts.iter().map(write)).await.unwrap();
@@ -306,6 +366,42 @@ async fn pages_of_a_list_have_an_end() {
     let gone = Act::Respond(404, vec![], vec![]);
     let message = "NotFound Permanent: {}the registry answered 404 Not Found";
     assert_eq!(listing([page(&["a"], "?2"), gone]).await, (told(message), 2));
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_listed_is_looked_up() {
+    let registry = Registry::start().await;
+    let image = Image::new("x");
+    let subject = image.manifest.digest();
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    put(&*to, &image).await.unwrap();
+    let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
+    attach(&*to, &content, &bundle).await.unwrap();
+    let (_, gone) = artifact(&image.manifest, &BUNDLE, "gone");
+    let list = |entries: Vec<Descriptor>| {
+        let index = Manifest::from_index(Index::new(entries), MediaType::OCI_INDEX);
+        let headers = vec![("content-type", index.media_type().to_string())];
+        Act::Respond(200, headers, index.bytes().to_vec())
+    };
+    let empty = Descriptor { artifact_type: Some(MediaType::OCI_EMPTY), ..bundle.descriptor() };
+    let listings = [
+        vec![empty],
+        vec![bundle.descriptor()],
+        vec![gone.descriptor(), bundle.descriptor()],
+        vec![
+            bundle.descriptor(),
+            listed(&artifact(&image.manifest, &MediaType::OCI_CONFIG, "y").1),
+        ],
+    ];
+    for entries in listings {
+        registry.add_rule(Rule::each("GET", "/referrers/", list(entries)).nth(1));
+        let found = to.attachments(subject, Some(&BUNDLE)).await.unwrap();
+        assert_eq!(found, [listed(&bundle)]);
+    }
+    let many = (0..101).map(|n| artifact(&image.manifest, &BUNDLE, &n.to_string()).1.descriptor());
+    registry.add_rule(Rule::each("GET", "/referrers/", list(many.collect())));
+    let error = to.attachments(subject, Some(&BUNDLE)).await.unwrap_err();
+    assert!(error.to_string().contains("more than the limit of 100 attachments"), "{error}");
 }
 
 #[tokio::test]

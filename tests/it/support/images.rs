@@ -166,6 +166,24 @@ impl Content {
         content.finish(OCI_MANIFEST, &manifest)
     }
 
+    /// An OCI image that says this of itself wherever it can.
+    pub(crate) fn image_saying(os: &str, architecture: &str, layers: &[Layer], what: &str) -> Self {
+        let mut said: Value = serde_json::from_slice(&config(os, architecture, layers)).unwrap();
+        said["author"] = json!(what);
+        said["config"] = json!({
+            "User": what, "WorkingDir": what, "Env": [what], "Cmd": [what], "Entrypoint": [what],
+            "Labels": {what: what}, "Volumes": {what: {}}, "StopSignal": what,
+        });
+        let mut content = Self::empty();
+        let config = content.add(OCI_CONFIG, said.to_string().as_bytes());
+        let layers: Vec<Value> = layers.iter().map(|layer| content.add_layer(layer)).collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
+            "annotations": {what: what},
+        });
+        content.finish(OCI_MANIFEST, &manifest)
+    }
+
     /// The same image in Docker's format; its layers must be gzip.
     pub(crate) fn docker_image(os: &str, architecture: &str, layers: &[Layer]) -> Self {
         let mut content = Self::empty();

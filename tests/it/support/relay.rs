@@ -19,6 +19,8 @@ pub(crate) struct Relay {
 struct State {
     /// Bytes from clients to the server so far.
     sent: usize,
+    /// Connections that clients have made so far.
+    connections: usize,
     /// At which of these counts the connection that carries the byte is cut.
     cuts: VecDeque<usize>,
 }
@@ -29,10 +31,11 @@ impl Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let cuts = cuts.iter().copied().collect();
-        let state = Arc::new(Mutex::new(State { sent: 0, cuts }));
+        let state = Arc::new(Mutex::new(State { sent: 0, connections: 0, cuts }));
         let (server, shared) = (server.to_owned(), Arc::clone(&state));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                shared.lock().unwrap().connections += 1;
                 let Ok(server) = TcpStream::connect(&server).await else { continue };
                 tokio::spawn(relay(client, server, Arc::clone(&shared)));
             }
@@ -43,6 +46,11 @@ impl Relay {
     /// Bytes that clients have sent.
     pub(crate) fn sent(&self) -> usize {
         self.state.lock().unwrap().sent
+    }
+
+    /// Connections that clients have made.
+    pub(crate) fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
     }
 
     /// How many cuts are still to come.

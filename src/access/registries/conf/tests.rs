@@ -153,7 +153,7 @@ fn a_file_that_is_wrong_says_which_it_is() {
         assert_eq!(Machine::new(&[(name, text)]).load(&[]), Err(expected.to_owned()));
     }
     let absent = Machine::new(&[]).load(&[("REGISTRIES_CONFIG_PATH", "none")]).unwrap_err();
-    assert_eq!(absent, "NotFound reading registries.conf: cannot read `none`: entity not found");
+    assert_eq!(absent, "NotFound reading registries.conf: there is no file `none`");
     let many = Machine::new(&[]);
     for number in 0..=MAX_DROP_INS {
         many.write(&format!("etc/registries.conf.d/{number}.conf"), "");

@@ -1,0 +1,123 @@
+//! The flags of `imagepush operator` that say where it may connect to, and by which way.
+
+use clap::Args;
+
+use crate::access::{Egress, NetworkSettings, Place, Proxies};
+
+/// Where connections to registries may lead.
+///
+/// Who may create an ImagePush chooses its registries, and a registry chooses where it redirects to.
+#[derive(Debug, Default, Args)]
+pub(super) struct ConnectionArgs {
+    /// Let connections to registries lead to this host, domain (`*.example.com`) or range of addresses (`127.0.0.0/8`),
+    /// although it is denied otherwise. May be given several times; in the variable, with commas between
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "IMAGEPUSH_EGRESS_ALLOW",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    egress_allow: Vec<Place>,
+
+    /// Let no connection to a registry lead to this host, domain or range, such as that of the cluster's Services. May be
+    /// given several times [default: this machine, its links, and the metadata services of clouds]
+    ///
+    /// What is denied by default remains so.
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "IMAGEPUSH_EGRESS_DENY",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    egress_deny: Vec<Place>,
+
+    /// Let connections to registries lead to this host, domain or range, to others that are given so, and nowhere else
+    ///
+    /// Name the registries, their token servers, and the hosts that they redirect downloads to. What is denied
+    /// otherwise remains so.
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "IMAGEPUSH_EGRESS_ONLY",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    egress_only: Vec<Place>,
+
+    /// Reach registries by the proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name
+    #[arg(long, env = "IMAGEPUSH_PROXY_FROM_ENVIRONMENT", hide_env_values = true)]
+    proxy_from_environment: bool,
+}
+
+// === impl ConnectionArgs ===
+
+impl ConnectionArgs {
+    /// What holds for the operator's connections.
+    pub(super) fn settings(self) -> NetworkSettings {
+        let Self { egress_allow, egress_deny, egress_only, proxy_from_environment } = self;
+        let egress = egress_allow.into_iter().fold(Egress::operator(), Egress::allow);
+        let egress = egress_deny.into_iter().fold(egress, Egress::deny);
+        let egress = egress_only.into_iter().fold(egress, Egress::only);
+        let proxies = if proxy_from_environment { Proxies::Environment } else { Proxies::None };
+        NetworkSettings { egress, proxies, ..NetworkSettings::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        connections: ConnectionArgs,
+    }
+
+    fn parse(arguments: &str) -> Result<NetworkSettings, String> {
+        let arguments = ["operator"].into_iter().chain(arguments.split_whitespace());
+        let program = Program::try_parse_from(arguments);
+        program.map(|program| program.connections.settings()).map_err(|error| {
+            let text = error.to_string();
+            text.lines().next().unwrap_or_default().to_owned()
+        })
+    }
+
+    fn place(text: &str) -> Place {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn flags_get_into_the_policy() {
+        let operator = Egress::operator;
+        let all = "--egress-allow 127.0.0.1 --egress-allow a.example,b.example --egress-deny 10.96.0.0/12 \
+                   --egress-deny kubernetes.default.svc --egress-only *.example --proxy-from-environment";
+        let expected = operator()
+            .allow(place("127.0.0.1"))
+            .allow(place("a.example"))
+            .allow(place("b.example"))
+            .deny(place("10.96.0.0/12"))
+            .deny(place("kubernetes.default.svc"))
+            .only(place("*.example"));
+        for (arguments, egress, proxies) in
+            [("", operator(), Proxies::None), (all, expected, Proxies::Environment)]
+        {
+            let settings = parse(arguments).unwrap();
+            assert_eq!((settings.egress, settings.proxies), (egress, proxies), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        for flag in ["egress-allow", "egress-deny", "egress-only"] {
+            let expected = format!(
+                "error: invalid value '10.0.0.0/33' for '--{flag} <PLACE>': `10.0.0.0/33` is not an address, \
+                 nor a range such as 10.0.0.0/8"
+            );
+            assert_eq!(parse(&format!("--{flag} 10.0.0.0/33")).err(), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What a push may cost the network: connections and bytes.
+
+use imagepush::limits::{PARALLEL_BLOBS, PARALLEL_SMALL_BLOBS};
+
+use super::{docker, oci, push};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::layout::write_layout;
+use crate::support::relay::Relay;
+
+/// Most connections: one for each blob that moves, and the one by which we find that the registry speaks no TLS.
+const CONNECTIONS: usize = PARALLEL_SMALL_BLOBS + PARALLEL_BLOBS + 1;
+
+/// Most bytes of a request beside its body.
+const HEAD: usize = 1 << 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_shared_and_no_byte_is_sent_twice() {
+    let registry = DockerRegistry::plain();
+    let relay = Relay::start(&registry.host, &[]).await;
+    let destination = format!("docker://{}/team/app:1", relay.host);
+    let folder = tempfile::tempdir().unwrap();
+    write_layout(folder.path(), "1", 150, 20 << 10);
+    let blobs = std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap();
+    let payload: u64 = blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).sum();
+
+    push(&oci(folder.path()), &destination);
+    assert!(relay.connections() <= CONNECTIONS, "{} connections", relay.connections());
+    let allowed = usize::try_from(payload).unwrap() + registry.requests().len() * HEAD;
+    assert!(relay.sent() <= allowed, "{} bytes instead of {allowed}", relay.sent());
+
+    // Two connections, of which the first tries TLS, and one request.
+    let (sent, connections) = (relay.sent(), relay.connections());
+    push(&oci(folder.path()), &destination);
+    assert_eq!(relay.connections() - connections, 2);
+    assert!(relay.sent() - sent <= 4 * HEAD, "{} bytes", relay.sent() - sent);
+}
+
+#[test]
+fn between_registries_each_blob_is_read_once() {
+    let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = write_layout(folder.path(), "1", 10, 100 << 10);
+    push(&oci(folder.path()), &docker(&from));
+    let before = from.requests().len();
+    push(&docker(&from), &docker(&to));
+    let requests = from.requests().split_off(before);
+    // The manifest, and each blob.
+    assert_eq!(requests.len(), 1 + blobs.len(), "{requests:#?}");
+    assert!(requests.iter().all(|request| request.method == "GET"), "{requests:#?}");
+    assert!(to.requests().len() <= 2 * blobs.len() + 3, "{:#?}", to.requests());
+}
