@@ -22,7 +22,7 @@ pub use lookup::Lookup;
 pub(crate) use network::{
     Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey, Trust,
 };
-pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver};
+pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver, TokenServer};
 pub use registries::{Candidates, Registries, RegistriesConf, SourcePlace, is_short_name};
 pub use secret::{Credential, Secret};
 

@@ -14,7 +14,7 @@ use super::output::Printer;
 use super::source_name::Alternatives;
 use crate::access::{
     Access, AuthFiles, CertificateFolders, Certificates, Credentials, Network, Registries,
-    RegistriesConf, TlsPolicy, Variables,
+    RegistriesConf, TlsPolicy, TokenServer, Variables,
 };
 use crate::error::{Error, Kind, Result, Side};
 use crate::transport::Reference;
@@ -51,6 +51,11 @@ pub(crate) struct RegistryArgs {
     /// Speak plain HTTP to the registries named here, and to no other host, without trying TLS first
     #[arg(long, conflicts_with_all = ["tls_verify", "cert_dir"])]
     plain_http: bool,
+
+    /// Let the token server HOST have the credentials of REGISTRY. Without this, they go to the registry's own host and
+    /// domain only
+    #[arg(long, value_name = "REGISTRY=HOST[:PORT]")]
+    token_server: Vec<TokenServer>,
 }
 
 /// Flags that hold for the source alone.
@@ -117,7 +122,15 @@ pub(crate) fn of_image(
     conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<Access> {
-    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify, plain_http } = registry;
+    let RegistryArgs {
+        authfile,
+        cert_dir,
+        creds,
+        creds_stdin,
+        tls_verify,
+        plain_http,
+        token_server,
+    } = registry;
     let named = reference.repository().is_some();
     let useless = |flag| {
         let message = format!("`{flag}` has no use: `{reference}` is not in a registry");
@@ -129,8 +142,9 @@ pub(crate) fn of_image(
     given_only_if(named, creds_stdin, || useless("--creds-stdin"))?;
     given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
     given_only_if(named, plain_http, || useless("--plain-http"))?;
+    given_only_if(named, !token_server.is_empty(), || useless("--token-server"))?;
     let given = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
-    let shared = Shared::new(authfile, conf);
+    let shared = Shared::new(authfile, conf, token_server);
     let credentials = shared.credentials(reference, given, person)?;
     let tls = Tls { verify: tls_verify, plain_http };
     Ok(shared.access(reference, credentials, cert_dir, tls))
@@ -145,7 +159,15 @@ pub(crate) fn of_push(
     person: &mut dyn Person,
 ) -> Result<(Access, Access)> {
     check_use(&both, &source_only, source, destination)?;
-    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify, plain_http } = both;
+    let RegistryArgs {
+        authfile,
+        cert_dir,
+        creds,
+        creds_stdin,
+        tls_verify,
+        plain_http,
+        token_server,
+    } = both;
     let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
         source_only;
     let creds = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
@@ -156,7 +178,7 @@ pub(crate) fn of_push(
     } else {
         (creds.or(source_creds), None)
     };
-    let shared = Shared::new(authfile, conf);
+    let shared = Shared::new(authfile, conf, token_server);
     let source_access = shared.access(
         source,
         shared.credentials(source, creds_from, person)?,
@@ -179,7 +201,15 @@ fn check_use(
     source: &Reference,
     destination: &Reference,
 ) -> Result<()> {
-    let RegistryArgs { authfile, cert_dir, creds, creds_stdin, tls_verify, plain_http } = both;
+    let RegistryArgs {
+        authfile,
+        cert_dir,
+        creds,
+        creds_stdin,
+        tls_verify,
+        plain_http,
+        token_server,
+    } = both;
     let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
         source_only;
     let (from, to) = (source.repository().is_some(), destination.repository().is_some());
@@ -191,6 +221,7 @@ fn check_use(
         ("--creds-stdin", *creds_stdin),
         ("--tls-verify", tls_verify.is_some()),
         ("--plain-http", *plain_http),
+        ("--token-server", !token_server.is_empty()),
     ] {
         given_only_if(from || to, given, || {
             invalid(format!(
@@ -225,8 +256,15 @@ pub(crate) fn of_one_registry(
     registry: &RegistryArgs,
     alternatives: Option<&Alternatives>,
 ) -> Result<()> {
-    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify, plain_http } =
-        registry;
+    let RegistryArgs {
+        authfile: _,
+        cert_dir,
+        creds,
+        creds_stdin,
+        tls_verify,
+        plain_http,
+        token_server: _,
+    } = registry;
     let flags = [
         ("--creds", creds.is_some()),
         ("--creds-stdin", *creds_stdin),
@@ -244,7 +282,15 @@ pub(crate) fn of_one_source(
     destination: &Reference,
     alternatives: Option<&Alternatives>,
 ) -> Result<()> {
-    let RegistryArgs { authfile: _, cert_dir, creds, creds_stdin, tls_verify, plain_http } = both;
+    let RegistryArgs {
+        authfile: _,
+        cert_dir,
+        creds,
+        creds_stdin,
+        tls_verify,
+        plain_http,
+        token_server: _,
+    } = both;
     let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
         source;
     let for_source = destination.repository().is_none();
@@ -302,14 +348,18 @@ impl Tls {
 // === impl Shared ===
 
 impl<'a> Shared<'a> {
-    fn new(authfile: Option<PathBuf>, conf: &'a Arc<RegistriesConf>) -> Self {
+    fn new(
+        authfile: Option<PathBuf>,
+        conf: &'a Arc<RegistriesConf>,
+        token_servers: Vec<TokenServer>,
+    ) -> Self {
         let variables = variables();
         let files = match authfile {
             Some(file) => AuthFiles::only(file, &variables),
             None => AuthFiles::search(&variables),
         };
         let folders = CertificateFolders::usual(&variables);
-        Self { files, folders, conf, network: Network::of_person() }
+        Self { files, folders, conf, network: Network::of_person_trusting(token_servers) }
     }
 
     fn credentials(

@@ -108,12 +108,13 @@ const SAME: [(&str, &str); 22] = [
 ];
 
 /// Flags without a field.
-const FLAGS_ALONE: [(&str, &str); 6] = [
+const FLAGS_ALONE: [(&str, &str); 7] = [
     ("digestfile", "the digest is in `status.artifact.digest`"),
     ("help", "about the program"),
     ("log-format", "about the program; the operator has it"),
     ("output", "about what is printed"),
     ("quiet", "about what is printed"),
+    ("token-server", "whom credentials may go to is not for an object to say"),
     ("verify-source", "the operator reads from registries, and hashes all that it reads"),
 ];
 

@@ -10,6 +10,7 @@ mod names;
 mod pauses;
 mod place;
 mod standing;
+mod token_servers;
 mod trust;
 mod warnings;
 
@@ -30,6 +31,7 @@ use pauses::Pauses;
 pub use place::{Place, Range};
 use standing::Standings;
 pub(crate) use standing::{Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey};
+pub use token_servers::TokenServer;
 pub(crate) use trust::Trust;
 use warnings::Warnings;
 
@@ -46,6 +48,7 @@ struct Shared {
     proxies: Proxies,
     pauses: Pauses,
     warnings: Warnings,
+    token_servers: Vec<TokenServer>,
 }
 
 /// What holds for all connections of a program. The default is to connect anywhere, directly.
@@ -57,6 +60,8 @@ pub struct NetworkSettings {
     pub proxies: Proxies,
     /// Who knows the addresses of hosts.
     pub resolver: Arc<dyn Resolver>,
+    /// Token servers beside a registry's own and those of its domain.
+    pub token_servers: Vec<TokenServer>,
 }
 
 /// Whether there are proxies on the way.
@@ -74,7 +79,7 @@ pub enum Proxies {
 impl Network {
     /// A new network.
     pub fn new(settings: NetworkSettings) -> Self {
-        let NetworkSettings { egress, proxies, resolver } = settings;
+        let NetworkSettings { egress, proxies, resolver, token_servers } = settings;
         let names = Names { egress, resolver };
         Self(Arc::new(Shared {
             clients: Clients::default(),
@@ -83,12 +88,19 @@ impl Network {
             proxies,
             pauses: Pauses::default(),
             warnings: Warnings::default(),
+            token_servers,
         }))
     }
 
     /// The network of a program that a person runs: it may connect to whatever that person could, by way of their proxies.
     pub fn of_person() -> Self {
-        Self::new(NetworkSettings { proxies: Proxies::Environment, ..NetworkSettings::default() })
+        Self::of_person_trusting(vec![])
+    }
+
+    /// The same, with token servers that the person trusts.
+    pub fn of_person_trusting(token_servers: Vec<TokenServer>) -> Self {
+        let proxies = Proxies::Environment;
+        Self::new(NetworkSettings { proxies, token_servers, ..NetworkSettings::default() })
     }
 
     /// A client for connections to `audience`, the same one whenever certificates and audience are the same.
@@ -119,6 +131,11 @@ impl Network {
         self.0.warnings.tell(host, values);
     }
 
+    /// Whether a registry's credentials may go to a token server, by the word of whoever runs the program.
+    pub(crate) fn trusts(&self, registry: &str, token_server: &Url) -> bool {
+        self.0.token_servers.iter().any(|trusted| trusted.admits(registry, token_server))
+    }
+
     /// Judges a URL that a request is about to go to, as far as nothing has to be connected to for that: an address that
     /// stands in the URL is never looked up, and a name that a proxy looks up isn't either. Other names are judged by
     /// their addresses when the client connects.
@@ -142,7 +159,7 @@ impl Network {
 impl Default for NetworkSettings {
     fn default() -> Self {
         let (egress, proxies) = (Egress::default(), Proxies::default());
-        Self { egress, proxies, resolver: Arc::new(SystemResolver) }
+        Self { egress, proxies, resolver: Arc::new(SystemResolver), token_servers: vec![] }
     }
 }
 
@@ -154,8 +171,12 @@ impl Default for Network {
 
 impl fmt::Debug for NetworkSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { egress, proxies, resolver: _ } = self;
-        f.debug_struct("NetworkSettings").field("egress", egress).field("proxies", proxies).finish()
+        let Self { egress, proxies, resolver: _, token_servers } = self;
+        f.debug_struct("NetworkSettings")
+            .field("egress", egress)
+            .field("proxies", proxies)
+            .field("token_servers", token_servers)
+            .finish()
     }
 }
 

@@ -20,7 +20,9 @@ const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// Connections to a registry and to where it sends us.
 pub(super) struct Connections {
-    /// Host and port that the registry is reached at.
+    /// The registry's name in references.
+    name: String,
+    /// Host and port that it is reached at.
     authority: String,
     policy: TlsPolicy,
     /// Whether the registry is spoken to in plain HTTP.
@@ -39,6 +41,7 @@ impl Connections {
         let Access { credentials: _, certificates, tls: policy, network, registries: _ } = access;
         let authority = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
         Ok(Self {
+            name: registry.to_owned(),
             authority: authority.to_owned(),
             policy: *policy,
             plain: AtomicBool::new(*policy == TlsPolicy::PlainHttp),
@@ -54,6 +57,11 @@ impl Connections {
         let scheme = if self.plain.load(Ordering::Relaxed) { "http" } else { "https" };
         Url::parse(&format!("{scheme}://{}", self.authority))
             .map_err(|error| Error::internal(format!("`{}` is no host: {error}", self.authority)))
+    }
+
+    /// Whether the user trusts a token server with the registry's credentials.
+    pub(super) fn trusts(&self, token_server: &Url) -> bool {
+        self.network.trusts(&self.name, token_server)
     }
 
     /// Whether a URL leads to the registry that the user named: same scheme, host and port.

@@ -38,7 +38,13 @@ const SHARED: [&str; 24] = [
 const SECOND_LEVEL: [&str; 7] = ["ac", "co", "com", "edu", "gov", "net", "org"];
 
 /// Decides about a realm that the registry at `registry` names; the error says what is wrong with it.
-pub(super) fn check(registry: &Url, realm: &str) -> Result<Url, String> {
+///
+/// `trusted` says what whoever runs the program has said of a token server.
+pub(super) fn check(
+    registry: &Url,
+    realm: &str,
+    trusted: impl Fn(&Url) -> bool,
+) -> Result<Url, String> {
     let url = Url::parse(realm).map_err(|error| format!("it is not a URL: {error}"))?;
     match (registry.scheme(), url.scheme()) {
         (_, "https") | ("http", "http") => {}
@@ -50,6 +56,7 @@ pub(super) fn check(registry: &Url, realm: &str) -> Result<Url, String> {
     }
     match (registry.host(), url.host()) {
         (Some(own), Some(other)) if own == other || same_owner(&own, &other) => Ok(url),
+        _ if trusted(&url) => Ok(url),
         (_, Some(other)) => Err(format!("its host `{other}` is not the registry's")),
         (_, None) => Err("it names no host".into()),
     }
@@ -114,7 +121,7 @@ mod tests {
             ("https://r.evilrun.app", "https://auth.evilrun.app"),
             ("https://[fd00::1]:5000", "https://[fd00::1]/token"),
         ] {
-            let found = check(&Url::parse(registry).unwrap(), realm);
+            let found = check(&Url::parse(registry).unwrap(), realm, |_| false);
             assert!(found.is_ok(), "{registry} {realm}: {found:?}");
         }
     }
@@ -154,9 +161,24 @@ mod tests {
             ("https://localhost/", foreign("localhost")),
             ("https://kubernetes.default.svc/", foreign("kubernetes.default.svc")),
         ] {
-            let found = check(&Url::parse("https://r.example.com").unwrap(), realm);
+            let found = check(&Url::parse("https://r.example.com").unwrap(), realm, |_| false);
             assert_eq!(found.map(String::from), Err(reason), "{realm}");
         }
+    }
+
+    #[test]
+    fn a_trusted_realm_is_followed_where_it_is_protected() {
+        let registry = Url::parse("https://r.example.com").unwrap();
+        let follow = |realm: &str| {
+            check(&registry, realm, |url| url.host_str() == Some("login.test")).map(String::from)
+        };
+        assert_eq!(follow("https://login.test/x"), Ok("https://login.test/x".to_owned()));
+        assert_eq!(follow("http://login.test/x"), Err("it is not protected by TLS".to_owned()));
+        assert_eq!(follow("https://u@login.test/x"), Err("it holds a user name".to_owned()));
+        assert_eq!(
+            follow("https://evil.test/"),
+            Err("its host `evil.test` is not the registry's".to_owned())
+        );
     }
 
     #[test]
@@ -173,7 +195,7 @@ mod tests {
             ("https://10.0.0.1", "https://10.0.0.2"),
             ("https://127.0.0.1", "https://[::ffff:127.0.0.1]"),
         ] {
-            let found = check(&Url::parse(registry).unwrap(), realm);
+            let found = check(&Url::parse(registry).unwrap(), realm, |_| false);
             assert!(found.is_err(), "{registry} {realm}");
         }
     }

@@ -38,8 +38,7 @@ pub(super) async fn fetch(
     scopes: &[String],
     credential: Option<&Credential>,
 ) -> Result<Token, NoToken> {
-    let url = connections.base().and_then(|base| token_server(&base, bearer));
-    let url = url.map_err(NoToken::Failed)?;
+    let url = token_server(connections, bearer).map_err(NoToken::Failed)?;
     let doing = format!("asking `{}` for a token", place(&url));
     let failed = |error: Error| NoToken::Failed(error.doing(doing));
     let ask = async {
@@ -60,11 +59,15 @@ pub(super) async fn fetch(
     }
 }
 
-fn token_server(registry: &Url, bearer: &Bearer) -> Result<Url> {
-    realm::check(registry, &bearer.realm).map_err(|reason| {
+fn token_server(connections: &Connections, bearer: &Bearer) -> Result<Url> {
+    let trusted = |url: &Url| connections.trusts(url);
+    realm::check(&connections.base()?, &bearer.realm, trusted).map_err(|reason| {
         let message = format!("the registry names a token server that is not followed: {reason}");
         Error::new(Kind::AuthenticationFailed, message)
-            .hint("credentials go to the registry's own host or one of the same domain only")
+            .hint(
+                "credentials go to the registry's own host or domain; on the command line, `--token-server` \
+                 names another that you trust",
+            )
     })
 }
 

@@ -304,7 +304,7 @@ async fn status_of_an_object_holds_no_secret() {
         fs::write(folder.path().join("f.yaml"), documents.join("\n---\n")).unwrap();
         let arguments = ["apply", "-f", "f.yaml", "--output", "json"];
         let output = run(folder.path(), &arguments, &[], &[&password, &token]);
-        let shown = String::from_utf8_lossy(&output.stdout).replace(' ', "").replace('\n', "");
+        let shown = String::from_utf8_lossy(&output.stdout).replace([' ', '\n'], "");
         for reason in reasons {
             assert!(shown.contains(&reason.replace(' ', "")), "{reason}: {shown}");
         }

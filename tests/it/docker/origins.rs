@@ -219,20 +219,20 @@ struct Seen {
 
 /// Fails if a request to another origin holds a secret. A realm that the registry itself names, at its own host, gets the
 /// credential of the token server.
-fn check(seed: u64, log: &[Asked], owned: &Canary, issued: &Canary, seen: &mut Seen) {
+fn check(seed: u64, log: &[Asked], owned: &Canary, issued: &Canary, counts: &mut Seen) {
     for asked in log {
         let what = format!("seed {seed}: {} at origin {}", asked.path, asked.origin);
         if asked.origin == HOME {
-            seen.home_with_credentials += usize::from(asked.authorization.is_some());
+            counts.home_with_credentials += usize::from(asked.authorization.is_some());
             continue;
         }
-        seen.elsewhere += 1;
+        counts.elsewhere += 1;
         issued.is_not_in(&what, &asked.text);
         let bearer = asked.authorization.as_deref().is_some_and(|text| text.starts_with("Bearer"));
         assert!(!bearer, "{what}: {}", asked.text);
         let home_named = asked.path.starts_with(&format!("/realm/{HOME}/"));
         if asked.origin == NEIGHBOUR && home_named {
-            seen.admitted_realms += 1;
+            counts.admitted_realms += 1;
             continue;
         }
         owned.is_not_in(&what, &asked.text);

@@ -1,6 +1,6 @@
 //! A credential never reaches another origin, and TLS is given up for no host but the one named.
 
-use imagepush::access::{Access, Certificates, TlsPolicy};
+use imagepush::access::{Access, Certificates, Network, NetworkSettings, TlsPolicy};
 use imagepush::image::MediaType;
 use imagepush::transport::BlobKind;
 
@@ -101,11 +101,33 @@ async fn a_realm_elsewhere_gets_no_credentials() {
         format!(
             "AuthenticationFailed Permanent: reading manifest `1` of `docker://{}/app`: the registry names \
              a token server that is not followed: its host `localhost` is not the registry's \
-             // credentials go to the registry's own host or one of the same domain only",
+             // credentials go to the registry's own host or domain; on the command line, `--token-server` \
+             names another that you trust",
             registry.host
         )
     );
     assert_eq!(stranger.seen().len(), 0);
+
+    let settings = |trusted: String| NetworkSettings {
+        token_servers: vec![trusted.parse().unwrap()],
+        ..NetworkSettings::default()
+    };
+    stranger.set_login(Login::bearer("alice", "canary"));
+    for (trusted, kind) in [
+        (
+            format!("other.example={place}"),
+            "the registry names a token server that is not followed",
+        ),
+        // It is asked, and gives a token; that the registry doesn't know it is another matter.
+        (format!("{}={place}", registry.host), "does not accept the credentials of `alice`"),
+    ] {
+        let network = Network::new(settings(trusted));
+        let access = Access { network, ..plain_as("alice", "canary") };
+        let to = destination(&format!("{}/app:1", registry.host), &access).await;
+        let error = to.current().await.unwrap_err();
+        assert!(error.to_string().contains(kind), "{error}");
+    }
+    assert_eq!(stranger.take_log(), ["GET /token 200"]);
 }
 
 #[tokio::test]
