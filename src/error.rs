@@ -92,6 +92,9 @@ struct Inner {
     send_again: bool,
 }
 
+/// ENFILE and EMFILE of Linux, for which the standard library has no names.
+const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
+
 // === impl Kind ===
 
 impl Kind {
@@ -203,6 +206,9 @@ impl Error {
             _ => Kind::StorageFailed,
         };
         let error = Self::new(kind, format!("cannot {verb} `{}`: {cause}", path.display()));
+        if cause.raw_os_error().is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code)) {
+            return error.transient().hint("raise the limit of open files (`ulimit -n`)");
+        }
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 error.transient().hint("make room on the file system, then push again")
@@ -461,6 +467,13 @@ mod tests {
             let error = error(cause);
             assert_eq!((error.kind(), error.exit_code()), (kind, code), "{error}");
         }
+    }
+
+    #[test]
+    fn too_many_open_files_are_a_matter_of_time() {
+        let error = Error::io("open", Path::new("/x"), &io::Error::from_raw_os_error(24));
+        assert_eq!((error.kind(), error.exit_code()), (Kind::StorageFailed, 75));
+        assert_eq!(error.next_step(), Some("raise the limit of open files (`ulimit -n`)"));
     }
 
     #[test]

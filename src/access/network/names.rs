@@ -188,6 +188,8 @@ mod tests {
         let (permanent, transient) =
             (crate::error::Class::Permanent, crate::error::Class::Transient);
         let silent = "the address of `r.example` can't be looked up: no name server answers";
+        // EAI_SYSTEM, with which a lookup ends for want of a file descriptor.
+        assert_eq!(told(-11).0, transient);
         // EAI_NONAME, EAI_NODATA, EAI_AGAIN, EAI_FAIL of glibc.
         assert_eq!(told(-2), (permanent, "there is no host `r.example`".to_owned()));
         assert_eq!(told(-5), (permanent, "there is no host `r.example`".to_owned()));

@@ -92,7 +92,12 @@ async fn serve(
             Deed::Last(bytes) => return stream.write_all(&bytes).await.unwrap(),
             Deed::Early(length, bytes) => {
                 stream.read_exact(&mut vec![0; length]).await.unwrap();
-                return stream.write_all(&bytes).await.unwrap();
+                stream.write_all(&bytes).await.unwrap();
+                // The other side is told of the answer before the connection is reset by what it still sends.
+                for _ in 0..8 {
+                    tokio::task::yield_now().await;
+                }
+                return;
             }
             Deed::Close => return,
         }
