@@ -50,6 +50,12 @@ fn a_new_blob_costs_three_requests_at_most_and_a_push_without_work_one() {
     assert_eq!(again, [head]);
 }
 
+/// See `.cargo/config.toml`: without it, each process that speaks TLS gathers entropy for 40 ms.
+#[test]
+fn no_time_is_spent_on_gathering_entropy() {
+    assert_eq!(option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"), Some("1"));
+}
+
 /// Requests that end the upload of a blob.
 fn uploads_of<'a>(requests: &'a [Request], digest: &str) -> Vec<&'a Request> {
     let hex = digest.trim_start_matches("sha256:");
