@@ -8,7 +8,7 @@ use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddri
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::egress::Egress;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Class, Error, Kind, Result};
 
 /// Looks up the addresses of hosts.
 #[async_trait]
@@ -94,11 +94,19 @@ impl Names {
     }
 
     /// Judges a host that a proxy will look up: every address has to be allowed, since the proxy chooses. One that can't be
-    /// looked up from here is judged by its name only.
+    /// looked up from here may have any.
     pub(super) async fn judge_for_proxy(&self, host: &str) -> Result<()> {
         self.egress.judge_name(host)?;
-        let found = self.resolver.addresses(host).await.unwrap_or_default();
-        found.into_iter().try_for_each(|address| self.egress.judge(host, address))
+        match self.resolver.addresses(host).await {
+            Ok(found) if !found.is_empty() => {
+                found.into_iter().try_for_each(|address| self.egress.judge(host, address))
+            }
+            Ok(_) => self.egress.judge_without_address(host),
+            Err(error) => self.egress.judge_without_address(host).map_err(|refusal| {
+                // Another attempt may find the address.
+                if error.class() == Class::Transient { error } else { refusal }
+            }),
+        }
     }
 }
 
@@ -133,6 +141,7 @@ fn side_by_side(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Place;
 
     struct Fixed(&'static [&'static str]);
 
@@ -164,6 +173,48 @@ mod tests {
                     assert!(error.to_string().contains(part) && error.kind() == kind, "{error}");
                 }
                 (found, _) => panic!("{found:?}"),
+            }
+        }
+    }
+
+    /// Fails as `getaddrinfo` does.
+    struct Failing(i32);
+
+    #[async_trait]
+    impl Resolver for Failing {
+        async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>> {
+            Err(unresolved(host, &LookupError::new(self.0)))
+        }
+    }
+
+    #[tokio::test]
+    async fn behind_a_proxy_a_name_without_addresses_is_let_through_by_its_name_only() {
+        let place = |text: &str| text.parse::<Place>().unwrap();
+        let range = || place("10.0.0.0/8");
+        let name = || place("r.example");
+        let resolvers: [(Arc<dyn Resolver>, Class); 3] = [
+            (Arc::new(Fixed(&[])), Class::Permanent),
+            // No such host, and no answer.
+            (Arc::new(Failing(-2)), Class::Permanent),
+            (Arc::new(Failing(-3)), Class::Transient),
+        ];
+        let cases = [
+            (Egress::default().only(range()), false),
+            (Egress::default().only(range()).allow(name()), true),
+            (Egress::default().only(range()).only(name()), true),
+            (Egress::default().deny(range()), false),
+            (Egress::default().deny(range()).allow(name()), true),
+            (Egress::default().deny(range()).only(name()), false),
+            (Egress::default().deny(place("other.example")), true),
+            // A cluster behind a proxy need not know the names outside.
+            (Egress::operator(), true),
+        ];
+        for (egress, expected) in cases {
+            for (resolver, class) in &resolvers {
+                let names = Names { egress: egress.clone(), resolver: Arc::clone(resolver) };
+                let judged = names.judge_for_proxy("r.example").await;
+                let judged = judged.map_err(|error| error.class());
+                assert_eq!(judged, if expected { Ok(()) } else { Err(*class) }, "{egress:?}");
             }
         }
     }
