@@ -98,17 +98,17 @@ impl Entry {
         matching.max_by_key(|entry| entry.prefix.weight())
     }
 
-    /// The entry that forbids a name. One that blocks a host without a port blocks all of its ports: `HOST:443` is the
-    /// same registry.
+    /// The entry that forbids a name. One that blocks a host without a port blocks all of its ports, unless another fixes
+    /// more of the name: `HOST:443` is the same registry.
     pub(super) fn blocking<'a>(
         entries: impl IntoIterator<Item = &'a Self> + Clone,
         name: &str,
     ) -> Option<&'a Self> {
-        let found = Self::find(entries.clone(), name).or_else(|| {
-            let (authority, path) = name.split_once('/')?;
-            Self::find(entries, &format!("{}/{path}", host(authority)))
-        });
-        found.filter(|entry| entry.blocked)
+        let without_port = name
+            .split_once('/')
+            .and_then(|(at, path)| Self::find(entries.clone(), &format!("{}/{path}", host(at))));
+        let found = Self::find(entries, name).into_iter().chain(without_port);
+        found.max_by_key(|entry| (entry.prefix.weight(), entry.blocked)).filter(|it| it.blocked)
     }
 
     /// Where the image of a name is read, mirrors first, each with its `insecure`.
@@ -234,6 +234,12 @@ mod tests {
             entry("r.io:5000"),
             blocked("[::1]"),
             blocked("s.io:1"),
+            // A mirror for everything, say.
+            entry("*.io"),
+            blocked("*.all.io"),
+            entry("a.all.io"),
+            entry("t.io:5000"),
+            blocked("t.io/long"),
         ];
         let cases = [
             ("r.io/a:1", true),
@@ -247,6 +253,10 @@ mod tests {
             ("[::2]:80/a:1", false),
             ("s.io/a:1", false),
             ("s.io:1/a:1", true),
+            ("b.all.io:443/a:1", true),
+            ("a.all.io:443/a:1", false),
+            ("t.io:5000/a:1", false),
+            ("t.io:5000/long:1", true),
         ];
         for (name, expected) in cases {
             assert_eq!(Entry::blocking(&entries, name).is_some(), expected, "{name}");
