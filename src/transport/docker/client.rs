@@ -84,6 +84,11 @@ impl Client {
         Ok(Self { repository: repository.clone(), connections, auth, actions })
     }
 
+    /// Waits until the registry may be sent a request.
+    pub(super) async fn ready(&self) -> Result<()> {
+        self.connections.registry_ready().await
+    }
+
     /// The repository.
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
@@ -218,9 +223,11 @@ impl Client {
         chunks: Chunks,
         authorization: Option<&Authorization>,
     ) -> Result<Response> {
-        let (body, watch) = body::outgoing(chunks);
         let mut request = call.request();
         self.connections.redirect_to_plain(&mut request);
+        // The clock of a body starts once it may be sent: a pause that the host wants is nobody's fault.
+        self.connections.ready(request.url()).await?;
+        let (body, watch) = body::outgoing(chunks);
         *request.body_mut() = Some(body);
         if let Some(authorization) = authorization {
             authorization.attach(&mut request);
@@ -281,4 +288,30 @@ fn moved(call: &Call<'_>, response: &Response) -> Result<Option<Url>> {
     }
     let headers = response.headers();
     redirect::repeat(&call.method, response.status(), response.url(), headers).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{StreamExt as _, stream};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::access::{TlsPolicy, install_crypto_provider};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_does_not_count_against_an_upload() {
+        install_crypto_provider();
+        let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let repository = Repository { registry: closed.to_string(), path: "app".to_owned() };
+        let access = Access { tls: TlsPolicy::PlainHttp, ..Access::default() };
+        let client = Client::open(&repository, &access, Actions::PullPush).await.unwrap();
+        access.network.pause(&closed.to_string(), Duration::from_secs(200));
+        let call = Call::new(Method::PUT, client.url(&["blobs"]).unwrap());
+        let start = Instant::now();
+        let error = client.upload(&call, stream::empty().boxed()).await.unwrap_err();
+        let expected = (Kind::NetworkError, 200);
+        assert_eq!((error.kind(), start.elapsed().as_secs()), expected, "{error}");
+    }
 }

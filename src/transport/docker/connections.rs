@@ -96,6 +96,18 @@ impl Connections {
         CONNECT_TIMEOUT.saturating_add(RESPONSE_TIMEOUT),
     );
 
+    /// Waits until a request may be sent to a URL. Whoever watches the time starts to do so after this.
+    pub(super) async fn ready(&self, url: &Url) -> Result<()> {
+        self.network.admit(url).await?;
+        let place = error::place(url);
+        self.network.pause_over(&place).await.map_err(|left| error::paused(&place, left))
+    }
+
+    /// Waits until the registry may be sent a request.
+    pub(super) async fn registry_ready(&self) -> Result<()> {
+        self.ready(&self.base()?).await
+    }
+
     async fn attempt(
         &self,
         request: Request,
@@ -104,8 +116,7 @@ impl Connections {
         let url = request.url().clone();
         let method = request.method().clone();
         let place = error::place(&url);
-        self.network.admit(&url).await?;
-        self.network.pause_over(&place).await.map_err(|left| error::paused(&place, left))?;
+        self.ready(&url).await?;
         let answer = self.client_for(&url).await?.execute(request);
         let answer = match wait {
             None => answer.await,

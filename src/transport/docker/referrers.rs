@@ -36,7 +36,7 @@ pub(super) async fn list(
             None => Ok(all),
         }
     };
-    in_time(listed).await.map_err(|error| {
+    in_time(client, listed).await.map_err(|error| {
         let repository = client.repository();
         error.doing(format!("listing what is attached to `{subject}` in `docker://{repository}`"))
     })
@@ -115,7 +115,7 @@ impl Entry {
         if entered.as_ref() == Some(&self.subject) {
             return Ok(());
         }
-        let added = in_time(tag_schema::add(client, &self.subject, &self.descriptor)).await;
+        let added = in_time(client, tag_schema::add(client, &self.subject, &self.descriptor)).await;
         added.map_err(|error| {
             error.doing(format!("entering it into the list of `{}`", self.subject))
         })
@@ -124,9 +124,9 @@ impl Entry {
 
 /// Takes an attachment off the list of its subject, and deletes it.
 pub(super) async fn remove(client: &Client, subject: &Digest, attachment: &Digest) -> Result<()> {
-    let keeps_list = in_time(first_page(client, subject, None)).await?.is_some();
+    let keeps_list = in_time(client, first_page(client, subject, None)).await?.is_some();
     if !keeps_list {
-        in_time(tag_schema::remove(client, subject, attachment)).await?;
+        in_time(client, tag_schema::remove(client, subject, attachment)).await?;
     }
     let call = Call::new(Method::DELETE, client.url(&["manifests", &attachment.to_string()])?);
     let response = client.send(&call).await?;
@@ -217,8 +217,9 @@ impl Page {
     }
 }
 
-/// A list may have many pages, and each of them may be slow.
-async fn in_time<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+/// A list may have many pages, and each of them may be slow. A pause that the registry has asked for doesn't count.
+async fn in_time<T>(client: &Client, work: impl Future<Output = Result<T>>) -> Result<T> {
+    client.ready().await?;
     let late = |_| {
         let seconds = LISTING_TIMEOUT.as_secs();
         Error::new(Kind::Timeout, format!("the list of attachments took longer than {seconds} s"))
