@@ -192,6 +192,10 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 /// Pause of a host that asks to slow down and doesn't say for how long.
 pub const DEFAULT_PAUSE: Duration = RETRY_DELAY;
 
+/// Longest part of a pause that holds for everybody. A host that is busy asks for no more; an account that has used up its
+/// share has to wait longer, which is nothing to the others.
+pub const MAX_SHARED_PAUSE: Duration = Duration::from_secs(10);
+
 /// Most hosts whose pauses are remembered; more than that are not pushed to at the same time.
 pub const MAX_PAUSED_HOSTS: usize = 1024;
 

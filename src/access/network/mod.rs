@@ -116,14 +116,14 @@ impl Network {
         &self.0.standings
     }
 
-    /// Sends nothing more to a host (with its port) for this long.
-    pub(crate) fn pause(&self, host: &str, length: Duration) {
-        self.0.pauses.begin(host, length);
+    /// Sends nothing more to a host (with its scheme and port) as `owner` for this long.
+    pub(crate) fn pause(&self, host: &str, owner: Fingerprint, length: Duration) {
+        self.0.pauses.begin(host, owner, length);
     }
 
-    /// Waits until a host may be sent something; fails with what is left of a pause that is too long for that.
-    pub(crate) async fn pause_over(&self, host: &str) -> Result<(), Duration> {
-        self.0.pauses.over(host).await
+    /// Waits until a host may be sent something by `owner`; fails with what is left of a pause that is too long for that.
+    pub(crate) async fn pause_over(&self, host: &str, owner: Fingerprint) -> Result<(), Duration> {
+        self.0.pauses.over(host, owner).await
     }
 
     /// Tells what a host warns of in its `Warning` headers, once each.

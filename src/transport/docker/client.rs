@@ -15,7 +15,7 @@ use super::error::{Refusal, place};
 use super::redirect;
 use super::refused::Tried;
 use super::replay;
-use crate::access::Access;
+use crate::access::{Access, Fingerprint};
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_REDIRECTS;
@@ -77,8 +77,9 @@ impl Client {
         actions: Actions,
     ) -> Result<Self> {
         let registry = &repository.registry;
-        let connections = Connections::open(registry, access).await?;
         let lookup = access.credentials.lookup(registry, &repository.path).await?;
+        let owner = Fingerprint::of(lookup.credential.as_ref());
+        let connections = Connections::open(registry, access, owner).await?;
         let network = access.network.clone();
         let auth = Auth::new(repository.clone(), actions, lookup, network, access.tls);
         Ok(Self { repository: repository.clone(), connections, auth, actions })
@@ -307,7 +308,11 @@ mod tests {
         let repository = Repository { registry: closed.to_string(), path: "app".to_owned() };
         let access = Access { tls: TlsPolicy::PlainHttp, ..Access::default() };
         let client = Client::open(&repository, &access, Actions::PullPush).await.unwrap();
-        access.network.pause(&closed.to_string(), Duration::from_secs(200));
+        access.network.pause(
+            &format!("http://{closed}"),
+            Fingerprint::of(None),
+            Duration::from_secs(200),
+        );
         let call = Call::new(Method::PUT, client.url(&["blobs"]).unwrap());
         let start = Instant::now();
         let error = client.upload(&call, stream::empty().boxed()).await.unwrap_err();

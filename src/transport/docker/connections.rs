@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::error;
-use crate::access::{Access, Audience, Certificates, Network, TlsPolicy, Trust};
+use crate::access::{Access, Audience, Certificates, Fingerprint, Network, TlsPolicy, Trust};
 use crate::error::{Error, Result};
 use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 
@@ -29,6 +29,8 @@ pub(super) struct Connections {
     plain: AtomicBool,
     trust: Trust,
     network: Network,
+    /// Whose requests they are: some pauses are for one account.
+    owner: Fingerprint,
     registry: OnceCell<reqwest::Client>,
     others: OnceCell<reqwest::Client>,
 }
@@ -37,7 +39,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Gets ready to connect; connects to nothing yet.
-    pub(super) async fn open(registry: &str, access: &Access) -> Result<Self> {
+    pub(super) async fn open(registry: &str, access: &Access, owner: Fingerprint) -> Result<Self> {
         let Access { credentials: _, certificates, tls: policy, network, registries: _ } = access;
         let authority = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
         Ok(Self {
@@ -47,6 +49,7 @@ impl Connections {
             plain: AtomicBool::new(*policy == TlsPolicy::PlainHttp),
             trust: trust(certificates, registry).await?,
             network: network.clone(),
+            owner,
             registry: OnceCell::new(),
             others: OnceCell::new(),
         })
@@ -99,8 +102,8 @@ impl Connections {
     /// Waits until a request may be sent to a URL. Whoever watches the time starts to do so after this.
     pub(super) async fn ready(&self, url: &Url) -> Result<()> {
         self.network.admit(url).await?;
-        let place = error::place(url);
-        self.network.pause_over(&place).await.map_err(|left| error::paused(&place, left))
+        let paused = |left| error::paused(&error::place(url), left);
+        self.network.pause_over(&error::origin(url), self.owner).await.map_err(paused)
     }
 
     /// Waits until the registry may be sent a request.
@@ -115,7 +118,6 @@ impl Connections {
     ) -> Result<Result<Response, (reqwest::Error, Url)>> {
         let url = request.url().clone();
         let method = request.method().clone();
-        let place = error::place(&url);
         self.ready(&url).await?;
         let answer = self.client_for(&url).await?.execute(request);
         let answer = match wait {
@@ -125,7 +127,7 @@ impl Connections {
             }
         };
         if let Ok(response) = &answer {
-            self.heed(&place, response);
+            self.heed(&url, response);
         }
         let status = answer.as_ref().map(|response| response.status().as_u16()).ok();
         tracing::debug!(%method, host = url.host_str(), path = url.path(), status, "request");
@@ -133,10 +135,11 @@ impl Connections {
     }
 
     /// What an answer asks of everybody: to pause, or to know something.
-    fn heed(&self, place: &str, response: &Response) {
+    fn heed(&self, url: &Url, response: &Response) {
+        let place = &error::place(url);
         if let Some(length) = error::pause(response) {
             tracing::debug!(host = place, ?length, "the host asks for a pause");
-            self.network.pause(place, length);
+            self.network.pause(&error::origin(url), self.owner, length);
         }
         let warnings = response.headers().get_all(WARNING);
         self.network.warn(place, warnings.iter().map(HeaderValue::as_bytes));
