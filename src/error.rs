@@ -35,6 +35,8 @@ pub enum Kind {
     TlsVerificationFailed,
     /// Content does not have the digest or size it should have.
     ContentMismatch,
+    /// The destination has lost content that a manifest points to.
+    ContentMissing,
     /// The registry does not accept the manifest.
     ManifestRejected,
     /// Something from outside is larger than a bound of ours.
@@ -99,7 +101,7 @@ const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
 
 impl Kind {
     /// Every kind, for tests and tables.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidReference,
         Self::InvalidOptions,
         Self::TransportUnsupported,
@@ -109,6 +111,7 @@ impl Kind {
         Self::AccessDenied,
         Self::TlsVerificationFailed,
         Self::ContentMismatch,
+        Self::ContentMissing,
         Self::ManifestRejected,
         Self::LimitExceeded,
         Self::RateLimited,
@@ -133,6 +136,7 @@ impl Kind {
             Self::AccessDenied => "AccessDenied",
             Self::TlsVerificationFailed => "TLSVerificationFailed",
             Self::ContentMismatch => "ContentMismatch",
+            Self::ContentMissing => "ContentMissing",
             Self::ManifestRejected => "ManifestRejected",
             Self::LimitExceeded => "LimitExceeded",
             Self::RateLimited => "RateLimited",
@@ -149,9 +153,11 @@ impl Kind {
     /// The class of an error of this kind, where nothing more is known.
     pub fn class(self) -> Class {
         match self {
-            Self::RateLimited | Self::RegistryUnavailable | Self::NetworkError | Self::Timeout => {
-                Class::Transient
-            }
+            Self::ContentMissing
+            | Self::RateLimited
+            | Self::RegistryUnavailable
+            | Self::NetworkError
+            | Self::Timeout => Class::Transient,
             _ => Class::Permanent,
         }
     }
@@ -440,7 +446,7 @@ mod tests {
     fn exit_codes_follow_kind_and_class() {
         let code = |kind| Error::new(kind, "").exit_code();
         let codes = Kind::ALL.map(code);
-        assert_eq!(codes, [2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 75, 75, 75, 75, 1, 1, 130, 1]);
+        assert_eq!(codes, [2, 2, 1, 1, 1, 1, 1, 1, 1, 75, 1, 1, 75, 75, 75, 75, 1, 1, 130, 1]);
         assert_eq!(Error::new(Kind::StorageFailed, "").transient().exit_code(), 75);
         assert_eq!(Error::new(Kind::RateLimited, "").permanent().exit_code(), 1);
     }

@@ -276,6 +276,9 @@ pub const FRUITLESS_MOUNTS: u32 = 3;
 /// pieces, from the start, with a new token. None of them comes twice.
 pub const MAX_ADAPTATIONS: u32 = 5;
 
+/// How often what a destination has lost is sent again before its manifest is written once more.
+pub const MAX_HEALS: u32 = 2;
+
 /// Longest message of a condition; etcd and every list of objects carry it.
 pub const MAX_CONDITION_MESSAGE: usize = 1024;
 

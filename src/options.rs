@@ -29,6 +29,8 @@ pub struct PushOptions {
     pub retry: Retry,
     /// Hash also what a local store keeps by digest and a registry compares with it anyway.
     pub verify_source: bool,
+    /// Whether what was written is read back: manifests, and whether each of their blobs is there.
+    pub verify_after_push: bool,
 }
 
 /// One end of a push.

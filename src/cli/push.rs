@@ -81,6 +81,10 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     verify_source: bool,
 
+    /// Read back what was pushed, and send again what the registry has lost: costs a request for each blob and manifest
+    #[arg(long)]
+    verify_after_push: bool,
+
     /// Write the digest of the pushed image to this file, after success only
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "dry_run")]
     digestfile: Option<PathBuf>,
@@ -189,6 +193,7 @@ impl PushArgs {
             retry,
             retry_delay,
             verify_source,
+            verify_after_push,
             digestfile,
             dry_run,
             // Whoever made the printer has asked for these two.
@@ -227,6 +232,7 @@ impl PushArgs {
             layers: layers(disable_compression, compression_format, compression_level)?,
             retry: Retry::new(retry.unwrap_or(Retry::default().limit), retry_delay)?,
             verify_source,
+            verify_after_push,
         };
         Ok(Request { options, alternatives, digest_file: digestfile, dry_run })
     }

@@ -27,6 +27,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         format,
         compression,
         retry: tries,
+        verify_after_push,
     } = spec;
     let on = |side| move |error: Error| error.on(side);
     let source_name = transport::parse(&source_location.reference).map_err(on(Side::Source))?;
@@ -44,6 +45,8 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         retry: retry(tries.as_ref())?,
         // The operator reads from registries, and hashes all that it reads.
         verify_source: true,
+        // Nobody looks on here who would notice that something is missing.
+        verify_after_push: verify_after_push.unwrap_or(true),
     })
 }
 
@@ -138,6 +141,7 @@ mod tests {
         assert_eq!(options.format, None);
         assert_eq!(options.layers, Layers::Keep);
         assert_eq!(options.retry, Retry::default());
+        assert!(options.verify_after_push);
     }
 
     #[test]
@@ -147,6 +151,7 @@ mod tests {
             "format": "v2s2",
             "compression": {"format": "zstd", "level": 7},
             "retry": {"limit": 5, "delay": "1m30s"},
+            "verifyAfterPush": false,
         }))
         .unwrap();
         let platform = |text: &str| text.parse::<Platform>().unwrap();
@@ -156,6 +161,7 @@ mod tests {
         let codec = Codec::new(image::Compression::Zstd, Some(7)).unwrap();
         assert_eq!(options.layers, Layers::Compress(codec));
         assert_eq!(options.retry, Retry::new(5, Some(Duration::from_secs(90))).unwrap());
+        assert!(!options.verify_after_push);
         let plain = parsed(&json!({"compression": {"disabled": true}})).unwrap();
         assert_eq!(plain.layers, Layers::DoNotCompress);
     }

@@ -20,7 +20,7 @@ use super::retry::retry;
 use super::width::Width;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
-use crate::limits::PARALLEL_INSTANCES;
+use crate::limits::{MAX_HEALS, PARALLEL_INSTANCES};
 use crate::options::Retry;
 use crate::transport::{ImageDestination, ImageSource, Repository, Role};
 
@@ -33,6 +33,7 @@ pub(super) struct Copy<'a> {
     /// Whether blobs are hashed that the destination compares with their digests.
     pub(super) verify_source: bool,
     pub(super) retry: Retry,
+    pub(super) verify_after_push: bool,
     pub(super) progress: &'a Arc<dyn Progress>,
     pub(super) state: &'a CopyState,
 }
@@ -42,6 +43,10 @@ pub(super) struct CopyState {
     pub(super) width: Width,
     blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
 }
+
+/// How often what a destination has lost was sent again, for one manifest.
+#[derive(Default)]
+pub(super) struct Heals(u32);
 
 /// What makes two blobs the same work. All that is claimed of a blob is part of it: where two descriptors differ in the
 /// size of one digest, or two configs in what it decompresses to, each claim is checked for itself.
@@ -94,9 +99,14 @@ impl Copy<'_> {
     }
 
     async fn copy_instance(&self, n: usize, plan: &Plan) -> Result<(usize, Copied)> {
-        let copied = self.copy(plan).await?;
-        self.put_instance(&copied.manifest).await?;
-        Ok((n, copied))
+        let mut heals = Heals::default();
+        loop {
+            let copied = self.copy(plan).await?;
+            match self.put_instance(&copied.manifest).await {
+                Err(error) if heals.are_due(&error, self.state) => {}
+                put => return put.map(|()| (n, copied)),
+            }
+        }
     }
 
     async fn copy_image(
@@ -183,14 +193,43 @@ impl Copy<'_> {
         cell.get_or_try_init(|| copy).await.cloned()
     }
 
+    /// Reads back a manifest that was put, if that is wanted.
+    pub(super) async fn verify(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        if !self.verify_after_push {
+            return Ok(());
+        }
+        let verify = || self.destination.verify(manifest, role);
+        let verified = retry(self.retry, self.progress.as_ref(), verify).await;
+        verified.map_err(|error| {
+            error.during(format!("reading back `{}`", manifest.digest())).on(Side::Destination)
+        })
+    }
+
     /// Writes the manifest of an instance, trying again where that may help.
     async fn put_instance(&self, manifest: &Manifest) -> Result<()> {
         let put = || self.destination.put_manifest(manifest, Role::Instance);
         retry(self.retry, self.progress.as_ref(), put)
             .await
             .map_err(|error| while_writing(error, manifest))?;
+        self.verify(manifest, Role::Instance).await?;
         self.progress.event(Event::Manifest { digest: manifest.digest() });
         Ok(())
+    }
+}
+
+// === impl Heals ===
+
+impl Heals {
+    /// Whether everything is to be looked at once more, because the destination has lost something of it. What is there is
+    /// then found there again.
+    pub(super) fn are_due(&mut self, error: &Error, state: &CopyState) -> bool {
+        if error.kind() != Kind::ContentMissing || self.0 == MAX_HEALS {
+            return false;
+        }
+        self.0 += 1;
+        tracing::warn!(%error, "the destination lacks something, sending it again");
+        lock(&state.blobs).clear();
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::copy::{Copy, CopyState, while_writing};
+use super::copy::{Copy, CopyState, Heals, while_writing};
 use super::plan::{FormatChoice, Plan, Tree, Wants, format_choices, plan};
 use super::present::{present, preview_of};
 use super::progress::{Event, NoProgress, Progress};
@@ -156,10 +156,18 @@ impl Session<'_> {
         }
         self.announce(&plan);
         let copy = self.copy(state);
-        let copied = until(cancel, copy.copy(&plan)).await?;
-        self.check_pinned(&copied.manifest)?;
-        self.publish(&copied.manifest, cancel).await?;
-        Ok(Attempt::Published(copied.pushed(self.named.digest().clone())))
+        let mut heals = Heals::default();
+        loop {
+            let copied = until(cancel, copy.copy(&plan)).await?;
+            self.check_pinned(&copied.manifest)?;
+            match self.publish_and_verify(&copy, &copied.manifest, cancel).await {
+                Err(error) if heals.are_due(&error, state) => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    return Ok(Attempt::Published(copied.pushed(self.named.digest().clone())));
+                }
+            }
+        }
     }
 
     /// Plans in one of the formats, and refuses a destination by another digest before anything moves.
@@ -167,6 +175,17 @@ impl Session<'_> {
         let plan = plan(tree, choice, &self.wants).map_err(|error| error.on(Side::Destination))?;
         plan.exact.as_ref().map_or(Ok(()), |exact| self.check_pinned(exact))?;
         Ok(plan)
+    }
+
+    async fn publish_and_verify(
+        &self,
+        copy: &Copy<'_>,
+        named: &Manifest,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        self.publish(named, cancel).await?;
+        // The name has changed: calling the push off now would not be the truth.
+        copy.verify(named, Role::Named).await
     }
 
     /// Puts the manifest under the name, while the push is still wanted.
@@ -204,6 +223,7 @@ impl Session<'_> {
             mount_from: self.mount_from(),
             verify_source: self.options.verify_source,
             retry: self.options.retry,
+            verify_after_push: self.options.verify_after_push,
             progress: self.progress,
             state,
         }

@@ -28,6 +28,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         layers: Layers::Keep,
         retry: Retry { limit: 0, delay: Some(Duration::ZERO) },
         verify_source: false,
+        verify_after_push: false,
     }
 }
 

@@ -195,7 +195,8 @@ pub trait ImageDestination: Send + Sync {
     /// Writes a blob. Writing a blob that is there already does no harm.
     async fn put_blob(&self, blob: Blob, kind: BlobKind) -> Result<()>;
 
-    /// Writes a manifest or index. Fails with `ManifestRejected` if another format may be accepted.
+    /// Writes a manifest or index. Fails with `ManifestRejected` if another format may be accepted, and with
+    /// `ContentMissing` if something that it points to is gone again: blobs are then to be reused or put anew.
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()>;
 
     /// Lists what is attached to the manifest of this digest: artifacts that name it as their `subject`, such as
@@ -231,6 +232,13 @@ pub trait ImageDestination: Send + Sync {
     async fn delete_attachment(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
         let _ = (subject, attachment);
         Err(no_attachments())
+    }
+
+    /// Reads back a manifest that was put, and asks for each blob it points to. Fails with `ContentMissing` for what is
+    /// gone, with `ContentMismatch` for what is another. Destinations that write on their own have nothing to add.
+    async fn verify(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        let _ = (manifest, role);
+        Ok(())
     }
 
     /// Makes the image visible and durable.

@@ -25,8 +25,16 @@ fn by_spec(spec: &Value) -> PushOptions {
 /// Everything but where credentials and certificates come from: files here, Secrets there.
 fn shown(options: PushOptions) -> String {
     // Whether local stores are hashed makes no difference where there are none.
-    let PushOptions { source, destination, platforms, format, layers, retry, verify_source: _ } =
-        options;
+    let PushOptions {
+        source,
+        destination,
+        platforms,
+        format,
+        layers,
+        retry,
+        verify_source: _,
+        verify_after_push,
+    } = options;
     let side = |endpoint| {
         let Endpoint {
             reference,
@@ -34,7 +42,8 @@ fn shown(options: PushOptions) -> String {
         } = endpoint;
         format!("{reference} {tls:?}")
     };
-    format!("{} {} {platforms:?} {format:?} {layers:?} {retry:?}", side(source), side(destination))
+    let sides = format!("{} {}", side(source), side(destination));
+    format!("{sides} {platforms:?} {format:?} {layers:?} {retry:?} {verify_after_push}")
 }
 
 #[test]
@@ -57,6 +66,7 @@ fn both_doors_lead_to_the_same_options() {
             json!({"compression": {"format": "zstd", "level": 20}}),
         ),
         ("--all --disable-compression", json!({"compression": {"disabled": true}})),
+        ("--all --verify-after-push", json!({"verifyAfterPush": true})),
         ("--all --retry 0", json!({"retry": {"limit": 0}})),
         ("--all --retry-delay 1m30s", json!({"retry": {"delay": "1m30s"}})),
         ("--all --retry 50 --retry-delay 5ms", json!({"retry": {"limit": 50, "delay": "5ms"}})),
@@ -73,6 +83,8 @@ fn both_doors_lead_to_the_same_options() {
             let mut spec = json!({
                 "source": {"reference": source},
                 "destination": {"reference": destination},
+                // Its default differs: nobody looks on while the operator pushes.
+                "verifyAfterPush": false,
             });
             spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
             let arguments = format!("{source} {destination} {arguments}");
@@ -82,7 +94,7 @@ fn both_doors_lead_to_the_same_options() {
 }
 
 /// Each flag of a push, and the fields that say the same.
-const SAME: [(&str, &str); 22] = [
+const SAME: [(&str, &str); 23] = [
     ("all", "platforms.mode"),
     ("authfile", "destination.secretRef.name"),
     ("authfile", "source.secretRef.name"),
@@ -105,6 +117,7 @@ const SAME: [(&str, &str); 22] = [
     ("source-creds-stdin", "source.secretRef.name"),
     ("source-tls-verify", "source.tlsPolicy"),
     ("tls-verify", "destination.tlsPolicy"),
+    ("verify-after-push", "verifyAfterPush"),
 ];
 
 /// Flags without a field.

@@ -142,6 +142,11 @@ pub struct ImagePushSpec {
     /// may pass, at growing distances from 5 seconds to 15 minutes; see `status.retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+
+    /// Reads back what was written, which costs the destination a request for each blob and manifest of a push that wrote
+    /// something, and sends again what the registry has lost. True where this is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_after_push: Option<bool>,
 }
 
 /// The place of an image, with what is needed to reach it.

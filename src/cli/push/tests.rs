@@ -22,13 +22,21 @@ fn options(arguments: &str) -> PushOptions {
 fn without_flags_the_defaults_are_those_of_the_options() {
     let Request { options, alternatives, digest_file, dry_run } = request("oci:/a:1").unwrap();
     assert!(alternatives.is_none());
-    let PushOptions { source, destination, platforms, format, layers, retry, verify_source } =
-        options;
+    let PushOptions {
+        source,
+        destination,
+        platforms,
+        format,
+        layers,
+        retry,
+        verify_source,
+        verify_after_push,
+    } = options;
     assert_eq!(source.reference.to_string(), "oci:/a:1");
     assert_eq!(destination.reference.to_string(), "oci:/a:1");
     assert_eq!(platforms, Platforms::One(Platform::of_this_machine()));
     assert_eq!((format, layers, retry), (None, Layers::default(), Retry::default()));
-    assert!(!verify_source);
+    assert!(!verify_source && !verify_after_push);
     assert_eq!((digest_file, dry_run), (None, false));
 }
 

@@ -87,6 +87,7 @@ fn order(uid: &str, destination: &str) -> Order {
             layers: Layers::Keep,
             retry: Retry::default(),
             verify_source: true,
+            verify_after_push: false,
         },
         mode: Mode::Apply,
         timeout: Duration::from_mins(5),

@@ -3,7 +3,7 @@
 //! One request in, one answer out: challenges are answered on the way, and downloads follow redirects. What an answer means is
 //! for the callers to say; [`Client::refusal`] turns one that they have no use for into an error.
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use reqwest::{Body, Method, Request, Response, StatusCode};
 use url::Url;
 
@@ -249,6 +249,10 @@ impl Client {
         authorization: Option<&Authorization>,
     ) -> Result<Response> {
         let mut request = call.request();
+        if request.body().is_some() {
+            // An empty body has a length, too: some proxies want one (411), and HTTP leaves it out.
+            request.headers_mut().insert(CONTENT_LENGTH, call.body.len().into());
+        }
         self.connections.redirect_to_plain(&mut request);
         if let Some(authorization) = authorization {
             authorization.attach(&mut request);

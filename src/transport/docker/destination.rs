@@ -6,21 +6,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use oci_client::errors::OciErrorCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::HeaderMap;
 
-use super::client::{Call, Client};
-use super::error::{Refusal, unexpected};
-use super::presence::{agrees, content_digest, content_length};
+use super::client::Client;
 use super::reference::Target;
-use super::referrers;
 use super::reuse::Reuse;
 use super::session::Sessions;
-use super::source::{ask_manifest, get_manifest, media_type, reading_manifest};
+use super::source::reading_manifest;
 use super::upload::Uploads;
+use super::{named, publish, readback, referrers};
 use crate::blob::Blob;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
@@ -50,98 +46,23 @@ impl DockerDestination {
 
     /// Writes a manifest, and returns what the registry says of it beside the status.
     async fn write_manifest(&self, manifest: &Manifest, target: &Target) -> Result<HeaderMap> {
-        if let Some(pinned) = target.digest().filter(|pinned| *pinned != manifest.digest()) {
-            let message = format!("the manifest is `{}` and not `{pinned}`", manifest.digest());
-            return Err(Error::new(Kind::ContentMismatch, message)
-                .hint("name a tag, or copy the image without changing it"));
-        }
-        let mut call =
-            Call::new(Method::PUT, self.client.url(&["manifests", &target.to_string()])?);
-        let media_type = HeaderValue::from_str(manifest.media_type().as_str())
-            .map_err(|_| Error::internal("a media type is not fit for a header"))?;
-        call.headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);
-        call.body = manifest.bytes().clone();
-        let response = self.client.send(&call).await?;
-        match response.status() {
-            StatusCode::CREATED => {
-                agrees(response.headers(), manifest.digest())?;
-                Ok(response.headers().clone())
-            }
-            status if status.is_success() => {
-                self.confirm(target, manifest, status).await?;
-                Ok(HeaderMap::new())
-            }
-            _ => Err(self.rejection(self.client.read_refusal(response).await)),
-        }
+        self.heed(publish::write(&self.client, manifest, target).await)
     }
 
-    /// Something answered that may not be a registry; asks it for what it should have now.
-    async fn confirm(
-        &self,
-        target: &Target,
-        manifest: &Manifest,
-        status: StatusCode,
-    ) -> Result<()> {
-        match self.look(target).await {
-            Ok(Some(current)) if current.digest == *manifest.digest() => Ok(()),
-            _ => Err(unexpected(status)),
+    /// After content has gone missing each blob is asked for.
+    fn heed<T>(&self, result: Result<T>) -> Result<T> {
+        if result.as_ref().is_err_and(|error| error.kind() == Kind::ContentMissing) {
+            self.reuse.set_name_absent(false);
         }
+        result
     }
 
-    /// The error for a manifest that was not taken. Another format may be, if it is this one that is refused.
-    fn rejection(&self, refusal: Refusal) -> Error {
-        use OciErrorCode::{ManifestInvalid, TagInvalid, Unsupported};
-        let code = matches!(refusal.code(), Some(ManifestInvalid | TagInvalid | Unsupported));
-        let by_code = code && refusal.status.is_client_error();
-        if by_code || refusal.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            return Error::new(Kind::ManifestRejected, refusal.words())
-                .hint("choose another format with `--format`");
-        }
-        self.client.explain(refusal)
-    }
-
-    async fn look(&self, target: &Target) -> Result<Option<Current>> {
-        let response = ask_manifest(&self.client, Method::HEAD, target).await?;
-        match response.status().as_u16() {
-            200 => match described(&response) {
-                Some(current) => Ok(Some(current)),
-                None => self.read(target).await,
-            },
-            404 => Ok(None),
-            405 | 501 => self.read(target).await,
-            _ => Err(self.client.refusal(response).await),
+    fn target_of(&self, manifest: &Manifest, role: Role) -> Target {
+        match role {
+            Role::Named => self.target.clone(),
+            Role::Instance => Target::Digest(manifest.digest().clone()),
         }
     }
-
-    /// What the name has, from the manifest itself.
-    async fn read(&self, target: &Target) -> Result<Option<Current>> {
-        match get_manifest(&self.client, target).await {
-            Ok(manifest) => Ok(Some(Current {
-                digest: manifest.digest().clone(),
-                media_type: manifest.media_type().clone(),
-                size: manifest.bytes().len() as u64,
-                config: None,
-            })),
-            // What can't be read is not our image, and is about to be replaced.
-            Err(error)
-                if [Kind::NotFound, Kind::InvalidImage, Kind::TransportUnsupported]
-                    .contains(&error.kind()) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// What the head of an answer tells of a manifest, if it tells all.
-fn described(response: &Response) -> Option<Current> {
-    Some(Current {
-        digest: content_digest(response.headers())?,
-        media_type: media_type(response)?,
-        size: content_length(response.headers())?,
-        config: None,
-    })
 }
 
 #[async_trait]
@@ -160,7 +81,7 @@ impl ImageDestination for DockerDestination {
     }
 
     async fn current(&self) -> Result<Option<Current>> {
-        let current = self.look(&self.target).await;
+        let current = named::look(&self.client, &self.target).await;
         if let Ok(current) = &current {
             self.reuse.set_name_absent(current.is_none());
         }
@@ -183,10 +104,7 @@ impl ImageDestination for DockerDestination {
     }
 
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
-        let target = match role {
-            Role::Named => self.target.clone(),
-            Role::Instance => Target::Digest(manifest.digest().clone()),
-        };
+        let target = self.target_of(manifest, role);
         self.write_manifest(manifest, &target).await.map(|_| ()).map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("writing manifest `{target}` to `docker://{repository}`"))
@@ -218,6 +136,15 @@ impl ImageDestination for DockerDestination {
         referrers::remove(&self.client, subject, attachment).await.map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("deleting attachment `{attachment}` of `docker://{repository}`"))
+        })
+    }
+
+    async fn verify(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        let target = self.target_of(manifest, role);
+        let verified = readback::verify(&self.client, manifest, &target).await;
+        self.heed(verified).map_err(|error| {
+            let repository = self.client.repository();
+            error.doing(format!("reading back manifest `{target}` of `docker://{repository}`"))
         })
     }
 

@@ -62,8 +62,8 @@ impl Refusal {
         let (kind, class) = classify(self.status, self.code());
         let retry_after = self.retry_after;
         let mut error = Error::new(kind, self.words());
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
-            error = error.hint(BODY_TOO_LARGE);
+        if let Some(hint) = next_step(self.status) {
+            error = error.hint(hint);
         }
         match (class, retry_after) {
             (Class::Permanent, _) => error.permanent(),
@@ -111,6 +111,15 @@ pub(super) fn status_words(status: StatusCode) -> String {
     }
 }
 
+/// What to do about a status that says it all.
+fn next_step(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        413 => Some(BODY_TOO_LARGE),
+        507 => Some("the registry has no room left; make some, or have the quota raised"),
+        _ => None,
+    }
+}
+
 fn classify(status: StatusCode, code: Option<&OciErrorCode>) -> (Kind, Class) {
     use Class::{Permanent, Transient};
     use OciErrorCode as Code;
@@ -127,7 +136,7 @@ fn classify(status: StatusCode, code: Option<&OciErrorCode>) -> (Kind, Class) {
         }
         (400..500, Some(Code::NameInvalid)) => (Kind::InvalidReference, Permanent),
         (401, _) => (Kind::AuthenticationFailed, Permanent),
-        (403 | 407 | 413, _) => (Kind::AccessDenied, Permanent),
+        (403 | 407 | 413 | 507, _) => (Kind::AccessDenied, Permanent),
         (404 | 410, _) => (Kind::NotFound, Permanent),
         (405 | 501, _) => (Kind::TransportUnsupported, Permanent),
         (408 | 499 | 500 | 502 | 503 | 504 | 522, _) => (Kind::RegistryUnavailable, Transient),

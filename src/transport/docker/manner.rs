@@ -50,8 +50,9 @@ pub(super) fn next(refused: &Refused<'_>) -> Next {
     let Refused { used, resumed, length, minimum, refusal } = *refused;
     match (refusal.status.as_u16(), used) {
         (401 | 403 | 407 | 408 | 429 | 500 | 502..600, _) => Next::GiveUp,
+        (413, _) => shorter(length, minimum),
         (400..500, _) if resumed => Next::Restart,
-        (413 | 416, _) | (411, Manner::Patch) => shorter(length, minimum),
+        (416, _) | (411, Manner::Patch) => shorter(length, minimum),
         (405 | 411 | 501, Manner::Whole) => Next::Manner(Manner::Patch),
         (400 | 404, Manner::Whole) if knows_patch_only(refusal.code()) => {
             Next::Manner(Manner::Patch)
@@ -135,7 +136,7 @@ mod tests {
             let refused = Refused { used, resumed: false, length, minimum: 0, refusal: &refusal };
             assert_eq!(next(&refused), expected, "{case}");
             let refused = Refused { resumed: true, ..refused };
-            let restarts = matches!(status, 400..500) && status != 403;
+            let restarts = matches!(status, 400..500) && ![403, 413].contains(&status);
             let expected = if restarts { Restart } else { expected };
             let expected = if status == 501 { patch } else { expected };
             assert_eq!(next(&refused), expected, "resumed {case}");

@@ -2,9 +2,9 @@
 //!
 //! `reference` parses names; `client` sends every request and decides about addresses, with `auth`, `challenge`, `scope` and
 //! `token` for credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send
-//! it; `source` and `destination` speak the protocol, with `reuse` for blobs that are there and `upload` for the others (its
-//! requests are in `sending`, its sessions in `session`, and what registries want otherwise in `manner`), and `referrers` that of
-//! attachments; `error` turns what comes back into ours.
+//! it; `source` and `destination` speak the protocol, with `reuse` for blobs that are there, `upload` for the others (its
+//! requests are in `sending`, its sessions in `session`, and what registries want otherwise in `manner`), `publish`, `named` and
+//! `readback` for manifests and names, and `referrers` for attachments; `error` turns what comes back into ours.
 
 mod auth;
 mod body;
@@ -15,8 +15,11 @@ mod destination;
 mod download;
 mod error;
 mod manner;
+mod named;
 mod places;
 mod presence;
+mod publish;
+mod readback;
 mod realm;
 mod redirect;
 mod reference;

@@ -5,6 +5,7 @@
 //! for the next attempt at the same blob, which goes on where the registry stands.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
@@ -28,6 +29,8 @@ pub(super) struct Sessions {
     /// Requests that open a session. They run to their end even if nobody waits for it any more: the registry may have
     /// opened the session by then.
     opening: TaskTracker,
+    /// The shortest piece in bytes that the registry says it takes.
+    shortest: AtomicU64,
 }
 
 #[derive(Default)]
@@ -65,24 +68,28 @@ pub(super) enum Resumed {
 
 impl Sessions {
     pub(super) fn new(client: Arc<Client>) -> Arc<Self> {
-        Arc::new(Self { client, open: Mutex::default(), opening: TaskTracker::new() })
+        let (opening, shortest) = (TaskTracker::new(), AtomicU64::new(0));
+        Arc::new(Self { client, open: Mutex::default(), opening, shortest })
     }
 
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Opens a session. Also tells the shortest piece in bytes that the registry takes, 0 if any will do.
-    pub(super) async fn start(self: &Arc<Self>) -> Result<(Session, u64)> {
+    /// The shortest piece in bytes that the registry takes, as far as it has told; 0 if any will do.
+    pub(super) fn shortest_piece(&self) -> u64 {
+        self.shortest.load(Ordering::Relaxed)
+    }
+
+    /// Opens a session.
+    pub(super) async fn start(self: &Arc<Self>) -> Result<Session> {
         let sessions = Arc::clone(self);
         let start = async move {
             let client = sessions.client();
             let call = Call::new(Method::POST, client.url(&["blobs", "uploads", ""])?);
             let response = client.send(&call).await?;
             match response.status() {
-                StatusCode::ACCEPTED => {
-                    Ok((sessions.opened(&response)?, minimum(response.headers())))
-                }
+                StatusCode::ACCEPTED => sessions.opened(&response),
                 _ => Err(client.refusal(response).await),
             }
         };
@@ -105,6 +112,7 @@ impl Sessions {
     /// The session that an answer opens.
     pub(super) fn opened(self: &Arc<Self>, response: &Response) -> Result<Session> {
         let url = redirect::session(response.url(), response.headers())?;
+        self.shortest.fetch_max(shortest(response.headers()), Ordering::Relaxed);
         Ok(self.session(url))
     }
 
@@ -259,9 +267,9 @@ pub(super) fn held(headers: &HeaderMap) -> Option<u64> {
     (first.trim() == "0").then(|| last.saturating_add(1))
 }
 
-fn minimum(headers: &HeaderMap) -> u64 {
-    let minimum = headers.get("oci-chunk-min-length").and_then(|value| value.to_str().ok());
-    minimum.and_then(|minimum| minimum.trim().parse().ok()).unwrap_or_default()
+fn shortest(headers: &HeaderMap) -> u64 {
+    let shortest = headers.get("oci-chunk-min-length").and_then(|value| value.to_str().ok());
+    shortest.and_then(|shortest| shortest.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Cancels sessions, all within one bound of time. Failures are of no interest: sessions expire, and whatever made

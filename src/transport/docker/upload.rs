@@ -4,7 +4,7 @@
 //! knows what else there is. An upload that breaks off is kept, and goes on where the registry stands if the engine comes back
 //! with the same blob. A PUT whose answer is lost may have been carried out, so the registry is asked.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::manner::{Manner, Next, Refused, next};
@@ -21,8 +21,6 @@ pub(super) struct Uploads {
     sessions: Arc<Sessions>,
     /// How this registry takes blobs, as far as is known by now.
     manner: Mutex<Manner>,
-    /// The shortest piece that it says it takes.
-    minimum: AtomicU64,
     /// Whether an upload that went on where the registry said it stood has turned out wrong.
     misled: AtomicBool,
 }
@@ -48,12 +46,7 @@ struct Sent {
 
 impl Uploads {
     pub(super) fn new(sessions: Arc<Sessions>) -> Self {
-        Self {
-            sessions,
-            manner: Mutex::new(Manner::Whole),
-            minimum: AtomicU64::new(0),
-            misled: AtomicBool::new(false),
-        }
+        Self { sessions, manner: Mutex::new(Manner::Whole), misled: AtomicBool::new(false) }
     }
 
     /// Sends a blob. Errors of its stream come back unchanged, others say what was being done.
@@ -113,7 +106,7 @@ impl Uploads {
         chunks: Chunks,
         passing: &Passing,
     ) -> Result<()> {
-        let mut session = self.start().await?;
+        let mut session = self.sessions.start().await?;
         let chunks = passing.observe(chunks, 0);
         let manner = self.manner();
         let used = manner.without_size();
@@ -144,13 +137,7 @@ impl Uploads {
             Some(Resumed::At(session, _)) => session.cancel().await,
             Some(Resumed::Lost) | None => {}
         }
-        Ok((self.start().await?, 0))
-    }
-
-    async fn start(&self) -> Result<Session> {
-        let (session, minimum) = self.sessions.start().await?;
-        self.minimum.fetch_max(minimum, Ordering::Relaxed);
-        Ok(session)
+        Ok((self.sessions.start().await?, 0))
     }
 
     /// Decides about a failure. `known` is what we knew of the registry when we started.
@@ -172,7 +159,7 @@ impl Uploads {
                 Manner::Pieces(piece) => piece,
                 Manner::Whole | Manner::Patch => sent.size - sent.start,
             },
-            minimum: self.minimum.load(Ordering::Relaxed),
+            minimum: self.sessions.shortest_piece(),
             refusal: &refusal,
         });
         let error = self.sessions.client().explain(refusal);

@@ -57,6 +57,7 @@ async fn pushed(name: &str, access: &Access, to: &Registry, retries: u32) -> Res
         layers: Layers::Keep,
         retry: Retry::new(retries, Some(std::time::Duration::from_millis(1))).unwrap(),
         verify_source: false,
+        verify_after_push: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     push(&options, &progress, &CancellationToken::new()).await

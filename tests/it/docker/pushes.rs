@@ -26,6 +26,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         layers: Layers::Keep,
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
+        verify_after_push: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     push(&options, &progress, &CancellationToken::new()).await

@@ -26,6 +26,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         layers: Layers::DoNotCompress,
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
+        verify_after_push: false,
     }
 }
 

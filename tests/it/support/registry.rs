@@ -6,6 +6,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod login;
+pub(crate) mod quirks;
 pub(crate) mod referrers;
 mod store;
 
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use faults::{Act, Rule};
 pub(crate) use login::Login;
+pub(crate) use quirks::Quirk;
 pub(crate) use referrers::Referrers;
 use store::Store;
 
@@ -51,6 +53,7 @@ pub(crate) struct Seen {
 
 #[derive(Default)]
 struct Shared {
+    quirk: Quirk,
     store: Mutex<Store>,
     rules: Mutex<Vec<Rule>>,
     login: Mutex<Login>,
@@ -60,14 +63,23 @@ struct Shared {
 impl Registry {
     /// Starts a registry that lets everybody in.
     pub(crate) async fn start() -> Self {
-        Self::start_at("127.0.0.1:0").await
+        Self::start_with("127.0.0.1:0", Quirk::None).await
     }
 
     /// The same at an address, such as `127.0.0.2:0`.
     pub(crate) async fn start_at(address: &str) -> Self {
+        Self::start_with(address, Quirk::None).await
+    }
+
+    /// Starts a registry with somebody's habits.
+    pub(crate) async fn start_as(quirk: Quirk) -> Self {
+        Self::start_with("127.0.0.1:0", quirk).await
+    }
+
+    async fn start_with(address: &str, quirk: Quirk) -> Self {
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { quirk, ..Shared::default() });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             axum::serve(listener, router).await.unwrap();
@@ -174,7 +186,15 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Some(act) if act.replaces() => act.answer(request).await,
         Some(act) => {
             let request = act.cut(request);
-            act.spoil(exchange.behave(request).await).await
+            let loses_after = matches!(act, Act::LoseBlobsAfter);
+            if matches!(act, Act::LoseBlobs) {
+                shared.store.lock().unwrap().lose_blobs();
+            }
+            let response = act.spoil(exchange.behave(request).await).await;
+            if loses_after {
+                shared.store.lock().unwrap().lose_blobs();
+            }
+            response
         }
         None => exchange.behave(request).await,
     };
@@ -201,19 +221,29 @@ impl Exchange<'_> {
         if let Some(refused) = shared.login.lock().unwrap().refuse(seen, host) {
             return refused;
         }
-        if let Some(refused) = shared.store.lock().unwrap().begin(seen) {
-            return refused;
-        }
+        let drops = {
+            let mut store = shared.store.lock().unwrap();
+            let refused = shared.quirk.refuse(seen, &mut store);
+            if let Some(refused) = refused.or_else(|| store.begin(seen)) {
+                faults::drain(request);
+                return refused;
+            }
+            shared.quirk.drops(seen, &store)
+        };
         let mut body = Vec::new();
         let mut stream = request.into_body().into_data_stream();
         while let Some(chunk) = stream.next().await {
             let Ok(chunk) = chunk else { return status(StatusCode::BAD_REQUEST) };
             self.note(|seen| seen.bytes += chunk.len());
+            if drops {
+                continue;
+            }
             if !shared.store.lock().unwrap().receive(seen, &chunk) {
                 body.extend_from_slice(&chunk);
             }
         }
-        shared.store.lock().unwrap().answer(seen, &body.into())
+        let answer = shared.store.lock().unwrap().answer(seen, &body.into());
+        shared.quirk.bend(seen, answer)
     }
 
     fn note(&self, change: impl FnOnce(&mut Seen)) {

@@ -35,7 +35,7 @@ fn status_and_code_decide_kind_and_class() {
         (502, "UNKNOWN", Kind::RegistryUnavailable, Transient),
         (503, "", Kind::RegistryUnavailable, Transient),
         (505, "", Kind::RegistryUnavailable, Permanent),
-        (507, "", Kind::RegistryUnavailable, Permanent),
+        (507, "", Kind::AccessDenied, Permanent),
     ] {
         let error = refusal(status, &code(body)).into_error();
         assert_eq!((error.kind(), error.class()), (kind, class), "{status} {body}");

@@ -33,6 +33,10 @@ pub(crate) enum Act {
     Drop,
     /// Does what it should, then closes the connection without an answer.
     DropAnswer,
+    /// Loses all blobs first.
+    LoseBlobs,
+    /// Does what it should, then loses all blobs.
+    LoseBlobsAfter,
     /// Takes this many bytes of the body, then closes the connection without an answer.
     CutBody(usize),
     /// Takes this many bytes of the body, then answers with this status; a 401 has this challenge.
@@ -98,24 +102,37 @@ impl Act {
                 | Self::Header(..)
                 | Self::Status(_)
                 | Self::DropAnswer
+                | Self::LoseBlobs
+                | Self::LoseBlobsAfter
                 | Self::CutBody(_)
                 | Self::RefuseBody(..)
         )
     }
 
-    /// The request as far as it is taken.
+    /// The request as far as it is taken. What is refused is still read, as web servers do; what is cut isn't.
     pub(super) fn cut(&self, request: Request) -> Request {
-        let (Self::CutBody(mut left) | Self::RefuseBody(mut left, ..)) = *self else {
+        let (Self::CutBody(left) | Self::RefuseBody(left, ..)) = *self else {
             return request;
         };
+        let reads_on = matches!(self, Self::RefuseBody(..));
         request.map(|body| {
-            let start = body.into_data_stream().map(move |chunk| {
-                let chunk = chunk.map_err(std::io::Error::other)?;
+            let start = Some((body.into_data_stream(), left));
+            Body::from_stream(stream::unfold(start, move |state| async move {
+                let (mut rest, left) = state?;
+                let chunk = match rest.next().await? {
+                    Ok(chunk) => chunk,
+                    Err(failure) => return Some((Err(std::io::Error::other(failure)), None)),
+                };
+                if left == 0 {
+                    if reads_on {
+                        tokio::spawn(rest.for_each(async |_| ()));
+                    }
+                    return Some((Err(std::io::Error::other("scripted")), None));
+                }
                 let taken = chunk.slice(..chunk.len().min(left));
-                left -= taken.len();
-                if taken.is_empty() { Err(std::io::Error::other("scripted")) } else { Ok(taken) }
-            });
-            Body::from_stream(start)
+                let left = left - taken.len();
+                Some((Ok(taken), Some((rest, left))))
+            }))
         })
     }
 
@@ -131,9 +148,7 @@ impl Act {
                 response
             }
             Self::RespondEarly(code) => {
-                // As web servers do: what still comes is taken and thrown away, or closing would reset the connection
-                // and could take the answer with it.
-                tokio::spawn(request.into_body().into_data_stream().for_each(async |_| ()));
+                drain(request);
                 super::status(StatusCode::from_u16(code).unwrap())
             }
             Self::Stall => pending().await,
@@ -180,6 +195,12 @@ impl Act {
         }
         response
     }
+}
+
+/// As web servers do: what still comes is taken and thrown away, or closing would reset the connection and could take the
+/// answer with it.
+pub(super) fn drain(request: Request) {
+    tokio::spawn(request.into_body().into_data_stream().for_each(async |_| ()));
 }
 
 async fn cut(

@@ -15,6 +15,9 @@ pub(super) struct Store {
     repositories: BTreeMap<String, Repository>,
     uploads: BTreeMap<String, Vec<u8>>,
     opened: usize,
+    has_lost: bool,
+    /// Whether the latest piece of a session was a short one.
+    short: BTreeMap<String, bool>,
     /// How it keeps lists of attachments, if it does.
     referrers: Option<Referrers>,
 }
@@ -60,6 +63,51 @@ impl Store {
         let length = seen.headers.get(CONTENT_LENGTH).unwrap().to_str().unwrap().parse().ok();
         let sound = Some(last - first + 1) == length && first == self.uploads[&session].len();
         (!sound).then(|| refusal(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", "range"))
+    }
+
+    /// Loses all blobs, of every repository.
+    pub(super) fn lose_blobs(&mut self) {
+        self.repositories.values_mut().for_each(|repository| repository.blobs.clear());
+    }
+
+    /// Loses one blob, the first time that this is asked for.
+    pub(super) fn lose_a_blob_once(&mut self) {
+        if !std::mem::replace(&mut self.has_lost, true) {
+            self.repositories
+                .values_mut()
+                .for_each(|repository| drop(repository.blobs.pop_first()));
+        }
+    }
+
+    /// Whether this request would have a tag point to something else.
+    pub(super) fn would_move(&self, seen: &Seen) -> bool {
+        let Some((name, tag)) = seen.path.trim_start_matches("/v2/").split_once("/manifests/")
+        else {
+            return false;
+        };
+        let tags = self.repositories.get(name).map(|repository| &repository.tags);
+        seen.method == Method::PUT && tags.is_some_and(|tags| tags.contains_key(tag))
+    }
+
+    /// Forgets the session that a request names.
+    pub(super) fn end_session(&mut self, seen: &Seen) {
+        if let Some((_, session)) = seen.path.split_once("/blobs/uploads/") {
+            self.uploads.remove(session);
+        }
+    }
+
+    /// Whether a piece is shorter than this, though it can't be the last: nobody sends two short ones.
+    pub(super) fn is_short(&mut self, seen: &Seen, least: u64) -> bool {
+        let length = seen.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+        let short = length.is_some_and(|length: u64| length < least);
+        let Some(session) = self.session(seen) else { return false };
+        let before = self.short.insert(session, short);
+        before == Some(true)
+    }
+
+    /// Whether the session that a request sends to has bytes already.
+    pub(super) fn has_bytes(&self, seen: &Seen) -> bool {
+        self.session(seen).is_some_and(|session| !self.uploads[&session].is_empty())
     }
 
     /// Takes a part of a body, if it belongs to an upload. What came stays, though the rest may not come.

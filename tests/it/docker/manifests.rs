@@ -1,0 +1,169 @@
+//! When a manifest counts as written, and what is done for one that isn't.
+
+use imagepush::engine::Pushed;
+use imagepush::error::{Class, Error, Kind};
+use imagepush::transport::Role;
+
+use super::harness::*;
+use crate::support::images::{self, Content};
+use crate::support::push;
+use crate::support::registry::{Act, Registry, Rule};
+
+/// Pushes as `app:1` without trying again, and reads back if that is wanted.
+async fn push_to(registry: &Registry, content: &Content, verify: bool) -> Result<Pushed, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    content.write_layout(folder.path(), Some("1"));
+    let source = format!("oci:{}:1", folder.path().display());
+    let mut options = push::options(&source, &format!("docker://{}/app:1", registry.host));
+    options.destination.access = plain();
+    options.verify_after_push = verify;
+    push::run(&options).await
+}
+
+/// Whether the registry has the whole image.
+async fn is_whole(registry: &Registry, content: &Content) -> bool {
+    let name = format!("{}/app:1", registry.host);
+    let from = source(&name, &plain()).await;
+    let named = from.manifest(None).await.unwrap();
+    let mut images = vec![];
+    match named.as_index() {
+        None => images.push(named.clone()),
+        Some(index) => {
+            for entry in &index.manifests {
+                images.push(from.manifest(Some(entry)).await.unwrap());
+            }
+        }
+    }
+    let to = destination(&name, &plain()).await;
+    for image in images {
+        for blob in image.as_image().unwrap().blobs() {
+            if to.reuse_blob(blob, None).await.unwrap().is_none() {
+                return false;
+            }
+        }
+    }
+    named.digest().to_string() == content.digest()
+}
+
+#[tokio::test]
+async fn a_manifest_whose_answer_is_lost_is_looked_up() {
+    let registry = Registry::start().await;
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    let image = Image::new("x");
+    put_blobs(&*to, &image).await.unwrap();
+    for role in [Role::Instance, Role::Named] {
+        registry.take_log();
+        registry.add_rule(Rule::each("PUT", "/manifests/", Act::DropAnswer).nth(1));
+        to.put_manifest(&image.manifest, role).await.unwrap();
+        let log = registry.take_log();
+        assert!(log.len() == 2 && log[1].starts_with("GET /v2/app/manifests/"), "{log:?}");
+    }
+    // One that never came.
+    let other = destination(&format!("{}/app:2", registry.host), &plain()).await;
+    registry.add_rule(Rule::each("PUT", "/manifests/", Act::Drop).nth(1));
+    let error = other.put_manifest(&image.manifest, Role::Named).await.unwrap_err();
+    assert_eq!((error.kind(), error.class()), (Kind::NetworkError, Class::Transient));
+}
+
+#[tokio::test]
+async fn another_manifest_than_ours_is_never_taken_for_it() {
+    let registry = Registry::start().await;
+    let (ours, other) = (Image::new("ours"), Image::new("other"));
+    let first = destination(&format!("{}/app:other", registry.host), &plain()).await;
+    put(&*first, &other).await.unwrap();
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    put_blobs(&*to, &ours).await.unwrap();
+    let rewritten = other.manifest.bytes().to_vec();
+    let content_type = vec![("content-type", images::OCI_MANIFEST.to_owned())];
+    registry.add_rule(Rule::each(
+        "GET",
+        "/manifests/1",
+        Act::Respond(200, content_type, rewritten),
+    ));
+    for status in [201, 200, 202] {
+        registry.add_rule(
+            Rule::each("PUT", "/manifests/1", Act::Respond(status, vec![], vec![])).nth(1),
+        );
+        let error = to.put_manifest(&ours.manifest, Role::Named).await.unwrap_err();
+        let kind = if status == 201 { Kind::ContentMismatch } else { Kind::RegistryUnavailable };
+        assert_eq!((error.kind(), error.class()), (kind, Class::Permanent), "{status} {error}");
+    }
+    // Only reading back finds one that is changed after the right answer.
+    to.put_manifest(&ours.manifest, Role::Named).await.unwrap();
+    let error = to.verify(&ours.manifest, Role::Named).await.unwrap_err();
+    let found = format!("the name has `{}` by now", other.manifest.digest());
+    assert!(error.to_string().ends_with(&found), "{error}");
+}
+
+#[tokio::test]
+async fn blobs_that_are_lost_before_their_manifest_are_sent_again() {
+    for (content, times) in [(images::image(1), 2), (images::index(1), 1)] {
+        let registry = Registry::start().await;
+        for _ in 0..times {
+            registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobs).nth(1));
+        }
+        push_to(&registry, &content, false).await.unwrap();
+        assert!(is_whole(&registry, &content).await);
+    }
+    let registry = Registry::start().await;
+    registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobs));
+    let error = push_to(&registry, &images::image(1), false).await.unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), (Kind::ContentMissing, 75));
+    let puts = registry.take_log().iter().filter(|line| line.contains("PUT /v2/app/manif")).count();
+    assert_eq!(puts, 3);
+    assert_eq!(registry.open_sessions(), 0);
+}
+
+#[tokio::test]
+async fn only_reading_back_finds_what_is_lost_after_its_manifest() {
+    for content in [images::image(1), images::index(1)] {
+        let registry = Registry::start().await;
+        registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobsAfter).nth(1));
+        push_to(&registry, &content, true).await.unwrap();
+        assert!(is_whole(&registry, &content).await);
+    }
+    let registry = Registry::start().await;
+    registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobsAfter).nth(1));
+    push_to(&registry, &images::image(1), false).await.unwrap();
+    assert!(!is_whole(&registry, &images::image(1)).await);
+    let registry = Registry::start().await;
+    registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobsAfter));
+    let error = push_to(&registry, &images::image(1), true).await.unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), (Kind::ContentMissing, 75));
+}
+
+#[tokio::test]
+async fn reading_back_costs_a_request_for_each_blob_and_manifest() {
+    let registry = Registry::start().await;
+    let content = images::index(1);
+    push_to(&registry, &content, false).await.unwrap();
+    let without = registry.take_log().len();
+    let registry = Registry::start().await;
+    push_to(&registry, &content, true).await.unwrap();
+    // Three images of three blobs, and four manifests.
+    assert_eq!(registry.take_log().len(), without + 3 * 3 + 4);
+    push_to(&registry, &content, true).await.unwrap();
+    assert_eq!(registry.take_log(), ["HEAD /v2/app/manifests/1 200"]);
+}
+
+#[tokio::test]
+async fn no_room_is_told_and_not_tried_again() {
+    let quota = br#"{"errors":[{"code":"DENIED","message":"quota exceeded\u001b"}]}"#;
+    for (status, body, hint) in [
+        (413, &b""[..], Some("raise the limit of the registry")),
+        (507, b"", Some("no room left")),
+        (412, quota, None),
+        (403, quota, None),
+    ] {
+        for path in ["/manifests/", "/uploads/"] {
+            let registry = Registry::start().await;
+            registry.add_rule(Rule::each("PUT", path, Act::Respond(status, vec![], body.to_vec())));
+            let error = push_to(&registry, &images::image(1), false).await.unwrap_err();
+            assert_eq!(error.class(), Class::Permanent, "{status} {error}");
+            let said = body.is_empty() || error.to_string().contains("quota exceeded\\u{1b}");
+            assert!(said, "{error}");
+            let found = error.next_step().unwrap_or_default();
+            assert!(hint.is_none_or(|hint| found.contains(hint)), "{status} {found}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Registries with habits: whatever they are, the right image ends up in them, and no session stays open.
+
+use std::time::Duration;
+
+use imagepush::blob::Codec;
+use imagepush::error::{Error, Kind};
+use imagepush::image::Compression;
+use imagepush::options::{Layers, Retry};
+
+use super::harness::*;
+use crate::support::images::{self, Content, Form};
+use crate::support::push;
+use crate::support::registry::{Act, Quirk, Registry, Rule};
+
+/// An image with a layer that is longer than two of the longest pieces that any of them takes, and one that isn't.
+fn image(seed: u64) -> Content {
+    let large = images::layer(seed, 11 << 20, Form::Gzip);
+    Content::image("linux", "amd64", &[large, images::layer(seed + 1, 3000, Form::Gzip)])
+}
+
+struct Job {
+    registry: Registry,
+    quirk: Quirk,
+    folder: tempfile::TempDir,
+}
+
+impl Job {
+    async fn new(quirk: Quirk, content: &Content) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        content.write_layout(folder.path(), Some("1"));
+        Self { registry: Registry::start_as(quirk).await, quirk, folder }
+    }
+
+    /// Pushes as `app:1`, trying again up to `retries` times.
+    async fn push(&self, layers: Layers, retries: u32) -> Result<(), Error> {
+        let source = format!("oci:{}:1", self.folder.path().display());
+        let to = format!("docker://{}/app:1", self.registry.host);
+        let mut options = push::options(&source, &to);
+        options.destination.access = plain();
+        options.layers = layers;
+        options.verify_after_push = true;
+        options.retry = Retry::new(retries, Some(Duration::from_millis(1))).unwrap();
+        push::run(&options).await.map(drop)
+    }
+
+    /// The image, if every byte that the registry has of it is right.
+    async fn check(&self, digest: Option<&str>) {
+        let from = source(&format!("{}/app:1", self.registry.host), &plain()).await;
+        let manifest = from.manifest(None).await.unwrap();
+        if let Some(digest) = digest {
+            assert_eq!(manifest.digest().to_string(), digest, "{:?}", self.quirk);
+        }
+        for blob in manifest.as_image().unwrap().blobs() {
+            let bytes = collect(from.blob(blob).await.unwrap()).await.unwrap();
+            assert_eq!(images::digest(&bytes), blob.digest.to_string(), "{:?}", self.quirk);
+        }
+        let log = self.registry.take_log();
+        assert_eq!(self.registry.open_sessions(), 0, "{:?} {log:#?}", self.quirk);
+    }
+}
+
+#[tokio::test]
+async fn a_push_reaches_every_registry_with_one_attempt() {
+    let content = image(1);
+    for quirk in Quirk::ALL {
+        let job = Job::new(quirk, &content).await;
+        job.push(Layers::DoNotCompress, 0)
+            .await
+            .unwrap_or_else(|error| panic!("{quirk:?} {error}"));
+        job.check(Some(content.digest())).await;
+        job.push(Layers::DoNotCompress, 0).await.unwrap();
+        assert_eq!(job.registry.take_log(), ["HEAD /v2/app/manifests/1 200"], "{quirk:?}");
+    }
+}
+
+#[tokio::test]
+async fn layers_that_are_made_on_their_way_reach_every_registry() {
+    let layer = images::layer(7, 11 << 20, Form::Plain);
+    let content = Content::image("linux", "amd64", &[layer]);
+    for quirk in Quirk::ALL {
+        let job = Job::new(quirk, &content).await;
+        let gzip = Layers::Compress(Codec::new(Compression::Gzip, Some(1)).unwrap());
+        job.push(gzip, 0).await.unwrap_or_else(|error| panic!("{quirk:?} {error}"));
+        job.check(None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_push_through_breaks_reaches_every_registry() {
+    let content = image(1);
+    for quirk in Quirk::ALL {
+        let job = Job::new(quirk, &content).await;
+        for (method, act) in [
+            ("POST", Act::Drop),
+            ("PUT", Act::CutBody(1 << 20)),
+            ("PATCH", Act::CutBody(1 << 20)),
+            ("PATCH", Act::RefuseBody(2 << 20, 503, String::new())),
+            ("PUT", Act::DropAnswer),
+        ] {
+            job.registry.add_rule(Rule::each(method, "/uploads/", act).nth(1));
+        }
+        job.registry.add_rule(Rule::each("PUT", "/manifests/", Act::DropAnswer).nth(1));
+        job.push(Layers::DoNotCompress, 6)
+            .await
+            .unwrap_or_else(|error| panic!("{quirk:?} {error}"));
+        job.check(Some(content.digest())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_blobs_whole_never_gets_pieces() {
+    for quirk in [Quirk::None, Quirk::Ecr, Quirk::Aliyun, Quirk::Quay, Quirk::Harbor] {
+        let job = Job::new(quirk, &image(1)).await;
+        job.push(Layers::DoNotCompress, 0).await.unwrap();
+        assert!(!job.registry.take_log().iter().any(|line| line.starts_with("PATCH")), "{quirk:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_change_is_told_by_name() {
+    for (quirk, status) in [(Quirk::Ecr, "400"), (Quirk::Harbor, "412")] {
+        let (old, new) = (images::image(1), images::image(2));
+        let job = Job::new(quirk, &old).await;
+        job.push(Layers::DoNotCompress, 0).await.unwrap();
+        let other = tempfile::tempdir().unwrap();
+        new.write_layout(other.path(), Some("1"));
+        let job = Job { folder: other, ..job };
+        let error = job.push(Layers::DoNotCompress, 3).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::DestinationExists, "{error}");
+        let found = format!("the tag is there with `{}` and may not change: ", old.digest());
+        assert!(error.to_string().contains(&found), "{error}");
+        assert!(error.to_string().contains(&format!("the registry answered {status}")), "{error}");
+        job.check(Some(old.digest())).await;
+    }
+}
