@@ -152,6 +152,9 @@ impl Auth {
         sent: Option<&Authorization>,
         tried: &mut Tried,
     ) -> Result<Option<Authorization>> {
+        let base = connections.base()?;
+        // What was made for TLS has not gone out where the registry turned out to speak none.
+        let sent = sent.filter(|sent| sent.origin == base.origin());
         let offer = challenge::choose(headers, |challenge| self.is_served_by(challenge));
         let offer = offer.ok_or_else(refused::no_way_in)?;
         self.hear(offer.challenge.clone());

@@ -238,7 +238,7 @@ impl Client {
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
         tokio::select! {
-            answer = self.connections.execute(request, None) => answer,
+            answer = self.connections.execute_or_in_plain(request, None) => answer,
             stalled = watch.stalled() => Err(stalled),
         }
     }
@@ -257,7 +257,7 @@ impl Client {
         if let Some(authorization) = authorization {
             authorization.attach(&mut request);
         }
-        self.connections.execute(request, Connections::PATIENCE).await
+        self.connections.execute_or_in_plain(request, Connections::PATIENCE).await
     }
 
     /// Reads what the registry says of its refusal, but for our own secrets, should it repeat them.

@@ -2,10 +2,10 @@
 //!
 //! Every request of this transport goes out through [`Connections::execute`]. It knows nothing of credentials.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::header::{HeaderValue, WARNING};
+use reqwest::header::{AUTHORIZATION, HeaderValue, WARNING};
 use reqwest::{Request, Response};
 use tokio::sync::OnceCell;
 use url::Url;
@@ -18,6 +18,10 @@ use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 /// The host that serves Docker Hub, which references call `docker.io`.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
+/// What a registry is spoken to by.
+const TLS: &str = "https";
+const PLAIN: &str = "http";
+
 /// Connections to a registry and to where it sends us.
 pub(super) struct Connections {
     /// The registry's name in references.
@@ -25,8 +29,8 @@ pub(super) struct Connections {
     /// Host and port that it is reached at.
     authority: String,
     policy: TlsPolicy,
-    /// Whether the registry is spoken to in plain HTTP.
-    plain: AtomicBool,
+    /// What the registry is spoken to by: settled by the policy, else by its first answer, and for good.
+    scheme: OnceLock<&'static str>,
     trust: Trust,
     network: Network,
     /// Whose requests they are: some pauses are for one account.
@@ -46,7 +50,11 @@ impl Connections {
             name: registry.to_owned(),
             authority: authority.to_owned(),
             policy: *policy,
-            plain: AtomicBool::new(*policy == TlsPolicy::PlainHttp),
+            scheme: match policy {
+                TlsPolicy::PlainHttp => OnceLock::from(PLAIN),
+                TlsPolicy::SkipVerifyOrPlainHttp => OnceLock::new(),
+                TlsPolicy::Verify | TlsPolicy::SkipVerify => OnceLock::from(TLS),
+            },
             trust: trust(certificates, registry).await?,
             network: network.clone(),
             owner,
@@ -57,7 +65,10 @@ impl Connections {
 
     /// The registry's address, without a path.
     pub(super) fn base(&self) -> Result<Url> {
-        let scheme = if self.plain.load(Ordering::Relaxed) { "http" } else { "https" };
+        self.base_by(self.scheme.get().unwrap_or(&TLS))
+    }
+
+    fn base_by(&self, scheme: &str) -> Result<Url> {
         Url::parse(&format!("{scheme}://{}", self.authority))
             .map_err(|error| Error::internal(format!("`{}` is no host: {error}", self.authority)))
     }
@@ -80,14 +91,21 @@ impl Connections {
         request: Request,
         wait: Option<Duration>,
     ) -> Result<Response> {
+        let attempt = self.attempt(request, wait).await?;
+        attempt.map_err(|(failure, url)| error::of_failure(&failure, &url))
+    }
+
+    /// The same, and if the registry speaks no TLS and the user allows that, in plain HTTP, without credentials.
+    pub(super) async fn execute_or_in_plain(
+        &self,
+        request: Request,
+        wait: Option<Duration>,
+    ) -> Result<Response> {
         let again = request.try_clone();
         match self.attempt(request, wait).await? {
             Ok(response) => Ok(response),
             Err((failure, url)) => match again.and_then(|again| self.in_plain(again, &failure)) {
-                Some(again) => {
-                    let attempt = self.attempt(again, wait).await?;
-                    attempt.map_err(|(failure, url)| error::of_failure(&failure, &url))
-                }
+                Some(again) => self.execute(again, wait).await,
                 None => Err(error::of_failure(&failure, &url)),
             },
         }
@@ -127,6 +145,7 @@ impl Connections {
             }
         };
         if let Ok(response) = &answer {
+            self.settle(&url);
             self.heed(&url, response);
         }
         let status = answer.as_ref().map(|response| response.status().as_u16()).ok();
@@ -146,7 +165,9 @@ impl Connections {
     }
 
     async fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {
-        let (client, audience) = if self.is_registry(url) {
+        // The attempt that is to settle it.
+        let in_plain = self.scheme.get().is_none() && self.leads_here(PLAIN, url);
+        let (client, audience) = if in_plain || self.is_registry(url) {
             let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             (&self.registry, Audience::Registry(host, self.policy))
         } else {
@@ -155,37 +176,50 @@ impl Connections {
         client.get_or_try_init(|| self.network.client(&self.trust, &audience)).await
     }
 
-    /// The same request in plain HTTP, if the registry speaks no TLS and the user allows that.
+    /// The same request in plain HTTP, if the registry seems to speak no TLS and the user allows that. One that has spoken
+    /// it does not forget it: then somebody is in the way.
     fn in_plain(&self, mut request: Request, failure: &reqwest::Error) -> Option<Request> {
-        let allowed = self.policy == TlsPolicy::SkipVerifyOrPlainHttp;
         // A reference without a port may mean the one of plain HTTP.
         let no_port = request.url().port().is_none();
         let no_tls = error::speaks_no_tls(failure) || (no_port && error::is_refused(failure));
-        if !(allowed && no_tls && self.leads_here(request.url())) {
+        if self.scheme.get().is_some() || !no_tls || !self.leads_here(TLS, request.url()) {
             return None;
         }
-        self.plain.store(true, Ordering::Relaxed);
-        tracing::debug!(host = self.authority, "the registry speaks no TLS, going on without");
-        self.redirect_to_plain(&mut request);
+        tracing::debug!(
+            host = self.authority,
+            "the registry seems to speak no TLS, trying without"
+        );
+        // They were meant for TLS. The registry has to ask for them again.
+        request.headers_mut().remove(AUTHORIZATION);
+        self.rebase(&mut request, PLAIN);
         Some(request)
     }
 
     /// Once the registry is known to speak no TLS, a request to it that was made before that goes out in plain HTTP.
     /// It comes before credentials are attached: these belong to the origin that the request really goes to.
     pub(super) fn redirect_to_plain(&self, request: &mut Request) {
-        if !self.plain.load(Ordering::Relaxed) || !self.leads_here(request.url()) {
-            return;
+        if self.scheme.get() == Some(&PLAIN) && self.leads_here(TLS, request.url()) {
+            self.rebase(request, PLAIN);
         }
-        let Ok(mut url) = self.base() else { return };
+    }
+
+    fn rebase(&self, request: &mut Request, scheme: &str) {
+        let Ok(mut url) = self.base_by(scheme) else { return };
         url.set_path(request.url().path());
         url.set_query(request.url().query());
         *request.url_mut() = url;
     }
 
-    /// Whether a URL leads to the registry by TLS, even if another request has found by now that it speaks none.
-    fn leads_here(&self, url: &Url) -> bool {
-        Url::parse(&format!("https://{}", self.authority))
-            .is_ok_and(|base| base.origin() == url.origin())
+    /// The registry has answered: this is how it is spoken to from now on, if that was open.
+    fn settle(&self, url: &Url) {
+        if let Some(scheme) = [TLS, PLAIN].into_iter().find(|scheme| self.leads_here(scheme, url)) {
+            self.scheme.get_or_init(|| scheme);
+        }
+    }
+
+    /// Whether a URL leads to the registry by this scheme.
+    fn leads_here(&self, scheme: &str, url: &Url) -> bool {
+        self.base_by(scheme).is_ok_and(|base| base.origin() == url.origin())
     }
 }
 

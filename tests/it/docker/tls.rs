@@ -1,11 +1,12 @@
 //! Certificates of every bad kind, client certificates, and HTTP/2.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use imagepush::access::{
-    Access, Certificates, ClientIdentity, Secret, TlsPolicy, TrustedCertificates,
+    Access, Certificates, ClientIdentity, Credential, Credentials, Secret, TlsPolicy,
+    TrustedCertificates,
 };
 use imagepush::error::{Class, Kind};
 use rcgen::{
@@ -13,10 +14,13 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
 };
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::harness::*;
+use crate::support::raw;
 use crate::support::registry::{Login, Registry};
 use crate::support::tls_server::{Shown, TlsServer, config, listen};
 use crate::support::tools;
@@ -245,6 +249,76 @@ async fn tls_that_breaks_in_a_body_may_be_tried_again() {
     let error = from.manifest(None).await.unwrap_err();
     assert_eq!((error.kind(), error.class()), (Kind::NetworkError, Class::Transient), "{error}");
     task.abort();
+}
+
+/// A server that speaks TLS on its first connection and answers 401 there. Later it hangs up on handshakes, and has nothing
+/// of what it is asked for in plain HTTP. The heads are those of the latter.
+async fn forgets_tls(challenge: &str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let challenge = challenge.replace("HOST", &host);
+    let plain_heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heads = Arc::clone(&plain_heads);
+    let acceptor = TlsAcceptor::from(Arc::new(config(Shown::unknown(), None)));
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        raw::head(&mut stream).await.unwrap();
+        let refusal = format!(
+            "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: {challenge}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(refusal.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if let Some(head) = raw::head(&mut stream).await {
+                heads.lock().unwrap().push(head);
+                let absent =
+                    b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(absent).await.unwrap();
+            }
+        }
+    });
+    (host, plain_heads)
+}
+
+#[tokio::test]
+async fn nothing_secret_goes_out_in_clear_text_when_tls_has_worked() {
+    let bearer = "Bearer realm=\"https://HOST/token\",service=\"test\"";
+    let password = || Credential::basic("alice", Secret::new("canary"));
+    for (challenge, credential) in [
+        ("Basic realm=\"test\"", password()),
+        (bearer, password()),
+        (bearer, Credential::IdentityToken(Secret::new("canary"))),
+    ] {
+        let (host, heads) = forgets_tls(challenge).await;
+        let access = Access {
+            credentials: Credentials::Explicit(credential),
+            ..tls(TlsPolicy::SkipVerifyOrPlainHttp, None)
+        };
+        let name = format!("{host}/app:1");
+        let error = destination(&name, &access).await.current().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NetworkError, "{challenge}: {error}");
+        assert_eq!(*heads.lock().unwrap(), Vec::<String>::new(), "{challenge}");
+        // Another push knows what the registry asks for, and doesn't know yet that it speaks TLS.
+        assert_eq!(destination(&name, &access).await.current().await.unwrap(), None);
+        let heads = heads.lock().unwrap();
+        assert_eq!(heads.len(), 1, "{heads:?}");
+        assert!(heads[0].starts_with("HEAD ") && !heads[0].contains("authorization"), "{heads:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_speaks_no_tls_is_asked_first_what_it_wants() {
+    let registry = Registry::start().await;
+    registry.set_login(Login::basic("alice", "canary"));
+    let credentials = plain_as("alice", "canary").credentials;
+    let access = Access { credentials, ..tls(TlsPolicy::SkipVerifyOrPlainHttp, None) };
+    let head = |status: u16| format!("HEAD /v2/app/manifests/1 {status}");
+    for _ in 0..2 {
+        let to = destination(&format!("{}/app:1", registry.host), &access).await;
+        assert_eq!(to.current().await.unwrap(), None);
+        assert_eq!(registry.take_log(), [head(401), head(404)]);
+    }
 }
 
 /// What a server of HTTP/2 does with each stream.
