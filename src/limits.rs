@@ -47,6 +47,12 @@ pub const MAX_TOKEN_BODY: usize = 64 << 10;
 /// Deepest nesting in the answer of a token server; what we read of it stands at the top.
 pub const MAX_TOKEN_DEPTH: usize = 16;
 
+/// Largest token: longer ones fit into no server's limit for headers.
+pub const MAX_TOKEN: usize = 16 << 10;
+
+/// Longest address of a token server, and longest name that it knows a registry by; real ones have some hundred bytes.
+pub const MAX_CHALLENGE_PARAMETER: usize = 2 << 10;
+
 /// Most `WWW-Authenticate` headers of one answer that are looked at; registries send one or two.
 pub const MAX_CHALLENGES: usize = 16;
 

@@ -5,7 +5,7 @@
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 use crate::access::{Bearer, Challenge};
-use crate::limits::MAX_CHALLENGES;
+use crate::limits::{MAX_CHALLENGE_PARAMETER, MAX_CHALLENGES};
 
 /// A challenge that we can follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,10 @@ fn follow(scheme: &str, parameters: Vec<(String, String)>) -> Option<Offer> {
         }
     }
     let missing = scope.filter(|_| error == "insufficient_scope");
-    (!bearer.realm.is_empty()).then_some(Offer { challenge: Challenge::Bearer(bearer), missing })
+    // It is kept in mind for long, and stands in each request for a token.
+    let fits = bearer.realm.len().max(bearer.service.len()) <= MAX_CHALLENGE_PARAMETER;
+    (!bearer.realm.is_empty() && fits)
+        .then_some(Offer { challenge: Challenge::Bearer(bearer), missing })
 }
 
 /// Cuts a header's value into schemes with their parameters; stops where the text is malformed.
@@ -114,6 +117,19 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.extend(values.iter().map(value));
         headers
+    }
+
+    #[test]
+    fn the_size_of_what_is_kept_in_mind_is_bounded() {
+        let (longest, longer) =
+            ("x".repeat(MAX_CHALLENGE_PARAMETER), "x".repeat(MAX_CHALLENGE_PARAMETER + 1));
+        let value =
+            |realm: &str, service: &str| format!(r#"Bearer realm="{realm}",service="{service}""#);
+        check(&[&value(&longest, &longest)], Some(&bearer(&longest, &longest)));
+        for value in [value(&longer, "s"), value("r", &longer)] {
+            check(&[&value], None);
+            check(&[&value, "Basic"], Some(&Challenge::Basic));
+        }
     }
 
     fn bearer(realm: &str, service: &str) -> Challenge {
