@@ -20,7 +20,7 @@ pub use auth_files::{AuthFiles, Variables};
 pub use certificates::{CertificateFolders, Certificates, ClientIdentity, TrustedCertificates};
 pub use lookup::Lookup;
 pub(crate) use network::{
-    Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey, Trust,
+    Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Terms, Token, TokenKey, Trust,
 };
 pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver, TokenServer};
 pub use registries::{Candidates, Registries, RegistriesConf, SourcePlace, is_short_name};

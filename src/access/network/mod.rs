@@ -30,7 +30,9 @@ use names::{Names, SystemResolver};
 use pauses::Pauses;
 pub use place::{Place, Range};
 use standing::Standings;
-pub(crate) use standing::{Bearer, Challenge, Fingerprint, NoToken, StandingKey, Token, TokenKey};
+pub(crate) use standing::{
+    Bearer, Challenge, Fingerprint, NoToken, StandingKey, Terms, Token, TokenKey,
+};
 pub use token_servers::TokenServer;
 pub(crate) use trust::Trust;
 use warnings::Warnings;

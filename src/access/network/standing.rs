@@ -44,17 +44,26 @@ pub(crate) struct Bearer {
 
 /// Who we are, without telling: two are the same if the credentials are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint([u8; 32]);
+pub(crate) struct Fingerprint(pub(super) [u8; 32]);
 
-/// With whom we have a standing, and as whom. What somebody heard who doesn't verify is nothing to those who do.
+/// As whom we speak to a registry, and whom we believe. What somebody heard who doesn't verify is nothing to those who do, nor
+/// what was heard by those who trust another authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Terms {
+    pub(crate) policy: TlsPolicy,
+    /// Authorities, and the client certificate.
+    pub(crate) trust: Fingerprint,
+    pub(crate) owner: Fingerprint,
+}
+
+/// With whom we have a standing, and on what terms.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StandingKey {
     /// Host and port.
     pub(crate) registry: String,
-    pub(crate) policy: TlsPolicy,
     /// Some registries have a token server for each repository.
     pub(crate) repository: String,
-    pub(crate) owner: Fingerprint,
+    pub(crate) terms: Terms,
 }
 
 /// What a token is for, and whose it is.
@@ -65,7 +74,7 @@ pub(crate) struct TokenKey {
     pub(crate) bearer: Bearer,
     /// Sorted.
     pub(crate) scopes: Vec<String>,
-    pub(crate) owner: Fingerprint,
+    pub(crate) terms: Terms,
 }
 
 /// A token, and when to get another one.
@@ -121,7 +130,7 @@ impl Standings {
         good: impl Fn(&Token) -> bool,
         fetch: impl FnOnce() -> F,
     ) -> Result<Token, NoToken> {
-        let slot = self.slot(key);
+        let slot = self.slot(&key);
         let round = slot.rounds.load(Ordering::Acquire);
         let mut latest = slot.latest.lock().await;
         let fetched_meanwhile = slot.rounds.load(Ordering::Acquire) != round;
@@ -131,14 +140,18 @@ impl Standings {
             _ => {}
         }
         let fetched = fetch().await;
+        if fetched.is_err() {
+            // Those who wait have it in hand.
+            lock(&self.tokens).remove(&key);
+        }
         slot.rounds.fetch_add(1, Ordering::Release);
         *latest = Some(fetched.clone());
         fetched
     }
 
-    fn slot(&self, key: TokenKey) -> Arc<Slot> {
+    fn slot(&self, key: &TokenKey) -> Arc<Slot> {
         let mut tokens = lock(&self.tokens);
-        if let Some(slot) = tokens.get(&key) {
+        if let Some(slot) = tokens.get(key) {
             return Arc::clone(slot);
         }
         let now = Instant::now();
@@ -149,7 +162,7 @@ impl Standings {
                 _ => true,
             })
         });
-        Arc::clone(tokens.entry(key).or_default())
+        Arc::clone(tokens.entry(key.clone()).or_default())
     }
 }
 
@@ -214,7 +227,11 @@ mod tests {
             registry: "https://r.example".into(),
             bearer: Bearer::default(),
             scopes: vec![scope.into()],
-            owner: Fingerprint::of(Some(&credential)),
+            terms: Terms {
+                policy: TlsPolicy::Verify,
+                trust: Fingerprint([0; 32]),
+                owner: Fingerprint::of(Some(&credential)),
+            },
         }
     }
 
@@ -276,7 +293,7 @@ mod tests {
         };
         let outcomes = join_all([failing(), failing(), failing()]).await;
         assert!(outcomes.iter().all(Result::is_err));
-        assert_eq!(fetched.get(), 1);
+        assert_eq!((fetched.get(), lock(&standings.tokens).len()), (1, 0));
         assert_eq!(get(&standings, key("a", "x"), &fetched).await, "2");
     }
 
@@ -306,6 +323,6 @@ mod tests {
             let same = fingerprints.iter().filter(|other| *other == one).count();
             assert_eq!(same, 1, "{at}");
         }
-        assert_eq!(format!("{:?}", key("a", "canary").owner), "[hidden]");
+        assert_eq!(format!("{:?}", key("a", "canary").terms.owner), "[hidden]");
     }
 }

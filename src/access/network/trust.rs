@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 
+use super::standing::Fingerprint;
 use crate::access::{Certificates, Secret};
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_CERTIFICATE_FILE;
@@ -128,6 +129,13 @@ impl Trust {
         })?;
         self.identity = Some(Identity { key: Arc::new(key), fingerprint });
         Ok(())
+    }
+
+    /// What tells these certificates from others.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let identity = self.identity.as_ref().map(|own| own.fingerprint);
+        let parts = [self.authorities_fingerprint(), identity].map(Option::unwrap_or_default);
+        Fingerprint(fingerprint(&[&parts[0], &parts[1]]))
     }
 
     /// What tells these authorities from others: their hash, nothing where there are none.

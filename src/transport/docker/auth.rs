@@ -17,13 +17,13 @@ use super::refused::{self, Tried};
 use super::scope::Scopes;
 use super::token;
 use crate::access::{
-    Bearer, Challenge, Credential, Fingerprint, Lookup, Network, NoToken, StandingKey, TlsPolicy,
-    Token, TokenKey,
+    Bearer, Challenge, Credential, Lookup, Network, NoToken, StandingKey, Terms, Token, TokenKey,
 };
 use crate::error::{Error, Kind, Result};
 use crate::transport::Repository;
 
 /// A value of the `Authorization` header, and the only origin it may be sent to.
+#[derive(Clone)]
 pub(super) struct Authorization {
     origin: Origin,
     value: HeaderValue,
@@ -92,6 +92,14 @@ impl Authorization {
         }
     }
 
+    /// Takes the value out of what somebody said who was sent it.
+    fn hide(&self, words: &mut String) {
+        let value = self.value.to_str().ok().and_then(|value| value.split_once(' '));
+        if let Some((_, secret)) = value {
+            refused::hide_secret(secret.trim_end_matches('='), words);
+        }
+    }
+
     fn is_token(&self) -> bool {
         self.value.as_bytes().starts_with(b"Bearer ")
     }
@@ -106,13 +114,12 @@ impl Auth {
         actions: Actions,
         lookup: Lookup,
         network: Network,
-        policy: TlsPolicy,
+        terms: Terms,
     ) -> Self {
         let key = StandingKey {
             registry: repository.registry.clone(),
-            policy,
             repository: repository.path.clone(),
-            owner: Fingerprint::of(lookup.credential.as_ref()),
+            terms,
         };
         let heard = Mutex::new(network.standings().challenge(&key).map(Heard::Before));
         Self { repository, actions, lookup, network, key, heard }
@@ -166,7 +173,10 @@ impl Auth {
         };
         let scopes = self.scopes(need);
         let sent = sent.filter(|sent| sent.is_token());
-        let missing = sent.and(offer.missing);
+        let mut missing = sent.and(offer.missing);
+        if let Some(missing) = &mut missing {
+            self.hide_secrets(missing, sent);
+        }
         let Some(scopes) = tried.next(scopes, need.method, missing) else { return Ok(None) };
         self.token(connections, &bearer, &scopes, need.effort, sent).await
     }
@@ -176,10 +186,13 @@ impl Auth {
         refused::error(&self.repository.registry, &self.lookup, said)
     }
 
-    /// Takes our secrets out of a registry's words.
-    pub(super) fn hide_secrets(&self, words: &mut String) {
+    /// Takes our secrets out of a registry's words, and what it was sent.
+    pub(super) fn hide_secrets(&self, words: &mut String, sent: Option<&Authorization>) {
         if let Some(credential) = &self.lookup.credential {
             refused::hide(credential, words);
+        }
+        if let Some(sent) = sent {
+            sent.hide(words);
         }
     }
 
@@ -221,7 +234,7 @@ impl Auth {
             registry: base.origin().ascii_serialization(),
             bearer: bearer.clone(),
             scopes: scopes.clone(),
-            owner: self.key.owner,
+            terms: self.key.terms,
         };
         let good = |token: &Token| {
             let until = match effort {
@@ -233,10 +246,7 @@ impl Auth {
         let fetch = || token::fetch(connections, bearer, &scopes, credential);
         match self.network.standings().token(key, good, fetch).await {
             Ok(token) => Ok(Some(Authorization::new(&base, token.value))),
-            Err(NoToken::Refused(mut said)) => {
-                self.hide_secrets(&mut said);
-                Err(self.refused(&said))
-            }
+            Err(NoToken::Refused(said)) => Err(self.refused(&said)),
             Err(NoToken::Failed(error)) => Err(error),
         }
     }

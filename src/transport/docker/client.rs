@@ -15,7 +15,7 @@ use super::error::{Refusal, place};
 use super::redirect;
 use super::refused::Tried;
 use super::replay;
-use crate::access::{Access, Fingerprint};
+use crate::access::{Access, Fingerprint, Terms};
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_REDIRECTS;
@@ -41,6 +41,8 @@ pub(super) struct Call<'a> {
     pub(super) other: Option<&'a Repository>,
     /// Whether only the registry itself can answer.
     pub(super) at_home: bool,
+    /// Whether a redirect led here: then the URL is meant as it is.
+    pub(super) moved: bool,
 }
 
 // === impl Call ===
@@ -49,7 +51,7 @@ impl Call<'_> {
     /// A request without headers or body of its own.
     pub(super) fn new(method: Method, url: Url) -> Self {
         let (headers, body, other, at_home) = (HeaderMap::new(), bytes::Bytes::new(), None, false);
-        Self { method, url, headers, body, other, at_home }
+        Self { method, url, headers, body, other, at_home, moved: false }
     }
 
     fn need(&self, effort: Effort) -> Need<'_> {
@@ -81,7 +83,8 @@ impl Client {
         let owner = Fingerprint::of(lookup.credential.as_ref());
         let connections = Connections::open(registry, access, owner).await?;
         let network = access.network.clone();
-        let auth = Auth::new(repository.clone(), actions, lookup, network, access.tls);
+        let terms = Terms { policy: access.tls, trust: connections.trust(), owner };
+        let auth = Auth::new(repository.clone(), actions, lookup, network, terms);
         Ok(Self { repository: repository.clone(), connections, auth, actions })
     }
 
@@ -120,7 +123,7 @@ impl Client {
             let response = self.ask(call).await?;
             let moved = match moved(call, &response)? {
                 None => return Ok(response),
-                Some(url) => Call { url, ..call.clone() },
+                Some(url) => Call { url, moved: true, ..call.clone() },
             };
             places.push(moved);
         }
@@ -139,7 +142,7 @@ impl Client {
                 return self.arrived(response);
             }
             let url = redirect::follow(response.url(), response.headers())?;
-            places.push(Call { url, ..call.clone() });
+            places.push(Call { url, moved: true, ..call.clone() });
         }
         Err(redirect::endless(MAX_REDIRECTS, places.iter().map(|call| &call.url)))
     }
@@ -213,7 +216,7 @@ impl Client {
             }
             let Some(url) = moved(call, &response)? else { return Ok(response) };
             chunks = replay.rewind().ok_or_else(|| redirect::too_late(&url))?;
-            places.push(Call { url, ..call.clone() });
+            places.push(Call { url, moved: true, ..call.clone() });
         }
         Err(redirect::endless(MAX_REDIRECTS, places.iter().map(|call| &call.url)))
     }
@@ -224,16 +227,12 @@ impl Client {
         chunks: Chunks,
         authorization: Option<&Authorization>,
     ) -> Result<Response> {
-        let mut request = call.request();
-        self.connections.redirect_to_plain(&mut request);
+        let mut request = self.request(call, authorization);
         // The clock of a body starts once it may be sent: a pause that the host wants is nobody's fault.
         self.connections.ready(request.url()).await?;
         let (body, watch) = body::outgoing(chunks);
         *request.body_mut() = Some(body);
-        if let Some(authorization) = authorization {
-            authorization.attach(&mut request);
-        }
-        self.watched(request, &watch).await
+        self.watched(request, &watch).await.map(|response| with_sent(response, authorization))
     }
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
@@ -248,23 +247,32 @@ impl Client {
         call: &Call<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response> {
-        let mut request = call.request();
+        let mut request = self.request(call, authorization);
         if request.body().is_some() {
             // An empty body has a length, too: some proxies want one (411), and HTTP leaves it out.
             request.headers_mut().insert(CONTENT_LENGTH, call.body.len().into());
         }
-        self.connections.redirect_to_plain(&mut request);
+        let response = self.connections.execute_or_in_plain(request, Connections::PATIENCE).await;
+        response.map(|response| with_sent(response, authorization))
+    }
+
+    fn request(&self, call: &Call<'_>, authorization: Option<&Authorization>) -> Request {
+        let mut request = call.request();
+        if !call.moved {
+            self.connections.redirect_to_plain(&mut request);
+        }
         if let Some(authorization) = authorization {
             authorization.attach(&mut request);
         }
-        self.connections.execute_or_in_plain(request, Connections::PATIENCE).await
+        request
     }
 
     /// Reads what the registry says of its refusal, but for our own secrets, should it repeat them.
     pub(super) async fn read_refusal(&self, response: Response) -> Refusal {
+        let sent = response.extensions().get::<Authorization>().cloned();
         let mut refusal = Refusal::read(response).await;
         if let Some((_, message)) = &mut refusal.first {
-            self.auth.hide_secrets(message);
+            self.auth.hide_secrets(message, sent.as_ref());
         }
         refusal
     }
@@ -284,6 +292,14 @@ impl Client {
             _ => refusal.into_error(),
         }
     }
+}
+
+/// An answer that knows what was shown to whoever gave it, and may repeat it.
+fn with_sent(mut response: Response, authorization: Option<&Authorization>) -> Response {
+    if let Some(authorization) = authorization {
+        response.extensions_mut().insert(authorization.clone());
+    }
+    response
 }
 
 /// Where a request is to be sent instead, within the registry.

@@ -73,6 +73,11 @@ impl Connections {
             .map_err(|error| Error::internal(format!("`{}` is no host: {error}", self.authority)))
     }
 
+    /// What tells the certificates of this side from others.
+    pub(super) fn trust(&self) -> Fingerprint {
+        self.trust.fingerprint()
+    }
+
     /// Whether the user trusts a token server with the registry's credentials.
     pub(super) fn trusts(&self, token_server: &Url) -> bool {
         self.network.trusts(&self.name, token_server)

@@ -104,10 +104,15 @@ pub(super) fn hide(credential: &Credential, words: &mut String) {
         }
         Credential::IdentityToken(token) | Credential::RegistryToken(token) => vec![token.clone()],
     };
-    for secret in secrets.iter().map(Secret::expose) {
-        if secret.len() >= SHORTEST && words.contains(secret) {
-            *words = words.replace(secret, "[hidden]");
-        }
+    for secret in &secrets {
+        hide_secret(secret.expose(), words);
+    }
+}
+
+/// The same for what a credential became on its way.
+pub(super) fn hide_secret(secret: &str, words: &mut String) {
+    if secret.len() >= SHORTEST && words.contains(secret) {
+        *words = words.replace(secret, "[hidden]");
     }
 }
 

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Body, Method, Request, StatusCode};
+use reqwest::{Body, Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::{Duration, Instant};
 use url::Url;
@@ -16,10 +16,10 @@ use super::auth::Authorization;
 use super::body;
 use super::connections::Connections;
 use super::error::{Refusal, place};
-use super::realm;
+use super::{realm, refused};
 use crate::access::{Bearer, Credential, NoToken, Secret, Token};
 use crate::error::{Error, Kind, Result};
-use crate::limits::{MAX_TOKEN_BODY, MAX_TOKEN_DEPTH, TOKEN_LIFE};
+use crate::limits::{MAX_TOKEN, MAX_TOKEN_BODY, MAX_TOKEN_DEPTH, TOKEN_LIFE};
 
 /// The name by which token servers know this client.
 const CLIENT: &str = "imagepush";
@@ -45,7 +45,7 @@ pub(super) async fn fetch(
         let request = request(url, bearer, scopes, credential)?;
         let response = connections.execute(request, Connections::PATIENCE).await?;
         if response.status() != StatusCode::OK {
-            return Ok(Err(Refusal::read(response).await));
+            return Ok(Err(read_refusal(response, credential).await));
         }
         parse(&body::read(response, MAX_TOKEN_BODY as u64, "token").await?).map(Ok)
     };
@@ -57,6 +57,15 @@ pub(super) async fn fetch(
         Ok(Err(refusal)) => Err(failed(refusal.into_error())),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Reads what a token server says of its refusal, but for the credential, should it repeat it.
+async fn read_refusal(response: Response, credential: Option<&Credential>) -> Refusal {
+    let mut refusal = Refusal::read(response).await;
+    if let (Some(credential), Some((_, message))) = (credential, &mut refusal.first) {
+        refused::hide(credential, message);
+    }
+    refusal
 }
 
 fn token_server(connections: &Connections, bearer: &Bearer) -> Result<Url> {
@@ -158,6 +167,9 @@ fn parse(body: &[u8]) -> Result<Token> {
     let filled = |token: &Secret| !token.expose().is_empty();
     let token = answer.token.filter(filled).or(answer.access_token.filter(filled));
     let token = token.ok_or_else(|| failed("no token"))?;
+    if token.expose().len() > MAX_TOKEN {
+        return Err(failed(&format!("a token of more than the limit of {MAX_TOKEN} bytes")));
+    }
     let value =
         value(&token).ok_or_else(|| failed("a token with characters that no header may have"))?;
     let (stated, life) = lives(answer.expires_in);
@@ -214,6 +226,15 @@ mod tests {
             let token = parse(body.as_bytes()).unwrap();
             assert_eq!(token.value, "Bearer t");
         }
+    }
+
+    #[test]
+    fn the_size_of_a_token_is_bounded() {
+        let answer = |size: usize| format!(r#"{{"token":"{}"}}"#, "t".repeat(size));
+        assert!(parse(answer(MAX_TOKEN).as_bytes()).is_ok());
+        let error = parse(answer(MAX_TOKEN + 1).as_bytes()).map(|_| ()).unwrap_err();
+        let message = "the token server answered a token of more than the limit of 16384 bytes";
+        assert_eq!(error.to_string(), message);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use imagepush::access::{Access, AuthFile, Credential, Credentials, Secret};
 
 use super::harness::*;
 use crate::support::docker_registry::{DockerRegistry, Setup};
-use crate::support::registry::{Login, Registry};
+use crate::support::registry::{Act, Login, Registry, Rule};
 
 /// The error of a push to `host/app:1`, with the host written as `HOST`.
 async fn refused(host: &str, access: &Access) -> String {
@@ -78,8 +78,45 @@ async fn an_identity_token_is_exchanged_at_the_token_server() {
 }
 
 #[tokio::test]
+async fn what_was_sent_is_not_quoted_to_readers_of_logs() {
+    let refresh = "refresh-".repeat(128);
+    let says = |words: &str| {
+        let error = serde_json::json!({"code": "DENIED", "message": words});
+        serde_json::json!({"errors": [error]}).to_string().into_bytes()
+    };
+    let identity = Credential::IdentityToken(Secret::new(refresh.as_str()));
+    let identity = Access { credentials: Credentials::Explicit(identity), ..plain() };
+    let alice = plain_as("alice", &refresh);
+    let respond = |status: u16, words: &str| Act::Respond(status, vec![], says(words));
+    let missing = "Bearer realm=\"http://HOST/token\",service=\"x\",error=\"insufficient_scope\",scope=\"token-alice-1\"";
+    for (access, method, path, status, words) in [
+        (&alice, "GET", "/token", 429, refresh.as_str()),
+        (&alice, "GET", "/token", 500, &refresh),
+        (&alice, "GET", "/token", 401, &refresh),
+        (&identity, "POST", "/token", 400, &refresh),
+        (&identity, "POST", "/token", 500, &refresh),
+        (&alice, "GET", "/v2/", 403, "token-alice-1"),
+    ] {
+        let registry = Registry::start().await;
+        registry.set_login(Login::bearer("alice", &refresh));
+        let answer = Rule::each(method, path, respond(status, &format!("bad {words}")));
+        registry.add_rule(if path == "/v2/" { answer.nth(2) } else { answer });
+        let from = source(&format!("{}/app:1", registry.host), access).await;
+        let told = told(&from.manifest(None).await.unwrap_err());
+        assert!(told.contains("(DENIED: bad [hidden])"), "{method} {path} {status}: {told}");
+    }
+    let registry = Registry::start().await;
+    registry.set_login(Login::bearer("alice", &refresh));
+    let challenge = vec![("www-authenticate", missing.replace("HOST", &registry.host))];
+    let refusal = Act::Respond(401, challenge, vec![]);
+    registry.add_rule(Rule::each("GET", "/v2/", refusal).nth(2));
+    let from = source(&format!("{}/app:1", registry.host), &alice).await;
+    let told = told(&from.manifest(None).await.unwrap_err());
+    assert!(told.contains("and wants one for `[hidden]`"), "{told}");
+}
+
+#[tokio::test]
 async fn a_token_server_that_fails_is_not_taken_for_a_refusal() {
-    use crate::support::registry::{Act, Rule};
     let cases = [
         (
             Act::Respond(503, vec![("retry-after", "7".into())], vec![]),

@@ -199,6 +199,20 @@ async fn nobody_else_says_what_is_at_the_destination() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_tls_is_followed_as_it_is() {
+    let registry = Registry::start().await;
+    let there = vec![("location", format!("https://{}/v2/app/manifests/2", registry.host))];
+    registry.add_rule(Rule::each("GET", "/manifests/", Act::Respond(307, there, vec![])));
+    for access in [plain(), tls(TlsPolicy::SkipVerifyOrPlainHttp, None)] {
+        let from = source(&format!("{}/app:1", registry.host), &access).await;
+        let error = from.manifest(None).await.unwrap_err();
+        let message = format!("`{}` does not speak TLS", registry.host);
+        assert!(error.to_string().ends_with(&message), "{error}");
+        assert_eq!(registry.take_log().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn redirects_have_an_end() {
     let registry = Registry::start().await;
     let there = vec![("location", "/v2/app/manifests/1".to_owned())];

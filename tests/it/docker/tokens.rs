@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use imagepush::access::{Access, Credential, Credentials, Network, Secret};
+use imagepush::access::{
+    Access, Certificates, Credential, Credentials, Network, Secret, TlsPolicy, TrustedCertificates,
+};
 use imagepush::blob::Blob;
 use imagepush::error::{Class, Error, Kind};
 use imagepush::transport::BlobKind;
@@ -70,6 +72,22 @@ async fn a_token_is_never_somebody_elses() {
         }
         let error = destination(&name, &nobody).await.current().await.unwrap_err();
         assert_eq!(error.kind(), Kind::AuthenticationFailed);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_only_for_those_who_believe_the_same() {
+    let (registry, plain) = guarded(alice()).await;
+    let made = rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
+    let authorities = vec![made.cert.pem()];
+    let certificates = Certificates::Pem(TrustedCertificates { authorities, identity: None });
+    let trusting = Access { certificates, ..plain.clone() };
+    let unverified = Access { tls: TlsPolicy::SkipVerifyOrPlainHttp, ..plain.clone() };
+    let name = format!("{}/app:1", registry.host);
+    let asked = ["HEAD /v2/app/manifests/1 401", "GET /token 200", "HEAD /v2/app/manifests/1 404"];
+    for access in [plain, trusting, unverified] {
+        destination(&name, &access).await.current().await.unwrap();
+        assert_eq!(registry.take_log(), asked, "{access:?}");
     }
 }
 
