@@ -163,9 +163,16 @@ pub const ZSTD_BLOCK: usize = 4 << 20;
 /// Most threads that run asynchronous work. It waits for the most part: hashing and codecs have threads of their own.
 pub const ASYNC_THREADS: usize = 4;
 
-/// Threads that read, write, hash, compress and look up names, where there aren't more processors than this. None of these
-/// waits for another.
+/// Threads that read, write, hash and compress, where there aren't more processors than this. None of these waits for
+/// another.
 pub const BLOCKING_THREADS: usize = 8;
+
+/// Names that are looked up at the same time, each on a thread of its own: name servers that don't answer hold up nothing
+/// else. Connections are kept, so that few of a push need an address.
+pub const PARALLEL_LOOKUPS: usize = 32;
+
+/// Looking up a name, with the wait for others to be looked up. The system tries several name servers in this time.
+pub const LOOKUP_TIMEOUT: Duration = CONNECT_TIMEOUT;
 
 /// Threads that compress one layer. More would only fill memory on machines with many processors: each holds a block.
 pub const COMPRESSION_THREADS: usize = 4;

@@ -233,7 +233,8 @@ mod tests {
     }
 
     async fn get(clients: &Clients, audience: &Audience) -> Client {
-        let names = Names { egress: Egress::default(), resolver: Arc::new(SystemResolver) };
+        let names =
+            Names { egress: Egress::default(), resolver: Arc::new(SystemResolver::default()) };
         clients.get(&Trust::default(), audience, &names, Proxies::None).await.unwrap()
     }
 

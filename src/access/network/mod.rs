@@ -161,7 +161,12 @@ impl Network {
 impl Default for NetworkSettings {
     fn default() -> Self {
         let (egress, proxies) = (Egress::default(), Proxies::default());
-        Self { egress, proxies, resolver: Arc::new(SystemResolver), token_servers: vec![] }
+        Self {
+            egress,
+            proxies,
+            resolver: Arc::new(SystemResolver::default()),
+            token_servers: vec![],
+        }
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::thread;
 
 use async_trait::async_trait;
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, SockType, getaddrinfo};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use super::egress::Egress;
 use crate::error::{Class, Error, Kind, Result};
+use crate::limits::{LOOKUP_TIMEOUT, PARALLEL_LOOKUPS};
 
 /// Looks up the addresses of hosts.
 #[async_trait]
@@ -17,8 +21,12 @@ pub trait Resolver: Send + Sync {
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>>;
 }
 
-/// The system's way, with its hosts file and its name servers.
-pub(super) struct SystemResolver;
+/// The system's way, with its hosts file and its name servers. Threads that hash and compress are none of its business: a
+/// name server that keeps silent would stop them.
+pub(super) struct SystemResolver {
+    places: Arc<Semaphore>,
+    look_up: fn(&str) -> Result<Vec<IpAddr>, LookupError>,
+}
 
 /// Names for HTTP clients: what a policy forbids doesn't come out of it.
 #[derive(Clone)]
@@ -30,10 +38,34 @@ pub(super) struct Names {
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>> {
-        let host = host.to_owned();
-        let lookup = move || look_up(&host).map_err(|cause| unresolved(&host, &cause));
-        let stopped = |error| Error::internal(format!("looking up a host stopped: {error}"));
-        tokio::task::spawn_blocking(lookup).await.map_err(stopped)?
+        timeout(LOOKUP_TIMEOUT, self.answer(host)).await.map_err(|_| silent(host))?
+    }
+}
+
+// === impl SystemResolver ===
+
+impl SystemResolver {
+    async fn answer(&self, host: &str) -> Result<Vec<IpAddr>> {
+        let stopped = || Error::internal("looking up a host stopped");
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())?;
+        let (asked, look_up) = (host.to_owned(), self.look_up);
+        let (answer, answered) = oneshot::channel();
+        let work = move || {
+            // If nobody waits for it any more, it has only taken its place until now.
+            let _ = answer.send(look_up(&asked).map_err(|cause| unresolved(&asked, &cause)));
+            drop(place);
+        };
+        thread::Builder::new().name("lookup".into()).spawn(work).map_err(|cause| {
+            let message = format!("the address of `{host}` can't be looked up: {cause}");
+            Error::new(Kind::NetworkError, message)
+        })?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+impl Default for SystemResolver {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(PARALLEL_LOOKUPS)), look_up }
     }
 }
 
@@ -49,16 +81,17 @@ fn look_up(host: &str) -> Result<Vec<IpAddr>, LookupError> {
 fn unresolved(host: &str, cause: &LookupError) -> Error {
     match cause.kind() {
         LookupErrorKind::NoName | LookupErrorKind::NoData => no_such_host(host),
-        LookupErrorKind::Again | LookupErrorKind::Fail => {
-            let message =
-                format!("the address of `{host}` can't be looked up: no name server answers");
-            Error::new(Kind::NetworkError, message)
-        }
+        LookupErrorKind::Again | LookupErrorKind::Fail => silent(host),
         _ => {
             let message = format!("the address of `{host}` can't be looked up: {cause}");
             Error::new(Kind::NetworkError, message)
         }
     }
+}
+
+fn silent(host: &str) -> Error {
+    let message = format!("the address of `{host}` can't be looked up: no name server answers");
+    Error::new(Kind::NetworkError, message)
 }
 
 fn no_such_host(host: &str) -> Error {
@@ -150,6 +183,57 @@ mod tests {
         async fn addresses(&self, _host: &str) -> Result<Vec<IpAddr>> {
             Ok(self.0.iter().map(|address| address.parse().unwrap()).collect())
         }
+    }
+
+    /// The system, with a name server that never answers for `dead.test`.
+    fn with_dead_server() -> SystemResolver {
+        let look_up = |host: &str| match host {
+            "dead.test" => loop {
+                thread::park();
+            },
+            _ => Ok(vec![IpAddr::from([10, 0, 0, 1])]),
+        };
+        SystemResolver { look_up, ..SystemResolver::default() }
+    }
+
+    #[test]
+    fn a_silent_name_server_holds_up_neither_work_nor_other_names() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let resolver = with_dead_server();
+        let work = async {
+            let hashed = tokio::task::spawn_blocking(|| ()).await.is_ok();
+            (hashed, resolver.addresses("r.test").await.unwrap().len())
+        };
+        let dead = resolver.addresses("dead.test");
+        let done = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                dead = dead => panic!("{dead:?}"),
+                done = timeout(LOOKUP_TIMEOUT / 2, work) => done,
+            }
+        });
+        runtime.shutdown_background();
+        assert_eq!(done.unwrap(), (true, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lookups_are_bounded_in_number_and_time() {
+        let resolver = with_dead_server();
+        let start = tokio::time::Instant::now();
+        let dead = (0..PARALLEL_LOOKUPS).map(|_| resolver.addresses("dead.test"));
+        for answer in futures::future::join_all(dead).await {
+            let error = answer.unwrap_err();
+            assert_eq!(error.class(), Class::Transient);
+            let message = "the address of `dead.test` can't be looked up: no name server answers";
+            assert_eq!(error.to_string(), message);
+        }
+        assert_eq!(start.elapsed(), LOOKUP_TIMEOUT);
+        // Nobody waits for those any more, but they still take their places.
+        assert!(resolver.addresses("r.test").await.is_err());
     }
 
     #[tokio::test]
