@@ -1,15 +1,15 @@
 //! What registries tell in `Warning` headers (distribution specification v1.1, "Warnings"): each told once, in the log, and
 //! never more than a person would read. It changes nothing else.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::printable;
 use crate::limits::{MAX_WARNED_HOSTS, MAX_WARNING, MAX_WARNINGS};
 
-/// Warnings that have been told, by host.
+/// Warnings that have been told, by host; the host that warned first is the first.
 #[derive(Default)]
-pub(super) struct Warnings(Mutex<HashMap<String, Vec<String>>>);
+pub(super) struct Warnings(Mutex<VecDeque<(String, Vec<String>)>>);
 
 // === impl Warnings ===
 
@@ -27,10 +27,7 @@ impl Warnings {
             return vec![];
         }
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.len() >= MAX_WARNED_HOSTS && !hosts.contains_key(host) {
-            return vec![];
-        }
-        let told = hosts.entry(host.to_owned()).or_default();
+        let told = told_by(&mut hosts, host);
         let mut fresh = vec![];
         for text in texts {
             if told.len() < MAX_WARNINGS && !told.contains(&text) {
@@ -40,6 +37,19 @@ impl Warnings {
         }
         fresh
     }
+}
+
+/// What has been told of a host. A new one takes the place of the oldest, of which everything may be told again.
+fn told_by<'a>(hosts: &'a mut VecDeque<(String, Vec<String>)>, host: &str) -> &'a mut Vec<String> {
+    let known = hosts.iter().position(|(other, _)| other == host);
+    let at = known.unwrap_or_else(|| {
+        if hosts.len() >= MAX_WARNED_HOSTS {
+            hosts.pop_front();
+        }
+        hosts.push_back((host.to_owned(), vec![]));
+        hosts.len() - 1
+    });
+    &mut hosts[at].1
 }
 
 /// The text of `299 - "text"`, fit to be shown; other forms are none of the specification's.
@@ -75,6 +85,18 @@ mod tests {
             assert_eq!(text(value.as_bytes()).as_deref(), shown, "{value}");
         }
         assert_eq!(text(b"299 - \"\xff\""), None);
+    }
+
+    #[test]
+    fn a_new_host_takes_the_place_of_the_oldest() {
+        let warnings = Warnings::default();
+        let tell = |n: usize| {
+            let values = [b"299 - \"moving\"".as_slice()];
+            warnings.fresh(&format!("r{n}.test"), values.into_iter()).len()
+        };
+        assert!((0..=MAX_WARNED_HOSTS).all(|n| tell(n) == 1));
+        assert_eq!(warnings.0.lock().unwrap().len(), MAX_WARNED_HOSTS);
+        assert_eq!([tell(MAX_WARNED_HOSTS), tell(1), tell(0)], [0, 0, 1]);
     }
 
     #[test]
