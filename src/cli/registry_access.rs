@@ -143,6 +143,14 @@ pub(crate) fn of_image(
     given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
     given_only_if(named, plain_http, || useless("--plain-http"))?;
     given_only_if(named, !token_server.is_empty(), || useless("--token-server"))?;
+    let flags = [
+        ("--creds", creds.is_some()),
+        ("--creds-stdin", creds_stdin),
+        ("--cert-dir", cert_dir.is_some()),
+        ("--tls-verify=false", tls_verify == Some(false)),
+        ("--plain-http", plain_http),
+    ];
+    refuse_elsewhere(flags, reference, conf)?;
     let given = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
     let shared = Shared::new(authfile, conf, token_server);
     let credentials = shared.credentials(reference, given, person)?;
@@ -159,6 +167,7 @@ pub(crate) fn of_push(
     person: &mut dyn Person,
 ) -> Result<(Access, Access)> {
     check_use(&both, &source_only, source, destination)?;
+    check_place(&both, &source_only, (source, destination), conf)?;
     let RegistryArgs {
         authfile,
         cert_dir,
@@ -245,6 +254,48 @@ fn check_use(
         invalid(format!("`--creds` and `--source-creds` are both for `{source}`"))
             .hint("give one of them")
     })
+}
+
+/// Refuses flags that hold for a source which is read at another host only.
+fn check_place(
+    both: &RegistryArgs,
+    source_only: &SourceRegistryArgs,
+    (source, destination): (&Reference, &Reference),
+    conf: &RegistriesConf,
+) -> Result<()> {
+    // Else the flags of both sides are of use there.
+    let for_source = destination.repository().is_none();
+    let flags = [
+        ("--source-creds", source_only.source_creds.is_some()),
+        ("--source-creds-stdin", source_only.source_creds_stdin),
+        ("--source-cert-dir", source_only.source_cert_dir.is_some()),
+        ("--source-tls-verify=false", source_only.source_tls_verify == Some(false)),
+        ("--creds", for_source && both.creds.is_some()),
+        ("--creds-stdin", for_source && both.creds_stdin),
+        ("--cert-dir", for_source && both.cert_dir.is_some()),
+        ("--tls-verify=false", for_source && both.tls_verify == Some(false)),
+        ("--plain-http", for_source && both.plain_http),
+    ];
+    refuse_elsewhere(flags, source, conf).map_err(|error| error.on(Side::Source))
+}
+
+fn refuse_elsewhere<const N: usize>(
+    flags: [(&str, bool); N],
+    source: &Reference,
+    conf: &RegistriesConf,
+) -> Result<()> {
+    let named = source.to_string();
+    let name = named.strip_prefix("docker://").unwrap_or(&named);
+    let given = flags.into_iter().find(|(_, given)| *given);
+    match given {
+        Some((flag, _)) if conf.is_read_elsewhere(name, source.digest().is_some()) => {
+            let message =
+                format!("`{flag}` has no use: registries.conf has `{named}` read at another host");
+            Err(Error::new(Kind::InvalidOptions, message)
+                .hint("name the image where it is read, or leave the flag out"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn given_only_if(useful: bool, given: bool, error: impl FnOnce() -> Error) -> Result<()> {

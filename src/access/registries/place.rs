@@ -89,6 +89,18 @@ impl Access {
 /// What `insecure = true` means, as for `--tls-verify=false`.
 const INSECURE: TlsPolicy = TlsPolicy::SkipVerifyOrPlainHttp;
 
+// === impl RegistriesConf ===
+
+impl RegistriesConf {
+    /// Whether the image of a full name is read at other hosts only, so that nothing which is meant for its own is of use.
+    pub fn is_read_elsewhere(&self, name: &str, by_digest: bool) -> bool {
+        let elsewhere =
+            |(place, _): (String, bool)| !authority(name).eq_ignore_ascii_case(authority(&place));
+        let places = self.entry(name).map(|entry| entry.places(name, by_digest));
+        places.is_some_and(|places| places.into_iter().all(elsewhere))
+    }
+}
+
 // === impl Registries ===
 
 impl Registries {
@@ -194,6 +206,15 @@ mod tests {
         );
         assert_eq!(read("moved.io/a/app:1", None), ["inner.io/b/app:1 other verified"]);
         assert_eq!(read("free.io/app:1", None), ["free.io/app:1 own verified"]);
+    }
+
+    #[test]
+    fn a_name_that_is_moved_is_read_elsewhere_only() {
+        let conf = RegistriesConf::parse(CONF, "f.conf").unwrap();
+        let elsewhere =
+            ["up.io/a:1", "moved.io/a/b:1", "moved.io/c:1", "via.io/a:1", "free.io/a:1"]
+                .map(|name| conf.is_read_elsewhere(name, false));
+        assert_eq!(elsewhere, [false, true, false, false, false]);
     }
 
     #[test]

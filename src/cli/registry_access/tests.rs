@@ -105,6 +105,30 @@ fn credentials_are_for_the_source_where_the_destination_is_no_registry() {
 }
 
 #[test]
+fn a_flag_for_a_source_that_is_read_elsewhere_is_an_error() {
+    let conf = "[[registry]]\nprefix = \"one.test\"\nlocation = \"inner.test\"";
+    let conf = Arc::new(RegistriesConf::parse(conf, "f.conf").unwrap());
+    let source = transport::parse(REGISTRY).unwrap();
+    let flags = || RegistryArgs { creds: Some(login("a:b")), ..RegistryArgs::default() };
+    let own =
+        || SourceRegistryArgs { source_creds: Some(login("a:b")), ..SourceRegistryArgs::default() };
+    let told = |both, own, to| {
+        let to = transport::parse(to).unwrap();
+        let person = &mut Typing::default();
+        of_push(both, own, (&source, &to), &conf, person).err().map(|error| error.to_string())
+    };
+    let useless = |flag| {
+        format!("`{flag}` has no use: registries.conf has `{REGISTRY}` read at another host")
+    };
+    assert_eq!(told(flags(), SourceRegistryArgs::default(), FILE), Some(useless("--creds")));
+    assert_eq!(told(flags(), own(), OTHER), Some(useless("--source-creds")));
+    assert_eq!(told(flags(), SourceRegistryArgs::default(), OTHER), None);
+    assert_eq!(told(RegistryArgs::default(), SourceRegistryArgs::default(), FILE), None);
+    let error = of_image(flags(), &source, &conf, &mut Typing::default()).unwrap_err();
+    assert_eq!(error.to_string(), useless("--creds"));
+}
+
+#[test]
 fn a_flag_without_use_is_an_error() {
     let none = SourceRegistryArgs::default;
     let flags = RegistryArgs::default;
