@@ -233,8 +233,11 @@ mod tests {
     }
 
     async fn get(clients: &Clients, audience: &Audience) -> Client {
-        let names =
-            Names { egress: Egress::default(), resolver: Arc::new(SystemResolver::default()) };
+        let names = Names {
+            egress: Egress::default(),
+            resolver: Arc::new(SystemResolver::default()),
+            proxies: Proxies::None,
+        };
         clients.get(&Trust::default(), audience, &names, Proxies::None).await.unwrap()
     }
 

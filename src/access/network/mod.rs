@@ -82,7 +82,7 @@ impl Network {
     /// A new network.
     pub fn new(settings: NetworkSettings) -> Self {
         let NetworkSettings { egress, proxies, resolver, token_servers } = settings;
-        let names = Names { egress, resolver };
+        let names = Names { egress, resolver, proxies };
         Self(Arc::new(Shared {
             clients: Clients::default(),
             standings: Standings::default(),

@@ -10,6 +10,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::Proxies;
 use super::egress::Egress;
 use crate::error::{Class, Error, Kind, Result};
 use crate::limits::{LOOKUP_TIMEOUT, PARALLEL_LOOKUPS};
@@ -33,6 +34,8 @@ pub(super) struct SystemResolver {
 pub(super) struct Names {
     pub(super) egress: Egress,
     pub(super) resolver: Arc<dyn Resolver>,
+    /// Whether a name may be that of a proxy, which is judged like any other.
+    pub(super) proxies: Proxies,
 }
 
 #[async_trait]
@@ -110,6 +113,14 @@ impl Names {
         self.permitted(host, found)
     }
 
+    /// Whoever reads of a denied proxy has named another host.
+    fn explained(&self, host: &str, error: Error) -> Error {
+        if self.proxies == Proxies::None || error.kind() != Kind::AccessDenied {
+            return error;
+        }
+        error.doing(format!("looking up `{host}` (a proxy has to be allowed like any other host)"))
+    }
+
     fn permitted(&self, host: &str, found: Vec<IpAddr>) -> Result<Vec<IpAddr>> {
         let mut denial = None;
         let mut allowed = vec![];
@@ -147,7 +158,8 @@ impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
         let names = self.clone();
         Box::pin(async move {
-            let addresses = names.allowed(name.as_str()).await?;
+            let addresses = names.allowed(name.as_str()).await;
+            let addresses = addresses.map_err(|error| names.explained(name.as_str(), error))?;
             let sockets = side_by_side(addresses).into_iter().map(|ip| SocketAddr::new(ip, 0));
             Ok(Box::new(sockets) as Addrs)
         })
@@ -247,7 +259,11 @@ mod tests {
             (&["127.0.0.1", "169.254.1.1"], Err(("127.0.0.1", Kind::AccessDenied))),
             (&[], Err(("there is no host `r.example`", Kind::NetworkError))),
         ] {
-            let names = Names { egress: Egress::operator(), resolver: Arc::new(Fixed(answers)) };
+            let names = Names {
+                egress: Egress::operator(),
+                resolver: Arc::new(Fixed(answers)),
+                proxies: Proxies::None,
+            };
             let shown = |found: Vec<IpAddr>| {
                 found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
             };
@@ -269,6 +285,21 @@ mod tests {
         async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>> {
             Err(unresolved(host, &LookupError::new(self.0)))
         }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_is_denied_is_told_to_need_permission() {
+        let told = async |proxies| {
+            let egress = Egress::default().deny("10.0.0.0/8".parse().unwrap());
+            let names = Names { egress, resolver: Arc::new(Fixed(&["10.0.0.1"])), proxies };
+            let resolved = names.resolve("proxy.example".parse().unwrap()).await;
+            resolved.map(|_| ()).unwrap_err().to_string()
+        };
+        let denied = "`proxy.example` has the address `10.0.0.1`, which is in `10.0.0.0/8`: the egress \
+                      policy does not let connections lead there";
+        assert_eq!(told(Proxies::None).await, denied);
+        let doing = "looking up `proxy.example` (a proxy has to be allowed like any other host)";
+        assert_eq!(told(Proxies::Environment).await, format!("{doing}: {denied}"));
     }
 
     #[tokio::test]
@@ -295,7 +326,11 @@ mod tests {
         ];
         for (egress, expected) in cases {
             for (resolver, class) in &resolvers {
-                let names = Names { egress: egress.clone(), resolver: Arc::clone(resolver) };
+                let names = Names {
+                    egress: egress.clone(),
+                    resolver: Arc::clone(resolver),
+                    proxies: Proxies::Environment,
+                };
                 let judged = names.judge_for_proxy("r.example").await;
                 let judged = judged.map_err(|error| error.class());
                 assert_eq!(judged, if expected { Ok(()) } else { Err(*class) }, "{egress:?}");
@@ -306,7 +341,11 @@ mod tests {
     #[tokio::test]
     async fn behind_a_proxy_every_answer_counts() {
         let judged = async |answers| {
-            let names = Names { egress: Egress::operator(), resolver: Arc::new(Fixed(answers)) };
+            let names = Names {
+                egress: Egress::operator(),
+                resolver: Arc::new(Fixed(answers)),
+                proxies: Proxies::None,
+            };
             names.judge_for_proxy("r.example").await.is_ok()
         };
         assert!(judged(&["10.0.0.1"]).await);
