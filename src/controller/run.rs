@@ -25,6 +25,7 @@ use super::status::{number, timed_out};
 use crate::api::v1alpha1::{self, ImagePush, ImagePushStatus, Mode};
 use crate::engine::{self, Event, Preview, Pushed};
 use crate::error::{Error, Kind, Result};
+use crate::image::Digest;
 use crate::limits::{PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
 
@@ -92,7 +93,8 @@ pub(crate) struct Record {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     blobs_total: AtomicU64,
-    blobs_done: AtomicU64,
+    /// By digest, since what a destination loses is done twice.
+    blobs_done: Mutex<HashSet<Digest>>,
     bytes_total: AtomicU64,
     bytes_done: AtomicU64,
     /// Set once enough time has passed for progress to be worth a write.
@@ -330,11 +332,15 @@ impl Counters {
         (self.shown.load(Ordering::Relaxed) && read(&self.blobs_total) > 0).then(|| {
             v1alpha1::Progress {
                 blobs_total: read(&self.blobs_total),
-                blobs_done: read(&self.blobs_done),
+                blobs_done: number(self.done().len() as u64),
                 bytes_total: read(&self.bytes_total),
-                bytes_done: read(&self.bytes_done),
+                bytes_done: read(&self.bytes_done).min(read(&self.bytes_total)),
             }
         })
+    }
+
+    fn done(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+        self.blobs_done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -348,8 +354,8 @@ impl engine::Progress for Counters {
             Event::BlobAdvanced { bytes, .. } => {
                 self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
             }
-            Event::BlobFinished { .. } => {
-                self.blobs_done.fetch_add(1, Ordering::Relaxed);
+            Event::BlobFinished { digest, .. } => {
+                self.done().insert(digest.clone());
             }
             Event::Retrying { error, attempt, attempts, .. } => {
                 tracing::debug!(%error, attempt, attempts, "trying again");

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 
 use super::copy::Copy;
+use super::heal::Doubt;
 use super::plan::LayerAction;
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
@@ -116,8 +117,7 @@ async fn look_and_send<'a>(
     (kind, bytes): (BlobKind, Option<&Bytes>),
     turn: &mut Turn<'a>,
 ) -> Result<BlobOutcome> {
-    let reused = copy.destination.reuse_blob(descriptor, copy.mount_from).await;
-    match reused.map_err(|error| on_destination(error, descriptor))? {
+    match reused(copy, descriptor).await.map_err(|error| on_destination(error, descriptor))? {
         Some(Reused::Present) => return Ok(BlobOutcome::Reused),
         Some(Reused::Mounted) => return Ok(BlobOutcome::Mounted),
         None => {}
@@ -140,6 +140,15 @@ async fn look_and_send<'a>(
         }
     }
     Ok(BlobOutcome::Sent)
+}
+
+/// Looks for a blob, as far as the destination's word is still taken for it.
+async fn reused(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Option<Reused>> {
+    match copy.doubt {
+        Doubt::None => copy.destination.reuse_blob(descriptor, copy.mount_from).await,
+        Doubt::Mounts => copy.destination.reuse_blob(descriptor, None).await,
+        Doubt::All => Ok(None),
+    }
 }
 
 /// Where a blob stands under its digest, if the destination compares that digest itself: to hash it here as well would find
@@ -261,5 +270,6 @@ fn finished(
     outcome: BlobOutcome,
 ) -> CopiedBlob {
     copy.progress.event(Event::BlobFinished { digest: &source.digest, outcome });
+    copy.state.record(digest, outcome);
     CopiedBlob { digest: digest.clone(), size, outcome }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::blob::CopiedBlob;
+use super::copy::CopyState;
 use super::progress::BlobOutcome;
 use super::{BlobCounts, Pushed, PushedManifest};
 use crate::image::{Digest, Manifest, Platform};
@@ -44,13 +45,18 @@ impl Copied {
         Self { manifest, images, below }
     }
 
-    /// The result of a push that wrote this.
-    pub(super) fn pushed(self, source_digest: Digest) -> Pushed {
+    /// Whether a blob was sent, as far as this copy went.
+    pub(super) fn sent_anything(&self) -> bool {
+        self.below.values().any(|(_, outcome)| *outcome == Some(BlobOutcome::Sent))
+    }
+
+    /// The result of a push that wrote this, with all that was done for its blobs.
+    pub(super) fn pushed(self, source_digest: Digest, state: &CopyState) -> Pushed {
         let mut blobs = BlobCounts::default();
         let (mut bytes_sent, mut size) = (0u64, self.manifest.bytes().len() as u64);
-        for (bytes, outcome) in self.below.into_values() {
+        for (digest, (bytes, outcome)) in self.below {
             size = size.saturating_add(bytes);
-            match outcome {
+            match outcome.map(|outcome| state.outcome(&digest).unwrap_or(outcome)) {
                 Some(BlobOutcome::Sent) => {
                     blobs.sent += 1;
                     bytes_sent = bytes_sent.saturating_add(bytes);

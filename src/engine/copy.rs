@@ -4,6 +4,7 @@
 //! twice is moved once, however many images share it, and the first failure ends the whole copy.
 
 use std::collections::HashMap;
+use std::convert::identity;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -14,17 +15,19 @@ use tokio::sync::OnceCell;
 
 use super::blob::{CopiedBlob, copy_config, copy_layer, read_config};
 use super::copied::Copied;
+use super::heal::{Doubt, Heals, waiting};
 use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, rewritten_layer};
-use super::progress::{Event, Progress};
+use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use super::width::Width;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
-use crate::limits::{MAX_HEALS, PARALLEL_INSTANCES};
+use crate::limits::PARALLEL_INSTANCES;
 use crate::options::Retry;
 use crate::transport::{ImageDestination, ImageSource, Repository, Role};
 
 /// Everything one copy needs.
+#[derive(Clone, Copy)]
 pub(super) struct Copy<'a> {
     pub(super) source: &'a dyn ImageSource,
     pub(super) destination: &'a dyn ImageDestination,
@@ -36,17 +39,17 @@ pub(super) struct Copy<'a> {
     pub(super) verify_after_push: bool,
     pub(super) progress: &'a Arc<dyn Progress>,
     pub(super) state: &'a CopyState,
+    /// What of the destination's answers about blobs is no longer believed.
+    pub(super) doubt: Doubt,
 }
 
 /// What has been copied so far. Shared by the attempts with different formats.
 pub(super) struct CopyState {
     pub(super) width: Width,
     blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
+    /// The most that was done for each blob, by its digest at the destination.
+    outcomes: Mutex<HashMap<Digest, BlobOutcome>>,
 }
-
-/// How often what a destination has lost was sent again, for one manifest.
-#[derive(Default)]
-pub(super) struct Heals(u32);
 
 /// What makes two blobs the same work. All that is claimed of a blob is part of it: where two descriptors differ in the
 /// size of one digest, or two configs in what it decompresses to, each claim is checked for itself.
@@ -56,6 +59,7 @@ struct BlobKey {
     size: u64,
     action: LayerAction,
     diff_id: Option<Digest>,
+    doubt: Doubt,
 }
 
 /// A blob that is copied once; who comes while it is being copied waits for it.
@@ -101,12 +105,17 @@ impl Copy<'_> {
     async fn copy_instance(&self, n: usize, plan: &Plan) -> Result<(usize, Copied)> {
         let mut heals = Heals::default();
         loop {
-            let copied = self.copy(plan).await?;
-            match self.put_instance(&copied.manifest).await {
-                Err(error) if heals.are_due(&error, self.state) => {}
+            let copied = self.doubting(heals.doubt(plan)).copy(plan).await?;
+            match self.put_instance(&copied.manifest, heals.are_patient(&copied)).await {
+                Err(error) if heals.are_due(&error) => self.state.forget(),
                 put => return put.map(|()| (n, copied)),
             }
         }
+    }
+
+    /// The same copy with more doubt.
+    pub(super) fn doubting(&self, doubt: Doubt) -> Self {
+        Self { doubt: self.doubt.max(doubt), ..*self }
     }
 
     async fn copy_image(
@@ -188,48 +197,41 @@ impl Copy<'_> {
             size: descriptor.size,
             action,
             diff_id: diff_id.cloned(),
+            doubt: self.doubt,
         };
         let cell = Arc::clone(lock(&self.state.blobs).entry(key).or_default());
         cell.get_or_try_init(|| copy).await.cloned()
     }
 
     /// Reads back a manifest that was put, if that is wanted.
-    pub(super) async fn verify(&self, manifest: &Manifest, role: Role) -> Result<()> {
+    pub(super) async fn verify(
+        &self,
+        manifest: &Manifest,
+        role: Role,
+        patient: bool,
+    ) -> Result<()> {
         if !self.verify_after_push {
             return Ok(());
         }
-        let verify = || self.destination.verify(manifest, role);
+        let verify = async || waiting(patient, self.destination.verify(manifest, role).await);
         let verified = retry(self.retry, self.progress.as_ref(), verify).await;
-        verified.map_err(|error| {
+        verified.and_then(identity).map_err(|error| {
             error.during(format!("reading back `{}`", manifest.digest())).on(Side::Destination)
         })
     }
 
     /// Writes the manifest of an instance, trying again where that may help.
-    async fn put_instance(&self, manifest: &Manifest) -> Result<()> {
-        let put = || self.destination.put_manifest(manifest, Role::Instance);
+    async fn put_instance(&self, manifest: &Manifest, patient: bool) -> Result<()> {
+        let put = async || {
+            waiting(patient, self.destination.put_manifest(manifest, Role::Instance).await)
+        };
         retry(self.retry, self.progress.as_ref(), put)
             .await
+            .and_then(identity)
             .map_err(|error| while_writing(error, manifest))?;
-        self.verify(manifest, Role::Instance).await?;
+        self.verify(manifest, Role::Instance, patient).await?;
         self.progress.event(Event::Manifest { digest: manifest.digest() });
         Ok(())
-    }
-}
-
-// === impl Heals ===
-
-impl Heals {
-    /// Whether everything is to be looked at once more, because the destination has lost something of it. What is there is
-    /// then found there again.
-    pub(super) fn are_due(&mut self, error: &Error, state: &CopyState) -> bool {
-        if error.kind() != Kind::ContentMissing || self.0 == MAX_HEALS {
-            return false;
-        }
-        self.0 += 1;
-        tracing::warn!(%error, "the destination lacks something, sending it again");
-        lock(&state.blobs).clear();
-        true
     }
 }
 
@@ -237,7 +239,26 @@ impl Heals {
 
 impl CopyState {
     pub(super) fn new() -> Self {
-        Self { width: Width::new(), blobs: Mutex::default() }
+        Self { width: Width::new(), blobs: Mutex::default(), outcomes: Mutex::default() }
+    }
+
+    /// Forgets what is at the destination, which has lost something of it.
+    pub(super) fn forget(&self) {
+        lock(&self.blobs).clear();
+    }
+
+    /// Takes down what was done for a blob. What was sent counts as sent, even if it is found there later.
+    pub(super) fn record(&self, digest: &Digest, outcome: BlobOutcome) {
+        let mut outcomes = lock(&self.outcomes);
+        let known = outcomes.entry(digest.clone()).or_insert(outcome);
+        if outcome == BlobOutcome::Sent {
+            *known = outcome;
+        }
+    }
+
+    /// The most that was done for a blob.
+    pub(super) fn outcome(&self, digest: &Digest) -> Option<BlobOutcome> {
+        lock(&self.outcomes).get(digest).copied()
     }
 }
 

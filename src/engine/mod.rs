@@ -7,6 +7,7 @@ mod blob;
 mod choose;
 mod copied;
 mod copy;
+mod heal;
 mod inspect;
 mod plan;
 mod present;

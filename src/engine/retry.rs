@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::{Event, Progress};
-use crate::error::{Class, Error, Kind, Result};
+use crate::error::{Class, Error, Result};
 use crate::limits::{MAX_ADAPTATIONS, MAX_RETRY_AFTER, MAX_RETRY_DELAY, RETRY_DELAY};
 use crate::options::Retry;
 
@@ -62,9 +62,7 @@ pub(super) async fn retry_while_wanted<T, F: Future<Output = Result<T>>>(
 ///
 /// `jitter` is between 0 and 1.
 fn delay_before_next(policy: Retry, attempt: u32, error: &Error, jitter: f64) -> Option<Duration> {
-    // What is gone doesn't come back by asking again: it is sent again, elsewhere.
-    let gone = error.kind() == Kind::ContentMissing;
-    if gone || error.class() == Class::Permanent || attempt > policy.limit {
+    if error.class() == Class::Permanent || attempt > policy.limit {
         return None;
     }
     let asked = error.retry_after().unwrap_or_default();
@@ -90,6 +88,7 @@ mod tests {
 
     use super::*;
     use crate::engine::NoProgress;
+    use crate::error::Kind;
 
     fn policy(limit: u32) -> Retry {
         Retry { limit, delay: None }
@@ -116,7 +115,6 @@ mod tests {
             (fixed, 1, unavailable().after(ms(301_000)), None),
             (fixed, 1, unavailable().permanent(), None),
             (fixed, 1, Error::new(Kind::AccessDenied, ""), None),
-            (fixed, 1, Error::new(Kind::ContentMissing, ""), None),
         ];
         for (policy, attempt, error, expected) in cases {
             assert_eq!(delay_before_next(policy, attempt, &error, 1.0), expected, "{attempt}");

@@ -1,10 +1,12 @@
 //! One push from its first request to its commit.
 
+use std::convert::identity;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::copy::{Copy, CopyState, Heals, while_writing};
+use super::copy::{Copy, CopyState, while_writing};
+use super::heal::{Doubt, Heals, waiting};
 use super::plan::{FormatChoice, Plan, Tree, Wants, format_choices, plan};
 use super::present::{present, preview_of};
 use super::progress::{Event, NoProgress, Progress};
@@ -158,13 +160,15 @@ impl Session<'_> {
         let copy = self.copy(state);
         let mut heals = Heals::default();
         loop {
-            let copied = until(cancel, copy.copy(&plan)).await?;
+            let copied = until(cancel, copy.doubting(heals.doubt(&plan)).copy(&plan)).await?;
             self.check_pinned(&copied.manifest)?;
-            match self.publish_and_verify(&copy, &copied.manifest, cancel).await {
-                Err(error) if heals.are_due(&error, state) => {}
+            let patient = heals.are_patient(&copied);
+            match self.publish_and_verify(&copy, &copied.manifest, patient, cancel).await {
+                Err(error) if heals.are_due(&error) => state.forget(),
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    return Ok(Attempt::Published(copied.pushed(self.named.digest().clone())));
+                    let digest = self.named.digest().clone();
+                    return Ok(Attempt::Published(copied.pushed(digest, state)));
                 }
             }
         }
@@ -181,21 +185,28 @@ impl Session<'_> {
         &self,
         copy: &Copy<'_>,
         named: &Manifest,
+        patient: bool,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        self.publish(named, cancel).await?;
+        self.publish(named, patient, cancel).await?;
         // The name has changed: calling the push off now would not be the truth.
-        copy.verify(named, Role::Named).await
+        copy.verify(named, Role::Named, patient).await
     }
 
     /// Puts the manifest under the name, while the push is still wanted.
     ///
     /// The request itself is not interrupted: that would leave open what the name points to. Where its end is unknown,
     /// the destination is asked.
-    async fn publish(&self, named: &Manifest, cancel: &CancellationToken) -> Result<()> {
-        let put = || self.destination.put_manifest(named, Role::Named);
+    async fn publish(
+        &self,
+        named: &Manifest,
+        patient: bool,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let put =
+            async || waiting(patient, self.destination.put_manifest(named, Role::Named).await);
         let put = retry_while_wanted(self.options.retry, self.progress.as_ref(), cancel, put).await;
-        if let Err(error) = put {
+        if let Err(error) = put.and_then(identity) {
             let unknown = [Kind::Timeout, Kind::NetworkError].contains(&error.kind());
             if !(unknown && self.has_now(named).await) {
                 let error = while_writing(error, named);
@@ -226,6 +237,7 @@ impl Session<'_> {
             verify_after_push: self.options.verify_after_push,
             progress: self.progress,
             state,
+            doubt: Doubt::None,
         }
     }
 

@@ -11,6 +11,7 @@ use super::client::{Call, Client};
 use super::error::{Refusal, unexpected};
 use super::named;
 use super::presence::{agrees, content_digest};
+use super::readback::as_read;
 use super::reference::Target;
 use super::source::get_manifest;
 use crate::error::{Error, Kind, Result};
@@ -80,7 +81,11 @@ async fn confirm(
         Ok(found) if found.bytes() == manifest.bytes() => Ok(()),
         Ok(found) if status == StatusCode::CREATED => {
             let message = format!("the registry has stored `{}` instead", found.digest());
-            Err(stored_otherwise(Error::new(Kind::ContentMismatch, message)))
+            Err(stored_otherwise(as_read(Error::new(Kind::ContentMismatch, message), target)))
+        }
+        // It may take a while until it is everywhere.
+        Err(error) if status == StatusCode::CREATED && error.kind() == Kind::NotFound => {
+            Err(error.transient())
         }
         Err(error) if status == StatusCode::CREATED => Err(error),
         _ => Err(unexpected(status)),

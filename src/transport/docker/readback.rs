@@ -23,7 +23,7 @@ pub(super) async fn verify(client: &Client, manifest: &Manifest, target: &Target
     };
     if found.bytes() != manifest.bytes() {
         let message = format!("the name has `{}` by now", found.digest());
-        return Err(Error::new(Kind::ContentMismatch, message)
+        return Err(as_read(Error::new(Kind::ContentMismatch, message), target)
             .hint("somebody else writes the same name, or the registry changes manifests"));
     }
     let Some(image) = manifest.as_image() else { return Ok(()) };
@@ -32,6 +32,11 @@ pub(super) async fn verify(client: &Client, manifest: &Manifest, target: &Target
     let blobs = image.blobs().filter(|blob| !elsewhere(blob));
     let checks: Vec<_> = blobs.map(|blob| is_there(client, blob)).collect();
     stream::iter(checks).buffer_unordered(PARALLEL_SMALL_BLOBS).try_collect().await
+}
+
+/// What is read by a tag may be out of date, in a replica or a cache: then it is right the next time.
+pub(super) fn as_read(error: Error, target: &Target) -> Error {
+    if matches!(target, Target::Tag(_)) { error.transient() } else { error }
 }
 
 async fn is_there(client: &Client, blob: &Descriptor) -> Result<()> {

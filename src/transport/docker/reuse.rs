@@ -34,6 +34,7 @@ struct Mounts {
     refused: AtomicBool,
     succeeded: AtomicBool,
     fruitless: AtomicU32,
+    failed: AtomicU32,
 }
 
 /// What came of asking for a mount.
@@ -98,7 +99,10 @@ impl Reuse {
         let sessions = Arc::clone(&self.sessions);
         let (wanted, source) = (digest.clone(), from.clone());
         let mount = async move { mount(&sessions, &wanted, size, &source).await };
-        match self.sessions.opening(mount).await? {
+        let mounted = self.sessions.opening(mount).await.inspect_err(|_| {
+            self.mounts.failed.fetch_add(1, Ordering::Relaxed);
+        });
+        match mounted? {
             Mount::Mounted => return Ok(true),
             Mount::Session(session) => self.sessions.keep(digest, session, 0),
             Mount::No => self.mounts.refused.store(true, Ordering::Relaxed),
@@ -125,12 +129,17 @@ impl Reuse {
 impl Mounts {
     /// A refusal costs a request for each blob. A session instead of a mount costs none, but leads past blobs that are there.
     fn are_worth_trying(&self) -> bool {
-        let fruitless = self.fruitless.load(Ordering::Relaxed) >= FRUITLESS_MOUNTS;
-        !self.are_refused() && (!fruitless || self.succeeded.load(Ordering::Relaxed))
+        !self.are_refused() && !self.is_too_often(&self.fruitless)
     }
 
     fn are_refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
+        // A registry that only ever fails to mount is not to fail the push.
+        self.refused.load(Ordering::Relaxed) || self.is_too_often(&self.failed)
+    }
+
+    fn is_too_often(&self, without_success: &AtomicU32) -> bool {
+        let often = without_success.load(Ordering::Relaxed) >= FRUITLESS_MOUNTS;
+        often && !self.succeeded.load(Ordering::Relaxed)
     }
 }
 
@@ -168,10 +177,16 @@ async fn mount(
             Presence::Absent | Presence::Unknown => Ok(Mount::No),
         },
         StatusCode::ACCEPTED => sessions.opened(&response).map(Mount::Session),
+        status if passes(status) => Err(client.refusal(response).await),
         // It may refuse for want of a right to read there, or know no mounts.
         status if status.is_client_error() || status.is_server_error() => Ok(Mount::No),
         _ => Err(client.refusal(response).await),
     }
+}
+
+/// Whether a refusal says nothing of mounts, only that now is a bad time.
+fn passes(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
 fn tells(response: &Response, digest: &Digest) -> bool {

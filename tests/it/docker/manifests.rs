@@ -1,22 +1,40 @@
 //! When a manifest counts as written, and what is done for one that isn't.
 
+use std::path::Path;
+use std::time::Duration;
+
 use imagepush::engine::Pushed;
 use imagepush::error::{Class, Error, Kind};
+use imagepush::options::{PushOptions, Retry};
 use imagepush::transport::Role;
 
 use super::harness::*;
 use crate::support::images::{self, Content};
 use crate::support::push;
-use crate::support::registry::{Act, Registry, Rule};
+use crate::support::registry::{Act, Quirk, Registry, Rule};
 
 /// Pushes as `app:1` without trying again, and reads back if that is wanted.
 async fn push_to(registry: &Registry, content: &Content, verify: bool) -> Result<Pushed, Error> {
     let folder = tempfile::tempdir().unwrap();
-    content.write_layout(folder.path(), Some("1"));
-    let source = format!("oci:{}:1", folder.path().display());
+    let options = options(registry, content, folder.path());
+    push::run(&PushOptions { verify_after_push: verify, ..options }).await
+}
+
+/// The options of a push as `app:1` by way of a folder.
+fn options(registry: &Registry, content: &Content, folder: &Path) -> PushOptions {
+    content.write_layout(folder, Some("1"));
+    let source = format!("oci:{}:1", folder.display());
     let mut options = push::options(&source, &format!("docker://{}/app:1", registry.host));
     options.destination.access = plain();
-    options.verify_after_push = verify;
+    options
+}
+
+/// Pushes as `app:1`, trying again at once up to three times, and reads back.
+async fn push_trying(registry: &Registry, content: &Content) -> Result<Pushed, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(registry, content, folder.path());
+    options.verify_after_push = true;
+    options.retry = Retry::new(3, Some(Duration::from_millis(1))).unwrap();
     push::run(&options).await
 }
 
@@ -85,14 +103,98 @@ async fn another_manifest_than_ours_is_never_taken_for_it() {
             Rule::each("PUT", "/manifests/1", Act::Respond(status, vec![], vec![])).nth(1),
         );
         let error = to.put_manifest(&ours.manifest, Role::Named).await.unwrap_err();
-        let kind = if status == 201 { Kind::ContentMismatch } else { Kind::RegistryUnavailable };
-        assert_eq!((error.kind(), error.class()), (kind, Class::Permanent), "{status} {error}");
+        // What is read by a tag may be out of date.
+        let expected = match status {
+            201 => (Kind::ContentMismatch, Class::Transient),
+            _ => (Kind::RegistryUnavailable, Class::Permanent),
+        };
+        assert_eq!((error.kind(), error.class()), expected, "{status} {error}");
     }
     // Only reading back finds one that is changed after the right answer.
     to.put_manifest(&ours.manifest, Role::Named).await.unwrap();
     let error = to.verify(&ours.manifest, Role::Named).await.unwrap_err();
     let found = format!("the name has `{}` by now", other.manifest.digest());
     assert!(error.to_string().ends_with(&found), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_read_out_of_date_is_read_again() {
+    let content_type = vec![("content-type", images::OCI_MANIFEST.to_owned())];
+    let old = Image::new("old").manifest.bytes().to_vec();
+    for stale in [
+        Act::Respond(200, content_type, old),
+        Act::Respond(404, vec![], br#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#.to_vec()),
+    ] {
+        for says_digest in [true, false] {
+            let registry = Registry::start().await;
+            if !says_digest {
+                let act = Act::Header("docker-content-digest", String::new());
+                registry.add_rule(Rule::each("PUT", "/manifests/", act));
+            }
+            registry.add_rule(Rule::each("GET", "/manifests/1", stale.clone()).nth(1));
+            push_trying(&registry, &images::image(1)).await.unwrap();
+            assert!(is_whole(&registry, &images::image(1)).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn blobs_that_are_slow_to_be_known_are_waited_for_and_not_sent_again() {
+    let registry = Registry::start().await;
+    let unknown = br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}"#.to_vec();
+    for _ in 0..4 {
+        let act = Act::Respond(404, vec![], unknown.clone());
+        registry.add_rule(Rule::each("PUT", "/manifests/", act).nth(1));
+    }
+    let pushed = push_trying(&registry, &images::image(1)).await.unwrap();
+    assert!(is_whole(&registry, &images::image(1)).await);
+    let log = registry.take_log();
+    let sent = log.iter().filter(|line| line.starts_with("POST")).count();
+    assert_eq!(sent as u64, pushed.blobs.sent, "{log:#?}");
+}
+
+#[tokio::test]
+async fn blobs_that_a_registry_claims_to_have_are_sent_again_at_last() {
+    let (registry, content) = (Registry::start().await, images::image(1));
+    registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobs).nth(1));
+    for (digest, bytes) in &content.blobs {
+        let length = vec![("content-length", bytes.len().to_string())];
+        let claim = Act::Respond(200, length, vec![]);
+        registry.add_rule(Rule::each("HEAD", format!("/blobs/{digest}"), claim));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pushed = push::run(&options(&registry, &content, folder.path())).await.unwrap();
+    assert_eq!(pushed.digest.to_string(), content.digest());
+}
+
+#[tokio::test]
+async fn blobs_that_a_registry_claims_to_have_mounted_are_sent() {
+    let (registry, content) = (Registry::start().await, images::image(1));
+    push_to(&registry, &content, false).await.unwrap();
+    for digest in content.blobs.keys() {
+        let claim = vec![("docker-content-digest", digest.clone())];
+        let hex: &'static str = digest["sha256:".len()..].to_owned().leak();
+        let rule = Rule::each("POST", "/v2/to/", Act::Respond(201, claim, vec![]));
+        registry.add_rule(rule.with_query(hex));
+    }
+    let name = |name: &str| format!("docker://{}/{name}", registry.host);
+    let mut options = push::options(&name("app:1"), &name("to:1"));
+    options.source.access = plain();
+    options.destination.access = plain();
+    let pushed = push::run(&options).await.unwrap();
+    assert_eq!(pushed.blobs.sent, content.blobs.len() as u64 - 1);
+}
+
+#[tokio::test]
+async fn what_was_sent_counts_as_sent_though_it_is_found_later() {
+    let (registry, content) = (Registry::start_as(Quirk::Quay).await, images::image(1));
+    let pushed = push_trying(&registry, &content).await.unwrap();
+    let blobs = content.blobs.len() as u64 - 1;
+    assert_eq!((pushed.blobs.sent, pushed.blobs.reused), (blobs, 0));
+    // One of them twice.
+    let log = registry.take_log();
+    let sent = log.iter().filter(|line| line.starts_with("POST") && line.ends_with("202")).count();
+    assert_eq!(sent as u64, blobs + 1, "{log:#?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! What a push asks a registry, and how often: whole pushes of layouts, request by request.
 
+use std::time::Duration;
+
 use imagepush::engine::Pushed;
 use imagepush::error::Result;
+use imagepush::options::Retry;
 
 use super::harness::*;
 use crate::support::docker_registry::DockerRegistry;
@@ -115,7 +118,6 @@ async fn a_registry_that_does_not_mount_is_soon_not_asked_to() {
     for (act, most) in [
         (Act::Respond(404, vec![], vec![]), 1),
         (Act::Respond(405, vec![], vec![]), 1),
-        (Act::Respond(500, vec![], vec![]), 1),
         (Act::Header("docker-content-digest", other.clone()), BLOBS),
         (Act::Header("docker-content-digest", String::new()), BLOBS),
     ] {
@@ -142,6 +144,25 @@ async fn a_registry_that_does_not_mount_is_soon_not_asked_to() {
         let asked = registry.seen().iter().filter(|seen| seen.query.contains("mount=")).count();
         assert!(asked <= most, "{asked}");
         assert_eq!(registry.open_sessions(), 0);
+    }
+}
+
+#[tokio::test]
+async fn mounting_goes_on_after_a_bad_moment() {
+    for (status, times) in [(408, 1), (429, 1), (500, 1), (502, 1), (503, 1), (504, 1), (500, 99)] {
+        let registry = Registry::start().await;
+        push_to(&registry.host, "from:1", &image(1)).await.unwrap();
+        for _ in 0..times {
+            let act = Act::Respond(status, vec![], vec![]);
+            registry.add_rule(Rule::each("POST", "/v2/to/", act).with_query("mount=").nth(1));
+        }
+        let name = |name: &str| format!("docker://{}/{name}", registry.host);
+        let mut options = push::options(&name("from:1"), &name("to:1"));
+        options.source.access = plain();
+        options.destination.access = plain();
+        options.retry = Retry::new(3, Some(Duration::from_millis(1))).unwrap();
+        let pushed = push::run(&options).await.unwrap();
+        assert_eq!(pushed.blobs.mounted == BLOBS as u64, times == 1, "{status} {pushed:?}");
     }
 }
 

@@ -80,7 +80,7 @@ async fn a_mount_costs_one_request_and_its_session_is_used() {
 async fn a_registry_without_mounts_is_asked_by_head() {
     let image = Image::new("x");
     let digest = image.layer_descriptor().digest;
-    for status in [404, 405, 403, 500] {
+    for status in [404, 405, 403] {
         let registry = with_image(&image).await;
         registry.add_rule(Rule::each("POST", "/uploads/", Act::Respond(status, vec![], vec![])));
         let to = destination(&format!("{}/other:1", registry.host), &plain()).await;
