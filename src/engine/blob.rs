@@ -161,8 +161,14 @@ fn believed_at(copy: &Copy<'_>, descriptor: &Descriptor) -> Option<String> {
 
 /// The error for a blob that was believed and is refused: if it is not what it should be, that, and where it is.
 async fn examined(copy: &Copy<'_>, descriptor: &Descriptor, place: &str, refusal: Error) -> Error {
-    let refused = [Kind::ContentMismatch, Kind::RegistryUnavailable].contains(&refusal.kind());
-    if refusal.class() == Class::Transient || refusal.side() == Some(Side::Source) || !refused {
+    let refused = match refusal.kind() {
+        Kind::ContentMismatch => true,
+        Kind::RegistryUnavailable => refusal.class() == Class::Permanent,
+        _ => false,
+    };
+    // What is only to be sent in another manner is not worth reading all of it once more.
+    let adapts = refusal.wants_sending_again();
+    if !refused || adapts || refusal.side() == Some(Side::Source) {
         return refusal;
     }
     let chunks = match copy.source.blob(descriptor).await {

@@ -115,7 +115,8 @@ pub struct PreviewBlob {
 /// copy blobs, manifests of instances, the named manifest; commit.
 ///
 /// **Guarantees.** Every byte is verified by digest and size. On error, on cancellation, and when the future is dropped, the
-/// destination's name has what it had before; if the outcome of the last step is unknown, the error says so.
+/// destination's name has what it had before; if the outcome of the last step is unknown, the error says so. So it does if
+/// the name was changed, and what was written is then not found to be right.
 ///
 /// **Errors** name the side and the object; a cancelled push has the kind `Cancelled`.
 pub async fn push(

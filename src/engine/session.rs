@@ -190,7 +190,8 @@ impl Session<'_> {
     ) -> Result<()> {
         self.publish(named, patient, cancel).await?;
         // The name has changed: calling the push off now would not be the truth.
-        copy.verify(named, Role::Named, patient).await
+        let verified = copy.verify(named, Role::Named, patient).await;
+        verified.map_err(|error| error.doing("checking the name after it was changed"))
     }
 
     /// Puts the manifest under the name, while the push is still wanted.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::error;
 use crate::blob::Chunks;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::limits::{
     CONNECT_TIMEOUT, IDLE_TIMEOUT, MIN_RECEIVED, RESPONSE_TIMEOUT, SENT_PIECE, SOURCE_TIMEOUT,
     WATCH_PERIOD,
@@ -184,13 +184,13 @@ impl Phase {
     /// What is told of a phase that has lasted too long.
     fn stalled(self) -> Error {
         let seconds = self.deadline().1.as_secs();
-        Error::new(
-            Kind::Timeout,
-            match self {
-                Self::Waiting(_) => format!("there was nothing to send for {seconds} s"),
-                _ => format!("the registry took nothing and answered nothing for {seconds} s"),
-            },
-        )
+        let timeout = |message: String| Error::new(Kind::Timeout, message);
+        match self {
+            Self::Waiting(_) => {
+                timeout(format!("there was nothing to send for {seconds} s")).on(Side::Source)
+            }
+            _ => timeout(format!("the registry took nothing and answered nothing for {seconds} s")),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::manner::Manner;
 use super::presence::{Presence, agrees, presence};
 use super::session::{Session, held};
 use crate::blob::{Chunks, Identity};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::image::Digest;
 
 /// Why a blob didn't get there.
@@ -77,7 +77,8 @@ impl Sending<'_> {
             Manner::Pieces(piece) => self.pieces(0, piece, chunks).await?,
             _ => self.patch(content(None), chunks).await.map(drop)?,
         }
-        let (digest, size) = identity.settled()?;
+        // An answer that comes before the last byte has left ends the request, and nothing more is asked of the stream.
+        let Some((digest, size)) = identity.get() else { return Err(answered_early().into()) };
         self.finish(digest, size).await
     }
 
@@ -153,6 +154,10 @@ async fn gather(chunks: &mut Chunks, rest: &mut BytesMut, length: u64) -> Result
     }
     let piece = rest.split_to(rest.len().min(length)).freeze();
     Ok((!piece.is_empty()).then_some(piece))
+}
+
+fn answered_early() -> Error {
+    Error::new(Kind::RegistryUnavailable, "the registry answered before it had the blob")
 }
 
 fn content(size: Option<u64>) -> HeaderMap {

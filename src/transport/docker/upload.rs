@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oci_client::errors::OciErrorCode as Code;
+
 use super::manner::{Manner, Next, Refused, next};
 use super::presence::{Presence, presence};
 use super::sending::{Failure, Passing, Sending};
@@ -40,6 +42,8 @@ struct Sent {
     size: u64,
     /// Where an earlier upload was gone on with.
     start: u64,
+    /// Whether all bytes of a blob whose digest was known have left us.
+    complete: bool,
 }
 
 // === impl Uploads ===
@@ -87,9 +91,10 @@ impl Uploads {
             session.ended();
             return Ok(());
         }
+        let (used, complete) = (manner.of_size(size), sent == size);
         let Outcome { error, keep } = match passing.failure() {
             Some(error) => Outcome { keep: error.class() == Class::Transient, error },
-            None => self.judge(failure, manner, Sent { used: manner.of_size(size), size, start }),
+            None => self.judge(failure, manner, Sent { used, size, start, complete }),
         };
         let misled = self.misled.load(Ordering::Relaxed);
         if keep && !misled && sent > 0 && size >= MIN_RESUMED {
@@ -124,7 +129,8 @@ impl Uploads {
         }
         // What is made anew may come out with other bytes: nothing could be gone on with.
         session.cancel().await;
-        Err(self.judge(failure, manner, Sent { used, size: u64::MAX, start: 0 }).error)
+        let sent = Sent { used, size: u64::MAX, start: 0, complete: false };
+        Err(self.judge(failure, manner, sent).error)
     }
 
     /// The session for a blob, and the offset to go on from.
@@ -162,7 +168,15 @@ impl Uploads {
             minimum: self.sessions.shortest_piece(),
             refusal: &refusal,
         });
-        let error = self.sessions.client().explain(refusal);
+        let doubted = sent.complete && refusal.code() == Some(&Code::BlobUploadInvalid);
+        let error = match next {
+            // Quay says no more than this of a digest that doesn't match.
+            Next::GiveUp if doubted => {
+                let error = Error::new(Kind::ContentMismatch, refusal.words()).transient();
+                return Outcome { error, keep: false };
+            }
+            _ => self.sessions.client().explain(refusal),
+        };
         match next {
             Next::GiveUp => Outcome { keep: error.class() == Class::Transient, error },
             Next::Restart => {

@@ -232,6 +232,7 @@ async fn only_reading_back_finds_what_is_lost_after_its_manifest() {
     registry.add_rule(Rule::each("PUT", "/manifests/", Act::LoseBlobsAfter));
     let error = push_to(&registry, &images::image(1), true).await.unwrap_err();
     assert_eq!((error.kind(), error.exit_code()), (Kind::ContentMissing, 75));
+    assert!(error.to_string().contains("checking the name after it was changed: "), "{error}");
 }
 
 #[tokio::test]

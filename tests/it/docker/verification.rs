@@ -10,6 +10,7 @@ use super::harness::plain;
 use crate::support::docker_registry::{DockerRegistry, Request};
 use crate::support::layout::write_layout;
 use crate::support::push::{options, run};
+use crate::support::registry::{Quirk, Registry};
 use crate::support::tools;
 
 /// The file of one of a layout's layers, changed in one byte.
@@ -98,4 +99,18 @@ async fn a_file_of_another_size_is_found_before_its_end_is_sent() {
             format!("pushing `{source}` to `{destination}`: reading blob `{digest}`: {message}");
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_named_even_where_the_registry_says_little() {
+    let registry = Registry::start_as(Quirk::Quay).await;
+    let folder = tempfile::tempdir().unwrap();
+    let digest = write_layout(folder.path(), "1", 1, 10 << 10)[0].clone();
+    let file = damage(folder.path(), &digest);
+    let source = format!("oci:{}:1", folder.path().display());
+    let destination = format!("docker://{}/team/app:1", registry.host);
+    let error = pushed(&source, &destination, false).await;
+    assert_eq!((error.side(), error.kind()), (Some(Side::Source), Kind::ContentMismatch));
+    let from = format!("reading blob `{digest}` from `{}`", file.display());
+    assert!(error.to_string().contains(&from), "{error}");
 }

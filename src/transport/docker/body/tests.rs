@@ -79,6 +79,13 @@ async fn a_peer_has_to_keep_taking() {
     assert_eq!(given_up(silent, 1).await, (900, "there was nothing to send for 900 s".to_owned()),);
 }
 
+#[test]
+fn a_stall_is_told_of_the_side_that_stalls() {
+    let now = Instant::now();
+    assert_eq!(Phase::Waiting(now).stalled().side(), Some(Side::Source));
+    assert_eq!(Phase::Handed(now).stalled().side(), None);
+}
+
 #[tokio::test]
 async fn a_stream_is_handed_over_in_pieces() {
     let sizes = [0, 1, SENT_PIECE, SENT_PIECE + 1, 5 * SENT_PIECE, 0];

@@ -20,7 +20,8 @@ pub(crate) enum Quirk {
     Ghcr,
     /// Says that it has one byte more than it has.
     Aliyun,
-    /// Loses a blob before it is asked to store the first manifest. Mounts only where it is told from where.
+    /// Loses a blob before it is asked to store the first manifest. Mounts only where it is told from where. Says of a wrong
+    /// digest only that the upload is invalid.
     Quay,
     /// Takes bytes by PATCH only.
     Jfrog,
@@ -114,6 +115,10 @@ impl Quirk {
                     *range = format!("0-{}", end.unwrap() + 1).parse().unwrap();
                 }
             }
+            Self::Quay if refuses_blob(seen, &response) => {
+                let message = "blob upload invalid";
+                response = refusal(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message);
+            }
             Self::Gitlab if seen.method == Method::POST => {
                 let minimum = (5 * MIB).to_string().parse().unwrap();
                 response.headers_mut().insert("oci-chunk-min-length", minimum);
@@ -126,4 +131,9 @@ impl Quirk {
 
 fn mounts_from_nowhere(seen: &Seen) -> bool {
     seen.argument("mount").is_some() && seen.argument("from").is_none()
+}
+
+fn refuses_blob(seen: &Seen, response: &Response) -> bool {
+    let ends = seen.method == Method::PUT && seen.path.contains("/blobs/uploads/");
+    ends && response.status() == StatusCode::BAD_REQUEST
 }
