@@ -4,19 +4,21 @@
 //! destination if it is a registry, else for the source; the `--source-…` flags hold for the source alone and go before.
 //! A flag that would have no effect is an error: whoever gives a password expects it to be used.
 
+mod checks;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use checks::{of_one_registry, of_one_source};
 use clap::{Args, ValueHint};
 
 use super::login::{Given, Login, Person};
 use super::output::Printer;
-use super::source_name::Alternatives;
 use crate::access::{
     Access, AuthFiles, CertificateFolders, Certificates, Credentials, Network, Registries,
     RegistriesConf, TlsPolicy, TokenServer, Variables,
 };
-use crate::error::{Error, Kind, Result, Side};
+use crate::error::Result;
 use crate::transport::Reference;
 
 /// Flags that every subcommand with a registry takes.
@@ -122,6 +124,7 @@ pub(crate) fn of_image(
     conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<Access> {
+    checks::use_of_image(&registry, reference, conf)?;
     let RegistryArgs {
         authfile,
         cert_dir,
@@ -131,26 +134,6 @@ pub(crate) fn of_image(
         plain_http,
         token_server,
     } = registry;
-    let named = reference.repository().is_some();
-    let useless = |flag| {
-        let message = format!("`{flag}` has no use: `{reference}` is not in a registry");
-        Error::new(Kind::InvalidOptions, message)
-    };
-    given_only_if(named, authfile.is_some(), || useless("--authfile"))?;
-    given_only_if(named, cert_dir.is_some(), || useless("--cert-dir"))?;
-    given_only_if(named, creds.is_some(), || useless("--creds"))?;
-    given_only_if(named, creds_stdin, || useless("--creds-stdin"))?;
-    given_only_if(named, tls_verify.is_some(), || useless("--tls-verify"))?;
-    given_only_if(named, plain_http, || useless("--plain-http"))?;
-    given_only_if(named, !token_server.is_empty(), || useless("--token-server"))?;
-    let flags = [
-        ("--creds", creds.is_some()),
-        ("--creds-stdin", creds_stdin),
-        ("--cert-dir", cert_dir.is_some()),
-        ("--tls-verify=false", tls_verify == Some(false)),
-        ("--plain-http", plain_http),
-    ];
-    refuse_elsewhere(flags, reference, conf)?;
     let given = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
     let shared = Shared::new(authfile, conf, token_server);
     let credentials = shared.credentials(reference, given, person)?;
@@ -166,8 +149,8 @@ pub(crate) fn of_push(
     conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<(Access, Access)> {
-    check_use(&both, &source_only, source, destination)?;
-    check_place(&both, &source_only, (source, destination), conf)?;
+    checks::use_of_push(&both, &source_only, source, destination)?;
+    checks::place(&both, &source_only, (source, destination), conf)?;
     let RegistryArgs {
         authfile,
         cert_dir,
@@ -201,176 +184,6 @@ pub(crate) fn of_push(
     let tls = Tls { verify: tls_verify, plain_http };
     let destination_access = shared.access(destination, destination_credentials, cert_dir, tls);
     Ok((source_access, destination_access))
-}
-
-/// Refuses flags that would have no effect, and two that mean the same side.
-fn check_use(
-    both: &RegistryArgs,
-    source_only: &SourceRegistryArgs,
-    source: &Reference,
-    destination: &Reference,
-) -> Result<()> {
-    let RegistryArgs {
-        authfile,
-        cert_dir,
-        creds,
-        creds_stdin,
-        tls_verify,
-        plain_http,
-        token_server,
-    } = both;
-    let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
-        source_only;
-    let (from, to) = (source.repository().is_some(), destination.repository().is_some());
-    let invalid = |message| Error::new(Kind::InvalidOptions, message);
-    for (flag, given) in [
-        ("--authfile", authfile.is_some()),
-        ("--cert-dir", cert_dir.is_some()),
-        ("--creds", creds.is_some()),
-        ("--creds-stdin", *creds_stdin),
-        ("--tls-verify", tls_verify.is_some()),
-        ("--plain-http", *plain_http),
-        ("--token-server", !token_server.is_empty()),
-    ] {
-        given_only_if(from || to, given, || {
-            invalid(format!(
-                "`{flag}` has no use: neither `{source}` nor `{destination}` is in a registry"
-            ))
-        })?;
-    }
-    for (flag, given) in [
-        ("--source-creds", source_creds.is_some()),
-        ("--source-creds-stdin", *source_creds_stdin),
-        ("--source-cert-dir", source_cert_dir.is_some()),
-        ("--source-tls-verify", source_tls_verify.is_some()),
-    ] {
-        given_only_if(from, given, || {
-            invalid(format!("`{flag}` has no use: `{source}` is not in a registry"))
-        })?;
-    }
-    let shared = creds.is_some() || *creds_stdin;
-    let own = source_creds.is_some() || *source_creds_stdin;
-    given_only_if(to, shared && own, || {
-        invalid(format!("`--creds` and `--source-creds` are both for `{source}`"))
-            .hint("give one of them")
-    })
-}
-
-/// Refuses flags that hold for a source which is read at another host only.
-fn check_place(
-    both: &RegistryArgs,
-    source_only: &SourceRegistryArgs,
-    (source, destination): (&Reference, &Reference),
-    conf: &RegistriesConf,
-) -> Result<()> {
-    // Else the flags of both sides are of use there.
-    let for_source = destination.repository().is_none();
-    let flags = [
-        ("--source-creds", source_only.source_creds.is_some()),
-        ("--source-creds-stdin", source_only.source_creds_stdin),
-        ("--source-cert-dir", source_only.source_cert_dir.is_some()),
-        ("--source-tls-verify=false", source_only.source_tls_verify == Some(false)),
-        ("--creds", for_source && both.creds.is_some()),
-        ("--creds-stdin", for_source && both.creds_stdin),
-        ("--cert-dir", for_source && both.cert_dir.is_some()),
-        ("--tls-verify=false", for_source && both.tls_verify == Some(false)),
-        ("--plain-http", for_source && both.plain_http),
-    ];
-    refuse_elsewhere(flags, source, conf).map_err(|error| error.on(Side::Source))
-}
-
-fn refuse_elsewhere<const N: usize>(
-    flags: [(&str, bool); N],
-    source: &Reference,
-    conf: &RegistriesConf,
-) -> Result<()> {
-    let named = source.to_string();
-    let name = named.strip_prefix("docker://").unwrap_or(&named);
-    let given = flags.into_iter().find(|(_, given)| *given);
-    match given {
-        Some((flag, _)) if conf.is_read_elsewhere(name, source.digest().is_some()) => {
-            let message =
-                format!("`{flag}` has no use: registries.conf has `{named}` read at another host");
-            Err(Error::new(Kind::InvalidOptions, message)
-                .hint("name the image where it is read, or leave the flag out"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn given_only_if(useful: bool, given: bool, error: impl FnOnce() -> Error) -> Result<()> {
-    if given && !useful { Err(error()) } else { Ok(()) }
-}
-
-/// Refuses flags that hold for one registry where a short name may be in any of several.
-pub(crate) fn of_one_registry(
-    registry: &RegistryArgs,
-    alternatives: Option<&Alternatives>,
-) -> Result<()> {
-    let RegistryArgs {
-        authfile: _,
-        cert_dir,
-        creds,
-        creds_stdin,
-        tls_verify,
-        plain_http,
-        token_server: _,
-    } = registry;
-    let flags = [
-        ("--creds", creds.is_some()),
-        ("--creds-stdin", *creds_stdin),
-        ("--cert-dir", cert_dir.is_some()),
-        ("--tls-verify=false", *tls_verify == Some(false)),
-        ("--plain-http", *plain_http),
-    ];
-    refuse(flags, alternatives)
-}
-
-/// The same for the source of a push, for which the flags of both sides hold as well.
-pub(crate) fn of_one_source(
-    both: &RegistryArgs,
-    source: &SourceRegistryArgs,
-    destination: &Reference,
-    alternatives: Option<&Alternatives>,
-) -> Result<()> {
-    let RegistryArgs {
-        authfile: _,
-        cert_dir,
-        creds,
-        creds_stdin,
-        tls_verify,
-        plain_http,
-        token_server: _,
-    } = both;
-    let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
-        source;
-    let for_source = destination.repository().is_none();
-    let insecure = source_tls_verify.or(*tls_verify) == Some(false);
-    let flags = [
-        ("--source-creds", source_creds.is_some()),
-        ("--source-creds-stdin", *source_creds_stdin),
-        ("--creds", for_source && creds.is_some()),
-        ("--creds-stdin", for_source && *creds_stdin),
-        ("--source-cert-dir", source_cert_dir.is_some()),
-        ("--cert-dir", cert_dir.is_some()),
-        ("--tls-verify=false", insecure),
-        ("--plain-http", *plain_http && source_tls_verify.is_none()),
-    ];
-    refuse(flags, alternatives)
-}
-
-fn refuse<const N: usize>(
-    flags: [(&str, bool); N],
-    alternatives: Option<&Alternatives>,
-) -> Result<()> {
-    let several = alternatives.filter(|alternatives| alternatives.are_several());
-    let given = flags.into_iter().find(|(_, given)| *given);
-    let (Some(several), Some((flag, _))) = (several, given) else { return Ok(()) };
-    let name = several.given();
-    let message = format!("`{flag}` holds for one registry, and `{name}` may be in any of several");
-    Err(Error::new(Kind::InvalidOptions, message)
-        .on(Side::Source)
-        .hint("name the image in full, as `docker://HOST/NAME`"))
 }
 
 fn variables() -> Variables {
