@@ -2,16 +2,16 @@
 //!
 //! Each look at an object is short: resolve the Secrets it names → validate it into options → decide, from object,
 //! observation and time → write status, if it changed → start or stop an attempt. The push itself runs in a task of its own
-//! (`run`) and wakes the object when it ends. Everything can be lost at any moment and is found out again.
+//! (`executor`) and wakes the object when it ends. Everything can be lost at any moment and is found out again.
 
 mod decide;
+mod executor;
 mod failure;
 mod metrics;
 pub mod once;
 mod probes;
 mod reconcile;
 pub mod resolve;
-mod run;
 mod status;
 pub mod validate;
 
@@ -33,10 +33,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use failure::Failure;
 
+use self::executor::{Attempts, Engine, InProcess, Limits, RealEngine};
 use self::metrics::Metrics;
 use self::probes::Health;
 use self::reconcile::{Context, on_error, reconcile};
-use self::run::{Engine, Executor, Limits, RealEngine};
 use crate::access::{Egress, Network, NetworkSettings};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind, Result};
@@ -127,10 +127,11 @@ async fn run_engine(
     let served = tokio::spawn(serve(listen, health, shutdown.clone()).await?);
     let watches = scopes.into_iter().map(|scope| {
         let (wake, woken) = mpsc::channel(WAKE_QUEUE);
-        let executor = Executor::new(engine.clone(), limits.clone(), metrics.clone(), wake);
+        let executor = InProcess::new(engine.clone(), limits.clone(), metrics.clone());
+        let attempts = Attempts::new(Arc::new(executor), metrics.clone(), wake);
         let context = Arc::new(Context {
             client: client.clone(),
-            executor: Arc::new(executor),
+            attempts: Arc::new(attempts),
             metrics: metrics.clone(),
             network: network.clone(),
             timeout,
@@ -162,7 +163,7 @@ async fn look_after(
     };
     let (reader, writer) = reflector::store::<ImagePush>();
     let watched = events(api, context.metrics.clone())
-        .inspect_ok(forget_the_gone(context.executor.clone()))
+        .inspect_ok(forget_the_gone(context.attempts.clone()))
         .default_backoff()
         .reflect(writer)
         .applied_objects()
@@ -188,7 +189,7 @@ async fn look_after(
         }
     };
     tokio::join!(controller, listed);
-    context.executor.stop().await;
+    context.attempts.stop().await;
     report_the_rest(&reader, &context).await;
 }
 
@@ -196,7 +197,7 @@ async fn look_after(
 async fn report_the_rest(objects: &Store<ImagePush>, context: &Arc<Context>) {
     for object in objects.state() {
         let uid = object.uid().unwrap_or_default();
-        if context.executor.recall(&uid).attempt.is_none() {
+        if context.attempts.recall(&uid).attempt.is_none() {
             continue;
         }
         let name = object.name_any();
@@ -235,13 +236,13 @@ fn events(
 
 /// An object without finalizers is gone at once, and nobody looks at it again: its attempt is called off from here.
 /// One that went while the watch was broken is missed by the next list.
-fn forget_the_gone(executor: Arc<Executor>) -> impl FnMut(&Event<ImagePush>) + Send {
+fn forget_the_gone(attempts: Arc<Attempts>) -> impl FnMut(&Event<ImagePush>) + Send {
     let mut listed = HashSet::new();
     move |event| match event {
         Event::Init => listed.clear(),
         Event::InitApply(object) => drop(listed.insert(object.uid().unwrap_or_default())),
-        Event::InitDone => executor.keep_only(&listed),
-        Event::Delete(object) => executor.forget(&object.uid().unwrap_or_default()),
+        Event::InitDone => attempts.keep_only(&listed),
+        Event::Delete(object) => attempts.forget(&object.uid().unwrap_or_default()),
         Event::Apply(_) => {}
     }
 }

@@ -15,9 +15,9 @@ use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Attempt, Decision, Observed, Step, check_after, decide, spec_digest};
+use super::executor::{Attempts, Memory, Order};
 use super::failure::Failure;
 use super::metrics::Metrics;
-use super::run::{Executor, Memory, Order};
 use super::status::Written;
 use super::{resolve, status, validate};
 use crate::access::Network;
@@ -27,7 +27,7 @@ use crate::options::PushOptions;
 /// What every look needs.
 pub(crate) struct Context {
     pub(crate) client: Client,
-    pub(crate) executor: Arc<Executor>,
+    pub(crate) attempts: Arc<Attempts>,
     pub(crate) metrics: Arc<Metrics>,
     /// Connections to registries, shared by all attempts.
     pub(crate) network: Network,
@@ -53,10 +53,10 @@ pub(crate) async fn reconcile(
 ) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if object.metadata.deletion_timestamp.is_some() {
-        context.executor.forget(&uid);
+        context.attempts.forget(&uid);
         return Ok(Action::await_change());
     }
-    let memory = context.executor.recall(&uid);
+    let memory = context.attempts.recall(&uid);
     let mut object = (*object).clone();
     if let Some(status) = &memory.status {
         object.status = Some(status.clone());
@@ -80,7 +80,7 @@ pub(crate) async fn reconcile(
     context.metrics.reconcile("ok");
     if !known {
         // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
-        context.executor.forget(&uid);
+        context.attempts.forget(&uid);
         return Ok(Action::await_change());
     }
     Ok(act(&object, &decision, prepared, &context, uid))
@@ -164,7 +164,7 @@ fn note_end(
         let wait = jiff::SignedDuration::try_from(check_after(interval, chance)).ok()?;
         now.checked_add(wait).ok()
     });
-    context.executor.update(uid, |memory| memory.next_check = next);
+    context.attempts.update(uid, |memory| memory.next_check = next);
     next
 }
 
@@ -187,7 +187,7 @@ async fn report(
         }
     }
     let told = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
-    let updated = context.executor.update(uid, |memory| {
+    let updated = context.attempts.update(uid, |memory| {
         memory.status = Some(decision.status.clone());
         if told {
             memory.attempt = None;
@@ -207,7 +207,7 @@ fn act(
     match decision.step {
         Step::Wait => later,
         Step::Cancel => {
-            context.executor.cancel(&uid);
+            context.attempts.cancel(&uid);
             later
         }
         Step::Start if context.stopping.is_cancelled() => Action::await_change(),
@@ -216,7 +216,7 @@ fn act(
             let Some(Ok(prepared)) = prepared else { return Action::requeue(Duration::ZERO) };
             let timeout = object.spec.timeout.as_deref();
             let timeout = timeout.and_then(|text| validate::duration(text).ok());
-            context.executor.start(Order {
+            context.attempts.start(Order {
                 object: ObjectRef::from_obj(object),
                 uid,
                 generation: object.metadata.generation.unwrap_or(0),

@@ -1,11 +1,15 @@
-//! Runs attempts inside the operator's process, and remembers how they ended until status says so.
+//! Runs attempts, and remembers how they ended until status says so.
 //!
-//! An attempt is a task of its own, so that suspending, editing or deleting the object acts while it runs. It waits for a
-//! place at each registry and then for one among all; its time counts from there. When it ends, and every few seconds
-//! before, it wakes its object. A panic inside it ends as an error like any other.
+//! An attempt is a task of its own, so that suspending, editing or deleting the object acts while it runs. Where the work is
+//! done is an [`Executor`]'s business. When an attempt ends, and every few seconds before, it wakes its object. A panic
+//! inside it ends as an error like any other.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod counters;
+mod engine;
+mod in_process;
+mod limits;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,44 +18,32 @@ use futures::SinkExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use kube_runtime::reflector::ObjectRef;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::counters::Counters;
+pub(crate) use self::engine::{Engine, RealEngine};
+pub(crate) use self::in_process::InProcess;
+pub(crate) use self::limits::Limits;
 use super::decide::Outcome;
 use super::failure::Failure;
 use super::metrics::Metrics;
-use super::status::{number, timed_out};
-use crate::api::v1alpha1::{self, ImagePush, ImagePushStatus, Mode};
-use crate::engine::{self, Event, Preview, Pushed};
-use crate::error::{Error, Kind, Result};
-use crate::image::Digest;
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
+use crate::error::Error;
 use crate::limits::{PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
 
-/// What does the work; the engine, but for tests.
+/// Does the work of attempts.
 #[async_trait]
-pub(crate) trait Engine: Send + Sync {
-    /// Makes the destination hold the image.
-    async fn push(
+pub(crate) trait Executor: Send + Sync {
+    /// Makes one attempt, to its end. Once `cancel` is cancelled it ends soon, and the destination's name has the image
+    /// that it had before, or the new one.
+    async fn attempt(
         &self,
-        options: &PushOptions,
-        progress: &Arc<dyn engine::Progress>,
+        order: &Order,
+        counters: Arc<Counters>,
         cancel: &CancellationToken,
-    ) -> Result<Pushed>;
-
-    /// Tells what a push would do.
-    async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview>;
-}
-
-/// The engine itself.
-pub(crate) struct RealEngine;
-
-/// How much may run at the same time.
-pub(crate) struct Limits {
-    all: Arc<Semaphore>,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
-    per_host: usize,
+    ) -> Outcome;
 }
 
 /// An attempt to be made.
@@ -89,75 +81,25 @@ pub(crate) struct Record {
     cancel: CancellationToken,
 }
 
-/// How far an attempt is.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    blobs_total: AtomicU64,
-    /// By digest, since what a destination loses is done twice.
-    blobs_done: Mutex<HashSet<Digest>>,
-    bytes_total: AtomicU64,
-    bytes_done: AtomicU64,
-    /// Set once enough time has passed for progress to be worth a write.
-    shown: std::sync::atomic::AtomicBool,
-}
-
 /// The attempts of the objects of one watch.
-pub(crate) struct Executor {
-    engine: Arc<dyn Engine>,
-    limits: Arc<Limits>,
+pub(crate) struct Attempts {
+    executor: Arc<dyn Executor>,
     metrics: Arc<Metrics>,
     wake: mpsc::Sender<ObjectRef<ImagePush>>,
     objects: Mutex<HashMap<String, Memory>>,
     tasks: TaskTracker,
 }
 
-// === impl Limits ===
+// === impl Attempts ===
 
-impl Limits {
-    pub(crate) fn new(all: usize, per_host: usize) -> Self {
-        let all = Arc::new(Semaphore::new(all.max(1)));
-        Self { all, hosts: Mutex::default(), per_host: per_host.max(1) }
-    }
-
-    /// Places at the registries, in their order, so that two attempts never wait for each other; then one among all.
-    async fn acquire(&self, options: &PushOptions) -> Result<Vec<OwnedSemaphorePermit>> {
-        let hosts: BTreeSet<String> = [&options.source, &options.destination]
-            .into_iter()
-            .filter_map(|side| side.reference.repository())
-            .map(|repository| repository.registry.clone())
-            .collect();
-        let mut permits = vec![];
-        for host in hosts {
-            permits.push(acquire(self.host(&host)).await?);
-        }
-        permits.push(acquire(self.all.clone()).await?);
-        Ok(permits)
-    }
-
-    fn host(&self, host: &str) -> Arc<Semaphore> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody uses are forgotten, so that names from outside don't pile up.
-        hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        let make = || Arc::new(Semaphore::new(self.per_host));
-        hosts.entry(host.to_owned()).or_insert_with(make).clone()
-    }
-}
-
-async fn acquire(semaphore: Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-    semaphore.acquire_owned().await.map_err(|_| Error::internal("a semaphore was closed"))
-}
-
-// === impl Executor ===
-
-impl Executor {
+impl Attempts {
     pub(crate) fn new(
-        engine: Arc<dyn Engine>,
-        limits: Arc<Limits>,
+        executor: Arc<dyn Executor>,
         metrics: Arc<Metrics>,
         wake: mpsc::Sender<ObjectRef<ImagePush>>,
     ) -> Self {
         let (objects, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { engine, limits, metrics, wake, objects, tasks }
+        Self { executor, metrics, wake, objects, tasks }
     }
 
     /// What is remembered of an object; from now on there is something.
@@ -239,7 +181,11 @@ impl Executor {
 
     async fn attempt(self: Arc<Self>, order: Order, record: Record) {
         let (counters, cancel) = (record.progress.clone(), record.cancel.clone());
-        let work = tokio::spawn(self.clone().work(order.clone(), counters.clone(), cancel.clone()));
+        let work = tokio::spawn({
+            let (executor, order, counters) =
+                (self.executor.clone(), order.clone(), counters.clone());
+            async move { executor.attempt(&order, counters, &cancel).await }
+        });
         let outcome = self.watch(&order.object, work, &counters).await;
         self.metrics.attempt(&order.options, &outcome);
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
@@ -268,7 +214,7 @@ impl Executor {
                     Outcome::Failed(Failure::from(&error))
                 }),
                 _ = ticks.tick() => {
-                    counters.shown.store(true, Ordering::Relaxed);
+                    counters.show();
                     let progress = counters.read();
                     if progress.is_some() && progress != told {
                         told = progress;
@@ -279,89 +225,9 @@ impl Executor {
         }
     }
 
-    async fn work(
-        self: Arc<Self>,
-        order: Order,
-        counters: Arc<Counters>,
-        cancel: CancellationToken,
-    ) -> Outcome {
-        let permits = tokio::select! {
-            permits = self.limits.acquire(&order.options) => permits,
-            () = cancel.cancelled() => return Outcome::Cancelled,
-        };
-        let _permits = match permits {
-            Ok(permits) => permits,
-            Err(error) => return Outcome::Failed(Failure::from(&error)),
-        };
-        let _running = self.metrics.running();
-        let progress: Arc<dyn engine::Progress> = counters;
-        let work = async {
-            match order.mode {
-                Mode::Apply => self
-                    .engine
-                    .push(&order.options, &progress, &cancel)
-                    .await
-                    .map(|pushed| Outcome::Pushed(Box::new(pushed))),
-                Mode::DryRun => self
-                    .engine
-                    .preview(&order.options, &cancel)
-                    .await
-                    .map(|preview| Outcome::Previewed(Box::new(preview))),
-            }
-        };
-        let ended = tokio::time::timeout(order.timeout, work).await;
-        match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
-            Ok(outcome) => outcome,
-            Err(error) if error.kind() == Kind::Cancelled => Outcome::Cancelled,
-            Err(error) => Outcome::Failed(Failure::from(&error)),
-        }
-    }
-
     async fn tell(&self, object: &ObjectRef<ImagePush>) {
         // It fails only when nobody listens any more, while the operator stops.
         let _ = self.wake.clone().send(object.clone()).await;
-    }
-}
-
-// === impl Counters ===
-
-impl Counters {
-    /// How far the attempt is, once that is worth telling.
-    pub(crate) fn read(&self) -> Option<v1alpha1::Progress> {
-        let read = |counter: &AtomicU64| number(counter.load(Ordering::Relaxed));
-        (self.shown.load(Ordering::Relaxed) && read(&self.blobs_total) > 0).then(|| {
-            v1alpha1::Progress {
-                blobs_total: read(&self.blobs_total),
-                blobs_done: number(self.done().len() as u64),
-                bytes_total: read(&self.bytes_total),
-                bytes_done: read(&self.bytes_done).min(read(&self.bytes_total)),
-            }
-        })
-    }
-
-    fn done(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
-        self.blobs_done.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl engine::Progress for Counters {
-    fn event(&self, event: Event<'_>) {
-        match event {
-            Event::Planned { blobs, bytes } => {
-                self.blobs_total.store(blobs, Ordering::Relaxed);
-                self.bytes_total.store(bytes, Ordering::Relaxed);
-            }
-            Event::BlobAdvanced { bytes, .. } => {
-                self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
-            }
-            Event::BlobFinished { digest, .. } => {
-                self.done().insert(digest.clone());
-            }
-            Event::Retrying { error, attempt, attempts, .. } => {
-                tracing::debug!(%error, attempt, attempts, "trying again");
-            }
-            Event::BlobStarted { .. } | Event::BlobRestarted { .. } | Event::Manifest { .. } => {}
-        }
     }
 }
 
@@ -377,22 +243,6 @@ impl Outcome {
             Self::Failed(failure) => failure.reason,
             Self::Cancelled => "Cancelled",
         }
-    }
-}
-
-#[async_trait]
-impl Engine for RealEngine {
-    async fn push(
-        &self,
-        options: &PushOptions,
-        progress: &Arc<dyn engine::Progress>,
-        cancel: &CancellationToken,
-    ) -> Result<Pushed> {
-        engine::push(options, progress, cancel).await
-    }
-
-    async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
-        engine::preview(options, cancel).await
     }
 }
 

@@ -1,11 +1,13 @@
 //! Attempts with an engine that does what a test wants, and paused time.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
 
 use super::*;
 use crate::access::Access;
+use crate::engine::{self, Preview, Pushed};
+use crate::error::{Kind, Result};
 use crate::options::{Endpoint, Layers, Platforms, Retry};
 use crate::transport;
 
@@ -57,7 +59,7 @@ impl Engine for Fake {
 
 struct Setup {
     engine: Arc<Fake>,
-    executor: Arc<Executor>,
+    attempts: Arc<Attempts>,
     woken: mpsc::Receiver<ObjectRef<ImagePush>>,
 }
 
@@ -65,8 +67,9 @@ fn setup(script: Script, all: usize, per_host: usize) -> Setup {
     let engine = Arc::new(Fake { script, running: AtomicUsize::new(0), most: AtomicUsize::new(0) });
     let (wake, woken) = mpsc::channel(16);
     let limits = Arc::new(Limits::new(all, per_host));
-    let executor = Arc::new(Executor::new(engine.clone(), limits, Metrics::new(), wake));
-    Setup { engine, executor, woken }
+    let metrics = Metrics::new();
+    let executor = Arc::new(InProcess::new(engine.clone(), limits, metrics.clone()));
+    Setup { engine, attempts: Arc::new(Attempts::new(executor, metrics, wake)), woken }
 }
 
 fn order(uid: &str, destination: &str) -> Order {
@@ -97,13 +100,13 @@ fn order(uid: &str, destination: &str) -> Order {
 impl Setup {
     /// Starts an attempt of an object that has been looked at.
     fn start(&self, order: Order) {
-        self.executor.recall(&order.uid);
-        self.executor.start(order);
+        self.attempts.recall(&order.uid);
+        self.attempts.start(order);
     }
 
     async fn outcome(&mut self, uid: &str) -> Outcome {
         assert_eq!(self.woken.next().await.unwrap().name, uid);
-        self.executor.recall(uid).attempt.unwrap().outcome.unwrap()
+        self.attempts.recall(uid).attempt.unwrap().outcome.unwrap()
     }
 }
 
@@ -117,7 +120,7 @@ async fn an_end_is_remembered_and_wakes_the_object() {
     let mut setup = setup(Script::Fail, 4, 2);
     setup.start(order("a", "r.example"));
     assert_eq!(failure(&setup.outcome("a").await), ("NetworkError", "no route"));
-    assert_eq!(setup.executor.recall("a").access.as_deref(), Some("s 1"));
+    assert_eq!(setup.attempts.recall("a").access.as_deref(), Some("s 1"));
     let mut dry = order("b", "r.example");
     dry.mode = Mode::DryRun;
     setup.start(dry);
@@ -150,7 +153,7 @@ async fn an_attempt_can_be_called_off() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     // A second start while it runs changes nothing.
     setup.start(order("a", "r.example"));
-    setup.executor.cancel("a");
+    setup.attempts.cancel("a");
     assert!(matches!(setup.outcome("a").await, Outcome::Cancelled));
     assert_eq!(setup.engine.most.load(Ordering::SeqCst), 1);
 }
@@ -178,7 +181,7 @@ async fn a_busy_registry_does_not_hold_up_another() {
     setup.start(order("d", "idle.example"));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(setup.engine.running.load(Ordering::SeqCst), 2);
-    setup.executor.cancel("d");
+    setup.attempts.cancel("d");
     assert!(matches!(setup.outcome("d").await, Outcome::Cancelled));
 }
 
@@ -189,11 +192,11 @@ async fn attempts_of_objects_that_are_gone_end() {
         setup.start(order(uid, "r.example"));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    setup.executor.forget("a");
-    setup.executor.keep_only(&HashSet::from(["c".to_owned()]));
+    setup.attempts.forget("a");
+    setup.attempts.keep_only(&HashSet::from(["c".to_owned()]));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(setup.engine.running.load(Ordering::SeqCst), 1);
-    assert!(setup.executor.recall("c").attempt.unwrap().outcome.is_none());
+    assert!(setup.attempts.recall("c").attempt.unwrap().outcome.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,9 +206,9 @@ async fn stopping_calls_everything_off_and_waits() {
         setup.start(order(uid, "r.example"));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    setup.executor.stop().await;
+    setup.attempts.stop().await;
     for uid in ["a", "b"] {
-        let outcome = setup.executor.recall(uid).attempt.unwrap().outcome;
+        let outcome = setup.attempts.recall(uid).attempt.unwrap().outcome;
         assert!(matches!(outcome, Some(Outcome::Cancelled)), "{outcome:?}");
     }
 }
@@ -213,10 +216,10 @@ async fn stopping_calls_everything_off_and_waits() {
 #[tokio::test(start_paused = true)]
 async fn nothing_starts_for_an_object_that_is_gone() {
     let setup = setup(Script::Hang, 4, 2);
-    setup.executor.recall("a");
-    setup.executor.forget("a");
-    setup.executor.start(order("a", "r.example"));
+    setup.attempts.recall("a");
+    setup.attempts.forget("a");
+    setup.attempts.start(order("a", "r.example"));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(setup.executor.tasks.is_empty());
-    assert_eq!(setup.executor.update("a", |_| ()), None);
+    assert!(setup.attempts.tasks.is_empty());
+    assert_eq!(setup.attempts.update("a", |_| ()), None);
 }

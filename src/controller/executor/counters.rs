@@ -1,0 +1,69 @@
+//! How far an attempt is, counted from what the engine tells.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::api::v1alpha1;
+use crate::controller::status::number;
+use crate::engine::{self, Event};
+use crate::image::Digest;
+
+/// How far an attempt is.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    blobs_total: AtomicU64,
+    /// By digest, since what a destination loses is done twice.
+    blobs_done: Mutex<HashSet<Digest>>,
+    bytes_total: AtomicU64,
+    bytes_done: AtomicU64,
+    /// Set once enough time has passed for progress to be worth a write.
+    shown: AtomicBool,
+}
+
+// === impl Counters ===
+
+impl Counters {
+    /// Enough time has passed for progress to be worth telling.
+    pub(crate) fn show(&self) {
+        self.shown.store(true, Ordering::Relaxed);
+    }
+
+    /// How far the attempt is, once that is worth telling.
+    pub(crate) fn read(&self) -> Option<v1alpha1::Progress> {
+        let read = |counter: &AtomicU64| number(counter.load(Ordering::Relaxed));
+        (self.shown.load(Ordering::Relaxed) && read(&self.blobs_total) > 0).then(|| {
+            v1alpha1::Progress {
+                blobs_total: read(&self.blobs_total),
+                blobs_done: number(self.done().len() as u64),
+                bytes_total: read(&self.bytes_total),
+                bytes_done: read(&self.bytes_done).min(read(&self.bytes_total)),
+            }
+        })
+    }
+
+    fn done(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.blobs_done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl engine::Progress for Counters {
+    fn event(&self, event: Event<'_>) {
+        match event {
+            Event::Planned { blobs, bytes } => {
+                self.blobs_total.store(blobs, Ordering::Relaxed);
+                self.bytes_total.store(bytes, Ordering::Relaxed);
+            }
+            Event::BlobAdvanced { bytes, .. } => {
+                self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+            }
+            Event::BlobFinished { digest, .. } => {
+                self.done().insert(digest.clone());
+            }
+            Event::Retrying { error, attempt, attempts, .. } => {
+                tracing::debug!(%error, attempt, attempts, "trying again");
+            }
+            Event::BlobStarted { .. } | Event::BlobRestarted { .. } | Event::Manifest { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The engine, as attempts use it; tests put another one in its place.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{self, Preview, Pushed};
+use crate::error::Result;
+use crate::options::PushOptions;
+
+/// What does the work; the engine, but for tests.
+#[async_trait]
+pub(crate) trait Engine: Send + Sync {
+    /// Makes the destination hold the image.
+    async fn push(
+        &self,
+        options: &PushOptions,
+        progress: &Arc<dyn engine::Progress>,
+        cancel: &CancellationToken,
+    ) -> Result<Pushed>;
+
+    /// Tells what a push would do.
+    async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview>;
+}
+
+/// The engine itself.
+pub(crate) struct RealEngine;
+
+#[async_trait]
+impl Engine for RealEngine {
+    async fn push(
+        &self,
+        options: &PushOptions,
+        progress: &Arc<dyn engine::Progress>,
+        cancel: &CancellationToken,
+    ) -> Result<Pushed> {
+        engine::push(options, progress, cancel).await
+    }
+
+    async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
+        engine::preview(options, cancel).await
+    }
+}
