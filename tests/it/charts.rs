@@ -1,159 +1,89 @@
 //! The chart and the kustomize bases, as helm and kubectl read them.
 
-use serde_json::Value;
+mod rendered;
+mod values;
 
-use crate::support::control_plane::{Output, programs, run};
+use serde_json::{Value, json};
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/imagepush");
-const REPOSITORY: &str = "image.repository=registry.example/imagepush";
-
-/// Runs `helm` or `kubectl` without a cluster.
-async fn tool(name: &'static str, arguments: &[&str]) -> Output {
-    let folder = tokio::task::spawn_blocking(programs).await.unwrap();
-    let home = tempfile::tempdir().unwrap();
-    let mut command = tokio::process::Command::new(folder.join(name));
-    command.env("HOME", home.path()).env_remove("KUBECONFIG").args(arguments);
-    run(command, "").await
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    use serde::Deserialize as _;
-    serde_yaml::Deserializer::from_str(text)
-        .map(|document| Value::deserialize(document).unwrap())
-        .filter(|document| !document.is_null())
-        .collect()
-}
-
-/// `Kind/name` of each document.
-fn names(documents: &[Value]) -> Vec<String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut names: Vec<String> = documents
-        .iter()
-        .map(|it| format!("{}/{}", text(&it["kind"]), text(&it["metadata"]["name"])))
-        .collect();
-    names.sort();
-    names
-}
-
-fn find<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
-    documents.iter().find(|document| document["kind"] == kind).unwrap()
-}
-
-/// What the restricted profile of pod security asks for, and what one replica without leader election needs.
-fn assert_confined(deployment: &Value) {
-    let spec = &deployment["spec"];
-    assert_eq!(
-        (spec["replicas"].as_i64(), spec["strategy"]["type"].as_str()),
-        (Some(1), Some("Recreate"))
-    );
-    let pod = &spec["template"]["spec"];
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    let container = &pod["containers"][0];
-    let context = &container["securityContext"];
-    assert_eq!(context["allowPrivilegeEscalation"], false);
-    assert_eq!(context["readOnlyRootFilesystem"], true);
-    assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
-    assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
-    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
-}
+use crate::generated::kustomize::{HELMS_OWN, VALUES};
+use crate::support::chart::{CHART, REPOSITORY, documents, find, names, tool};
 
 #[tokio::test]
 async fn helm_lints_the_chart_strictly() {
     tool("helm", &["lint", "--strict", CHART, "--set", REPOSITORY]).await.succeeded();
 }
 
+/// Whoever installs without Helm gets the same, and a namespace that is as strict as the pod.
 #[tokio::test]
-async fn helm_renders_what_kustomize_renders() {
+async fn kustomize_installs_what_helm_installs() {
+    let mut arguments = vec!["template", "imagepush", CHART, "--skip-tests"];
+    arguments.extend(VALUES);
+    let mut chart = documents(&tool("helm", &arguments).await.succeeded());
+    chart.iter_mut().for_each(forget_the_installer);
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default");
+    let mut bases = documents(&tool("kubectl", &["kustomize", config]).await.succeeded());
+    bases.iter_mut().for_each(forget_the_installer);
+    let namespace = bases.iter().position(|it| it["kind"] == "Namespace").unwrap();
+    let namespace = bases.remove(namespace);
+    assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+    assert_eq!(names(&chart), names(&bases));
+    for document in &chart {
+        assert!(bases.contains(document), "kustomize has another {document:#}");
+    }
+}
+
+/// Takes out of a document what tells how it was installed.
+fn forget_the_installer(document: &mut Value) {
+    match document {
+        Value::Object(fields) => {
+            // Kustomize takes the generated file as it is.
+            if fields.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") {
+                fields["metadata"].as_object_mut().unwrap().remove("labels");
+            }
+            fields.retain(|key, _| {
+                !HELMS_OWN.contains(&key.as_str())
+                    && !["app.kubernetes.io/part-of", "app.kubernetes.io/instance"]
+                        .contains(&key.as_str())
+            });
+            fields.values_mut().for_each(forget_the_installer);
+            let empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+            if fields.get("labels").is_some_and(empty) {
+                fields.remove("labels");
+            }
+            if fields.get("annotations").is_some_and(empty) {
+                fields.remove("annotations");
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(forget_the_installer),
+        _ => {}
+    }
+}
+
+/// What the restricted profile of pod security asks for, and what a scratch image without a shell can do.
+#[tokio::test]
+async fn the_pod_is_confined() {
     let chart = ["template", "imagepush", CHART, "-n", "imagepush-system", "--set", REPOSITORY];
     let chart = documents(&tool("helm", &chart).await.succeeded());
+    let pod = &find(&chart, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(
-        names(&chart),
-        [
-            "ClusterRole/imagepush",
-            "ClusterRoleBinding/imagepush",
-            "CustomResourceDefinition/imagepushes.imagepush.dev",
-            "Deployment/imagepush",
-            "ServiceAccount/imagepush",
-        ]
+        pod["securityContext"],
+        json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        })
     );
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default");
-    let bases = documents(&tool("kubectl", &["kustomize", config]).await.succeeded());
-    for documents in [&chart, &bases] {
-        assert_confined(find(documents, "Deployment"));
+    assert_eq!(
+        pod["containers"][0]["securityContext"],
+        json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        })
+    );
+    assert_eq!(pod["containers"].as_array().map(Vec::len), Some(1));
+    for host in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert_eq!(pod[host], Value::Null);
     }
-    let crd = find(&chart, "CustomResourceDefinition");
-    assert_eq!(crd["spec"], find(&bases, "CustomResourceDefinition")["spec"]);
-    assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
-    assert_eq!(find(&chart, "ClusterRole")["rules"], find(&bases, "ClusterRole")["rules"]);
-    let container = &find(&chart, "Deployment")["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["image"], "registry.example/imagepush:0.1.0");
-}
-
-#[tokio::test]
-async fn values_change_what_they_say() {
-    let digest = format!("image.digest=sha256:{}", "a".repeat(64));
-    let arguments = [
-        "template",
-        "mine",
-        CHART,
-        "--set",
-        REPOSITORY,
-        "--set",
-        &digest,
-        "--set",
-        "watchNamespaces={one,two}",
-        "--set",
-        "egress.allow={127.0.0.0/8,registry.example}",
-        "--set",
-        "egress.deny={10.96.0.0/12}",
-        "--set",
-        "egress.only={*.example}",
-        "--set",
-        "proxyFromEnvironment=true",
-        "--set",
-        "crds.install=false",
-    ];
-    let rendered = documents(&tool("helm", &arguments).await.succeeded());
-    assert_eq!(
-        names(&rendered),
-        [
-            "ClusterRole/mine-imagepush",
-            "Deployment/mine-imagepush",
-            "RoleBinding/mine-imagepush",
-            "RoleBinding/mine-imagepush",
-            "ServiceAccount/mine-imagepush",
-        ]
-    );
-    let container = &find(&rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(
-        container["args"],
-        serde_json::json!([
-            "operator",
-            "--watch-namespace=one",
-            "--watch-namespace=two",
-            "--egress-allow=127.0.0.0/8",
-            "--egress-allow=registry.example",
-            "--egress-deny=10.96.0.0/12",
-            "--egress-only=*.example",
-            "--proxy-from-environment",
-        ])
-    );
-    assert_eq!(container["image"], format!("registry.example/imagepush@sha256:{}", "a".repeat(64)));
-}
-
-#[tokio::test]
-async fn what_the_chart_cannot_do_is_refused() {
-    let refused = tool("helm", &["template", CHART]).await;
-    assert!(!refused.success);
-    let message = "image.repository must be set: the image of the operator that your cluster can pull, such as \
-                   --set image.repository=registry.example/imagepush";
-    assert!(refused.stderr.contains(message), "{}", refused.stderr);
-    let refused =
-        tool("helm", &["template", CHART, "--set", REPOSITORY, "--set", "replicas=2"]).await;
-    assert!(
-        refused.stderr.contains("additional properties 'replicas' not allowed"),
-        "{}",
-        refused.stderr
-    );
+    // The one token is bound to the pod, and gone with it.
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(find(&chart, "ServiceAccount")["automountServiceAccountToken"], false);
 }

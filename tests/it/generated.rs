@@ -2,6 +2,9 @@
 //!
 //! They are checked in, so that a cluster can be set up from a clone without a compiler.
 
+mod chart_readme;
+pub(crate) mod kustomize;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

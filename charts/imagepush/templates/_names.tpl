@@ -1,6 +1,22 @@
 {{- define "imagepush.name" -}}
-{{- $name := .Release.Name -}}
-{{- if contains "imagepush" $name -}}{{ $name | trunc 50 | trimSuffix "-" }}{{- else -}}{{ printf "%s-imagepush" ($name | trunc 40) }}{{- end -}}
+{{- $release := .Release.Name -}}
+{{- if .Values.fullnameOverride -}}{{ .Values.fullnameOverride }}
+{{- else if contains "imagepush" $release -}}{{ $release | trunc 50 | trimSuffix "-" }}
+{{- else -}}{{ printf "%s-imagepush" ($release | trunc 40 | trimSuffix "-") }}
+{{- end -}}
+{{- end -}}
+
+{{- /* What belongs to the whole cluster carries the namespace, so that releases of the same name can't meet. */ -}}
+{{- define "imagepush.clusterName" -}}
+{{ .Release.Namespace }}:{{ include "imagepush.name" . }}
+{{- end -}}
+
+{{- define "imagepush.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "imagepush.name" .) }}
+{{- else -}}
+{{ required "serviceAccount.name must be set where serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end -}}
 {{- end -}}
 
 {{- define "imagepush.selector" -}}
@@ -24,4 +40,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+{{- end -}}
+
+{{- /* The port of `listen`, which is IP:PORT. */ -}}
+{{- define "imagepush.port" -}}
+{{ regexFind "[0-9]+$" .Values.listen }}
 {{- end -}}

@@ -1,0 +1,226 @@
+//! What values change in what is rendered.
+
+use serde_json::{Value, json};
+
+use crate::support::chart::{CHART, REPOSITORY, documents, find, names, tool, tool_with};
+
+/// What the chart renders in namespace `here` with `--set` arguments.
+async fn rendered(values: &[&str]) -> Vec<Value> {
+    let mut arguments = vec!["template", "mine", CHART, "-n", "here", "--set", REPOSITORY];
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+    documents(&tool("helm", &arguments).await.succeeded())
+}
+
+/// What a value adds to the names that are rendered without any, and what it takes away.
+#[tokio::test]
+async fn values_choose_the_objects() {
+    let all = names(&rendered(&[]).await);
+    assert_eq!(
+        all,
+        [
+            "ClusterRole/here:mine-imagepush",
+            "ClusterRole/here:mine-imagepush-admin",
+            "ClusterRole/here:mine-imagepush-editor",
+            "ClusterRole/here:mine-imagepush-viewer",
+            "ClusterRoleBinding/here:mine-imagepush",
+            "CustomResourceDefinition/imagepushes.imagepush.dev",
+            "Deployment/mine-imagepush",
+            "NetworkPolicy/mine-imagepush",
+            "ServiceAccount/mine-imagepush",
+        ]
+    );
+    let cases: [(&[&str], &[&str], &[&str]); 7] = [
+        (&["crds.install=false"], &[], &["CustomResourceDefinition/imagepushes.imagepush.dev"]),
+        (
+            &["watchNamespaces={one,two}"],
+            &[
+                "Role/here:mine-imagepush",
+                "Role/here:mine-imagepush",
+                "RoleBinding/here:mine-imagepush",
+                "RoleBinding/here:mine-imagepush",
+            ],
+            &["ClusterRole/here:mine-imagepush", "ClusterRoleBinding/here:mine-imagepush"],
+        ),
+        (
+            &["rbac.create=false"],
+            &[],
+            &["ClusterRole/here:mine-imagepush", "ClusterRoleBinding/here:mine-imagepush"],
+        ),
+        (
+            &["rbac.userRoles.create=false"],
+            &[],
+            &[
+                "ClusterRole/here:mine-imagepush-admin",
+                "ClusterRole/here:mine-imagepush-editor",
+                "ClusterRole/here:mine-imagepush-viewer",
+            ],
+        ),
+        (
+            &["serviceAccount.create=false", "serviceAccount.name=x"],
+            &[],
+            &["ServiceAccount/mine-imagepush"],
+        ),
+        (&["networkPolicy.enabled=false"], &[], &["NetworkPolicy/mine-imagepush"]),
+        (
+            &["fullnameOverride=x"],
+            &["Deployment/x", "NetworkPolicy/x", "ServiceAccount/x"],
+            &[
+                "Deployment/mine-imagepush",
+                "NetworkPolicy/mine-imagepush",
+                "ServiceAccount/mine-imagepush",
+            ],
+        ),
+    ];
+    for (values, added, removed) in cases {
+        let mut expected: Vec<String> =
+            all.iter().filter(|it| !removed.contains(&it.as_str())).cloned().collect();
+        expected.extend(added.iter().map(|&it| it.to_owned()));
+        let mut found = names(&rendered(values).await);
+        if values == ["fullnameOverride=x"] {
+            // The cluster-wide ones are looked at elsewhere.
+            found.retain(|it| !it.starts_with("ClusterRole"));
+            expected.retain(|it| !it.starts_with("ClusterRole"));
+        }
+        expected.sort();
+        assert_eq!(found, expected, "{values:?}");
+    }
+}
+
+/// With namespaces there is nothing of the cluster's own to install but the CRD, if that is wanted.
+#[tokio::test]
+async fn a_release_for_namespaces_stays_in_them() {
+    let values = ["watchNamespaces={one,two}", "crds.install=false", "rbac.userRoles.create=false"];
+    let documents = rendered(&values).await;
+    let mut places: Vec<String> = documents
+        .iter()
+        .map(|it| format!("{} {}", it["kind"], it["metadata"]["namespace"]).replace('"', ""))
+        .collect();
+    places.sort();
+    assert_eq!(
+        places,
+        [
+            "Deployment here",
+            "NetworkPolicy here",
+            "Role one",
+            "Role two",
+            "RoleBinding one",
+            "RoleBinding two",
+            "ServiceAccount here",
+        ]
+    );
+    let account =
+        json!([{"kind": "ServiceAccount", "name": "mine-imagepush", "namespace": "here"}]);
+    for binding in documents.iter().filter(|it| it["kind"] == "RoleBinding") {
+        assert_eq!(binding["subjects"], account);
+        assert_eq!(binding["roleRef"]["kind"], "Role");
+    }
+    let everywhere = rendered(&[]).await;
+    let rules = |documents: &[Value], kind| find(documents, kind)["rules"].clone();
+    let whole =
+        everywhere.iter().find(|it| it["metadata"]["name"] == "here:mine-imagepush").unwrap();
+    assert_eq!(rules(&documents, "Role"), whole["rules"]);
+}
+
+/// Each value by the place in the documents where it is to be found.
+#[tokio::test]
+async fn values_get_to_their_places() {
+    let text = include_str!("every_value.yaml");
+    let arguments = ["template", "mine", CHART, "-n", "here", "-f", "-"];
+    let documents = documents(&tool_with("helm", &arguments, text).await.succeeded());
+    let deployment = find(&documents, "Deployment");
+    let template = &deployment["spec"]["template"];
+    let pod = &template["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(
+        container["args"],
+        json!([
+            "operator",
+            "--listen=[::]:9090",
+            "--log-format=json",
+            "--concurrency=8",
+            "--per-host=3",
+            "--timeout=1h30m",
+            "--watch-namespace=one",
+            "--watch-namespace=two",
+            "--egress-allow=127.0.0.0/8",
+            "--egress-allow=registry.example",
+            "--egress-deny=10.96.0.0/12",
+            "--egress-only=*.example",
+            "--proxy-from-environment",
+        ])
+    );
+    let digest = "a".repeat(64);
+    assert_eq!(container["image"], format!("registry.example/imagepush@sha256:{digest}"));
+    assert_eq!(container["imagePullPolicy"], "Always");
+    assert_eq!(container["ports"], json!([{"name": "http", "containerPort": 9090}]));
+    assert_eq!(
+        container["env"],
+        json!([{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}])
+    );
+    assert_eq!(
+        container["volumeMounts"][1],
+        json!({"name": "authorities", "mountPath": "/etc/authorities", "readOnly": true})
+    );
+    assert_eq!(
+        container["resources"],
+        json!({"requests": {"cpu": 1, "memory": "128Mi"}, "limits": {"memory": "1Gi"}})
+    );
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["port"], "http");
+    }
+    assert_eq!(
+        pod["volumes"][1],
+        json!({"name": "authorities", "configMap": {"name": "authorities"}})
+    );
+    assert_eq!(pod["serviceAccountName"], "pusher");
+    assert_eq!(pod["imagePullSecrets"], json!([{"name": "pull"}]));
+    assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/arch": "amd64"}));
+    assert_eq!(pod["tolerations"], json!([{"key": "dedicated", "operator": "Exists"}]));
+    assert_eq!(pod["affinity"], json!({"nodeAffinity": {}}));
+    assert_eq!(pod["priorityClassName"], "system-cluster-critical");
+    assert_eq!(template["metadata"]["annotations"], json!({"example/scrape": "no"}));
+    assert_eq!(template["metadata"]["labels"]["team"], "one");
+    let policy = &find(&documents, "NetworkPolicy")["spec"];
+    assert_eq!(
+        policy["ingress"],
+        json!([{
+            "ports": [{"port": 9090}],
+            "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        }])
+    );
+    assert_eq!(policy["egress"][1], json!({"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}));
+    let viewer =
+        documents.iter().find(|it| it["metadata"]["name"] == "here:pusher-viewer").unwrap();
+    let labels = viewer["metadata"]["labels"].as_object().unwrap();
+    assert!(labels.keys().all(|label| !label.contains("aggregate")), "{labels:?}");
+}
+
+/// What an upgrade or an uninstall must not take away is marked, unless that is asked for.
+#[tokio::test]
+async fn the_crd_outlives_the_release() {
+    for (keep, policy) in [("true", json!("keep")), ("false", Value::Null)] {
+        let documents = rendered(&[&format!("crds.keep={keep}")]).await;
+        let crd = find(&documents, "CustomResourceDefinition");
+        assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], policy);
+    }
+}
+
+/// `view` sees, `edit` and `admin` have images pushed as well.
+#[tokio::test]
+async fn roles_of_people_are_part_of_the_clusters_own() {
+    let documents = rendered(&[]).await;
+    let expected = [
+        ("viewer", vec!["admin", "edit", "view"]),
+        ("editor", vec!["admin", "edit"]),
+        ("admin", vec!["admin"]),
+    ];
+    for (role, into) in expected {
+        let name = format!("here:mine-imagepush-{role}");
+        let role = documents.iter().find(|it| it["metadata"]["name"] == *name).unwrap();
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        let prefix = "rbac.authorization.k8s.io/aggregate-to-";
+        let mut found: Vec<&str> = labels.keys().filter_map(|it| it.strip_prefix(prefix)).collect();
+        found.sort_unstable();
+        assert_eq!(found, into, "{name}");
+    }
+}
