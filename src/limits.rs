@@ -73,6 +73,9 @@ pub const MAX_AUTH_FILE: u64 = 1 << 20;
 /// Longest line with a user name and password, typed or on standard input; passwords may be tokens of a few KiB.
 pub const MAX_LOGIN: u64 = 16 << 10;
 
+/// How long a question on the terminal takes to notice that it is not to be answered any more.
+pub const PROMPT_ATTENTION: Duration = Duration::from_millis(50);
+
 /// Longest name of a credential helper; file names have 255 bytes, and messages show it.
 pub const MAX_HELPER_NAME: usize = 64;
 

@@ -65,9 +65,11 @@ pub(crate) async fn run(arguments: InspectArgs, printer: &Printer) -> Result<()>
     registry_access::of_one_registry(&registry, alternatives.as_ref())?;
     registry_access::warn(&registry, None, printer);
     let conf = registry_access::conf(&[&reference])?;
-    let access = registry_access::of_image(registry, &reference, &conf, &mut Terminal)?;
-    let mut endpoint = Endpoint { reference, access };
+    // A password may be asked for, and the terminal then has to be restored.
     let cancel = signals::cancel_on_signal(printer)?;
+    let person = &mut Terminal::until(&cancel);
+    let access = registry_access::of_image(registry, &reference, &conf, person)?;
+    let mut endpoint = Endpoint { reference, access };
     if let Some(alternatives) = alternatives {
         endpoint = alternatives.choose(endpoint, Retry::default(), &cancel, printer).await?;
     }

@@ -138,9 +138,10 @@ struct Request {
 
 pub(crate) async fn run(arguments: PushArgs, printer: &Printer) -> Result<()> {
     registry_access::warn(&arguments.registries, Some(&arguments.source_registry), printer);
-    let Request { mut options, alternatives, digest_file, dry_run } =
-        arguments.request(&mut Terminal)?;
+    // A password may be asked for, and the terminal then has to be restored.
     let cancel = signals::cancel_on_signal(printer)?;
+    let Request { mut options, alternatives, digest_file, dry_run } =
+        arguments.request(&mut Terminal::until(&cancel))?;
     if let Some(alternatives) = alternatives {
         let (source, retry) = (options.source, options.retry);
         options.source = alternatives.choose(source, retry, &cancel, printer).await?;
@@ -177,7 +178,7 @@ impl PushArgs {
 
     /// The options of the engine. Asks for what is missing of credentials.
     pub(crate) fn options(self) -> Result<PushOptions> {
-        self.request(&mut Terminal).map(|request| request.options)
+        self.request(&mut Terminal::until(&CancellationToken::new())).map(|request| request.options)
     }
 
     fn request(self, person: &mut dyn Person) -> Result<Request> {

@@ -1,24 +1,30 @@
 //! Asks the person at the terminal, and reads passwords without showing them.
 //!
-//! The terminal is the one that the process belongs to, whatever its standard streams are. While something hidden is typed, the
-//! terminal hands over every key, also those that would stop the program: it must not be left in a state where nothing that is
-//! typed shows.
+//! The terminal is the one that the process belongs to, whatever its standard streams are. It must not be left in a state where
+//! nothing that is typed shows: while something hidden is typed it hands over every key, also those that would stop the program,
+//! and a signal that asks the program to end ends the question.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, IsTerminal as _, Read, Write as _};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::login::Person;
 use crate::access::Secret;
 use crate::error::{Error, Kind, Result};
-use crate::limits::MAX_LOGIN;
+use crate::limits::{MAX_LOGIN, PROMPT_ATTENTION};
 
 /// The terminal of this process, opened when something has to be asked.
-pub(crate) struct Terminal;
+pub(crate) struct Terminal {
+    /// Ends a question.
+    cancel: CancellationToken,
+}
 
 /// The terminal while it shows nothing; dropping this restores it.
 struct Silent<'a> {
@@ -28,22 +34,58 @@ struct Silent<'a> {
 
 // === impl Terminal ===
 
+impl Terminal {
+    /// The terminal, for questions that cancelling ends.
+    pub(crate) fn until(cancel: &CancellationToken) -> Self {
+        Self { cancel: cancel.clone() }
+    }
+
+    /// Waits until something was typed: a line, or a key where the terminal hands over each.
+    fn wait(&self, terminal: &File) -> Result<()> {
+        let attention = Timespec { tv_sec: 0, tv_nsec: PROMPT_ATTENTION.subsec_nanos().into() };
+        while !self.cancel.is_cancelled() {
+            let mut polled = [PollFd::new(terminal, PollFlags::IN)];
+            match poll(&mut polled, Some(&attention)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                // A terminal that is gone is for the reader to find.
+                Ok(_) => return Ok(()),
+                Err(cause) => return Err(failed(&cause.into())),
+            }
+        }
+        Err(Error::cancelled())
+    }
+
+    /// The keys of the terminal as they are typed. Nothing is read ahead, which would leave a copy in memory.
+    fn keys(&self, mut terminal: &File) -> impl Iterator<Item = Result<u8>> {
+        std::iter::from_fn(move || {
+            let mut key = [0];
+            let read = self.wait(terminal).map(|()| terminal.read_exact(&mut key));
+            match read {
+                Ok(Ok(())) => Some(Ok(key[0])),
+                Ok(Err(end)) if end.kind() == io::ErrorKind::UnexpectedEof => None,
+                Ok(Err(cause)) => Some(Err(failed(&cause))),
+                Err(error) => Some(Err(error)),
+            }
+        })
+    }
+}
+
 impl Person for Terminal {
     fn ask(&mut self, prompt: &str) -> Result<String> {
         let mut terminal = open()?;
-        let typed = terminal.write_all(prompt.as_bytes()).and_then(|()| {
-            let mut line = String::new();
-            io::BufReader::new(&terminal).take(MAX_LOGIN).read_line(&mut line)?;
-            Ok(line)
-        });
-        typed.map(|line| line.trim().to_owned()).map_err(|cause| failed(&cause))
+        terminal.write_all(prompt.as_bytes()).map_err(|cause| failed(&cause))?;
+        self.wait(&terminal)?;
+        let mut line = String::new();
+        let read = io::BufReader::new(&terminal).take(MAX_LOGIN).read_line(&mut line);
+        read.map_err(|cause| failed(&cause))?;
+        Ok(line.trim().to_owned())
     }
 
     fn ask_hidden(&mut self, prompt: &str) -> Result<Secret> {
         let mut terminal = open()?;
         let silent = Silent::new(&terminal).map_err(|cause| failed(&cause))?;
         (&terminal).write_all(prompt.as_bytes()).map_err(|cause| failed(&cause))?;
-        let typed = typed(keys(&terminal));
+        let typed = typed(self.keys(&terminal));
         drop(silent);
         // The key that ended it did not show.
         terminal.write_all(b"\n").map_err(|cause| failed(&cause))?;
@@ -85,24 +127,12 @@ fn text(bytes: &[u8]) -> Result<Secret> {
     std::str::from_utf8(bytes).map(Secret::new).map_err(not_text)
 }
 
-/// The keys of a terminal as they are typed. Nothing is read ahead, which would leave a copy in memory.
-fn keys(mut terminal: &File) -> impl Iterator<Item = io::Result<u8>> {
-    std::iter::from_fn(move || {
-        let mut key = [0];
-        match terminal.read_exact(&mut key) {
-            Ok(()) => Some(Ok(key[0])),
-            Err(end) if end.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(cause) => Some(Err(cause)),
-        }
-    })
-}
-
 /// What is typed up to the end of the line.
-fn typed(keys: impl Iterator<Item = io::Result<u8>>) -> Result<Secret> {
+fn typed(keys: impl Iterator<Item = Result<u8>>) -> Result<Secret> {
     // Never moved, so that no copy stays behind in memory.
     let mut line = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_LOGIN).unwrap_or(0)));
     for key in keys {
-        match key.map_err(|cause| failed(&cause))? {
+        match key? {
             b'\n' | b'\r' | key::END => break,
             key::INTERRUPT => return Err(Error::cancelled()),
             key::BACKSPACE | key::DELETE => erase(&mut line),

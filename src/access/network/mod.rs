@@ -128,9 +128,14 @@ impl Network {
         self.0.pauses.over(host, owner).await
     }
 
-    /// Tells what a host warns of in its `Warning` headers, once each.
-    pub(crate) fn warn<'a>(&self, host: &str, values: impl Iterator<Item = &'a [u8]>) {
-        self.0.warnings.tell(host, values);
+    /// Tells what a host warns of in its `Warning` headers, once each, but for what `hide` takes out of it.
+    pub(crate) fn warn<'a>(
+        &self,
+        host: &str,
+        values: impl Iterator<Item = &'a [u8]>,
+        hide: impl Fn(&mut String),
+    ) {
+        self.0.warnings.tell(host, values, hide);
     }
 
     /// Whether a registry's credentials may go to a token server, by the word of whoever runs the program.

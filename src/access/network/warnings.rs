@@ -14,15 +14,26 @@ pub(super) struct Warnings(Mutex<VecDeque<(String, Vec<String>)>>);
 // === impl Warnings ===
 
 impl Warnings {
-    /// Tells of the warnings of an answer that have not been told yet.
-    pub(super) fn tell<'a>(&self, host: &str, values: impl Iterator<Item = &'a [u8]>) {
-        for text in self.fresh(host, values) {
+    /// Tells of the warnings of an answer that have not been told yet, but for what `hide` takes out of them.
+    pub(super) fn tell<'a>(
+        &self,
+        host: &str,
+        values: impl Iterator<Item = &'a [u8]>,
+        hide: impl Fn(&mut String),
+    ) {
+        for text in self.fresh(host, values, hide) {
             tracing::warn!(host, "the registry warns: {text}");
         }
     }
 
-    fn fresh<'a>(&self, host: &str, values: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
-        let mut texts = values.take(MAX_WARNINGS).filter_map(text).peekable();
+    fn fresh<'a>(
+        &self,
+        host: &str,
+        values: impl Iterator<Item = &'a [u8]>,
+        hide: impl Fn(&mut String),
+    ) -> Vec<String> {
+        let texts = values.take(MAX_WARNINGS).filter_map(|value| text(value, &hide));
+        let mut texts = texts.peekable();
         if texts.peek().is_none() {
             return vec![];
         }
@@ -53,14 +64,17 @@ fn told_by<'a>(hosts: &'a mut VecDeque<(String, Vec<String>)>, host: &str) -> &'
 }
 
 /// The text of `299 - "text"`, fit to be shown; other forms are none of the specification's.
-fn text(value: &[u8]) -> Option<String> {
+fn text(value: &[u8], hide: impl Fn(&mut String)) -> Option<String> {
     if value.len() > MAX_WARNING {
         return None;
     }
     let quoted = std::str::from_utf8(value).ok()?.trim().strip_prefix("299 - \"")?;
     let quoted = quoted.split("\" \"").next()?;
     let text = quoted.strip_suffix('"').unwrap_or(quoted).replace("\\\"", "\"");
-    let text = printable(text.replace("\\\\", "\\").trim());
+    let mut text = text.replace("\\\\", "\\");
+    // Before it is made fit to be shown, which changes how a secret is written.
+    hide(&mut text);
+    let text = printable(text.trim());
     (!text.is_empty()).then_some(text)
 }
 
@@ -82,9 +96,11 @@ mod tests {
             ("\u{fe}", None),
             (&long, None),
         ] {
-            assert_eq!(text(value.as_bytes()).as_deref(), shown, "{value}");
+            assert_eq!(text(value.as_bytes(), |_| {}).as_deref(), shown, "{value}");
         }
-        assert_eq!(text(b"299 - \"\xff\""), None);
+        assert_eq!(text(b"299 - \"\xff\"", |_| {}), None);
+        let hide = |words: &mut String| *words = words.replace("\"\u{1b}", "[hidden]");
+        assert_eq!(text(b"299 - \"a\\\"\x1bb\"", hide).as_deref(), Some("a[hidden]b"));
     }
 
     #[test]
@@ -92,7 +108,7 @@ mod tests {
         let warnings = Warnings::default();
         let tell = |n: usize| {
             let values = [b"299 - \"moving\"".as_slice()];
-            warnings.fresh(&format!("r{n}.test"), values.into_iter()).len()
+            warnings.fresh(&format!("r{n}.test"), values.into_iter(), |_| {}).len()
         };
         assert!((0..=MAX_WARNED_HOSTS).all(|n| tell(n) == 1));
         assert_eq!(warnings.0.lock().unwrap().len(), MAX_WARNED_HOSTS);
@@ -105,7 +121,7 @@ mod tests {
         let tell = |host: &str, texts: &[String]| {
             let values: Vec<String> =
                 texts.iter().map(|text| format!("299 - \"{text}\"")).collect();
-            warnings.fresh(host, values.iter().map(String::as_bytes))
+            warnings.fresh(host, values.iter().map(String::as_bytes), |_| {})
         };
         let [a, b] = ["a", "b"].map(str::to_owned);
         let both = [a.clone(), b.clone()];

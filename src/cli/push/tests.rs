@@ -11,7 +11,10 @@ struct Program {
 
 fn request(arguments: &str) -> Result<Request> {
     let arguments = ["push"].into_iter().chain(arguments.split_whitespace());
-    Program::try_parse_from(arguments).expect("the arguments parse").push.request(&mut Terminal)
+    Program::try_parse_from(arguments)
+        .expect("the arguments parse")
+        .push
+        .request(&mut Terminal::until(&CancellationToken::new()))
 }
 
 fn options(arguments: &str) -> PushOptions {

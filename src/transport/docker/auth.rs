@@ -13,6 +13,7 @@ use url::{Origin, Url};
 
 use super::challenge;
 use super::connections::Connections;
+use super::echo;
 use super::refused::{self, Tried};
 use super::scope::Scopes;
 use super::token;
@@ -96,7 +97,7 @@ impl Authorization {
     fn hide(&self, words: &mut String) {
         let value = self.value.to_str().ok().and_then(|value| value.split_once(' '));
         if let Some((_, secret)) = value {
-            refused::hide_secret(secret.trim_end_matches('='), words);
+            echo::hide_secret(secret.trim_end_matches('='), words);
         }
     }
 
@@ -189,7 +190,7 @@ impl Auth {
     /// Takes our secrets out of a registry's words, and what it was sent.
     pub(super) fn hide_secrets(&self, words: &mut String, sent: Option<&Authorization>) {
         if let Some(credential) = &self.lookup.credential {
-            refused::hide(credential, words);
+            echo::hide(credential, words);
         }
         if let Some(sent) = sent {
             sent.hide(words);

@@ -232,7 +232,7 @@ impl Client {
         self.connections.ready(request.url()).await?;
         let (body, watch) = body::outgoing(chunks);
         *request.body_mut() = Some(body);
-        self.watched(request, &watch).await.map(|response| with_sent(response, authorization))
+        self.watched(request, &watch).await.map(|response| self.received(response, authorization))
     }
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
@@ -253,7 +253,16 @@ impl Client {
             request.headers_mut().insert(CONTENT_LENGTH, call.body.len().into());
         }
         let response = self.connections.execute_or_in_plain(request, Connections::PATIENCE).await;
-        response.map(|response| with_sent(response, authorization))
+        response.map(|response| self.received(response, authorization))
+    }
+
+    /// An answer that knows what was shown to whoever gave it, and may repeat it. Of what it warns is told.
+    fn received(&self, mut response: Response, sent: Option<&Authorization>) -> Response {
+        self.connections.warn(&response, |words| self.auth.hide_secrets(words, sent));
+        if let Some(sent) = sent {
+            response.extensions_mut().insert(sent.clone());
+        }
+        response
     }
 
     fn request(&self, call: &Call<'_>, authorization: Option<&Authorization>) -> Request {
@@ -271,9 +280,7 @@ impl Client {
     pub(super) async fn read_refusal(&self, response: Response) -> Refusal {
         let sent = response.extensions().get::<Authorization>().cloned();
         let mut refusal = Refusal::read(response).await;
-        if let Some((_, message)) = &mut refusal.first {
-            self.auth.hide_secrets(message, sent.as_ref());
-        }
+        refusal.hide(|words| self.auth.hide_secrets(words, sent.as_ref()));
         refusal
     }
 
@@ -292,14 +299,6 @@ impl Client {
             _ => refusal.into_error(),
         }
     }
-}
-
-/// An answer that knows what was shown to whoever gave it, and may repeat it.
-fn with_sent(mut response: Response, authorization: Option<&Authorization>) -> Response {
-    if let Some(authorization) = authorization {
-        response.extensions_mut().insert(authorization.clone());
-    }
-    response
 }
 
 /// Where a request is to be sent instead, within the registry.

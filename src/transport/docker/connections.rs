@@ -158,15 +158,18 @@ impl Connections {
         Ok(answer.map_err(|failure| (failure, url)))
     }
 
-    /// What an answer asks of everybody: to pause, or to know something.
+    /// Tells what whoever answered warns of, but for what `hide` takes out of it.
+    pub(super) fn warn(&self, response: &Response, hide: impl Fn(&mut String)) {
+        let values = response.headers().get_all(WARNING).iter().map(HeaderValue::as_bytes);
+        self.network.warn(&error::place(response.url()), values, hide);
+    }
+
+    /// Pauses for everybody, if an answer asks for that.
     fn heed(&self, url: &Url, response: &Response) {
-        let place = &error::place(url);
         if let Some(length) = error::pause(response) {
-            tracing::debug!(host = place, ?length, "the host asks for a pause");
+            tracing::debug!(host = error::place(url), ?length, "the host asks for a pause");
             self.network.pause(&error::origin(url), self.owner, length);
         }
-        let warnings = response.headers().get_all(WARNING);
-        self.network.warn(place, warnings.iter().map(HeaderValue::as_bytes));
     }
 
     async fn client_for(&self, url: &Url) -> Result<&reqwest::Client> {

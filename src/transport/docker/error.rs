@@ -43,6 +43,16 @@ impl Refusal {
         Self { status, first: first_error(&body), retry_after }
     }
 
+    /// Takes something out of what the registry chose to say: its message, and a code of its own.
+    pub(super) fn hide(&mut self, hide: impl Fn(&mut String)) {
+        if let Some((code, message)) = &mut self.first {
+            hide(message);
+            if let OciErrorCode::Other(code) = code {
+                hide(code);
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn coded(status: u16, code: Option<OciErrorCode>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or_default();

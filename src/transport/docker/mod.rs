@@ -1,7 +1,7 @@
 //! `docker://`: images in registries, by the OCI distribution specification v1.1.
 //!
 //! `reference` parses names; `client` sends every request and decides about addresses, with `auth`, `challenge`, `scope` and
-//! `token` for credentials, `redirect` and `realm` for where they may go; `connections` has one HTTP client or another send
+//! `token` for credentials, `redirect` and `realm` for where they may go and `echo` for what comes back of them; `connections` has one HTTP client or another send
 //! it; `source` and `destination` speak the protocol, with `reuse` for blobs that are there, `upload` for the others (its
 //! requests are in `sending`, its sessions in `session`, and what registries want otherwise in `manner`), `publish`, `named` and
 //! `readback` for manifests and names, and `referrers` for attachments; `error` turns what comes back into ours.
@@ -13,6 +13,7 @@ mod client;
 mod connections;
 mod destination;
 mod download;
+mod echo;
 mod error;
 mod manner;
 mod named;

@@ -1,12 +1,10 @@
 //! A registry that doesn't let us in: what is tried before it is given up, and what is told then.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use reqwest::Method;
 
 use super::error::Refusal;
 use super::scope::Scopes;
-use crate::access::{Credential, Lookup, Secret};
+use crate::access::Lookup;
 use crate::error::{Error, Kind};
 use crate::limits::MAX_ERROR_SHOWN;
 
@@ -91,31 +89,6 @@ pub(super) fn error(registry: &str, lookup: &Lookup, said: &str) -> Error {
         .hint("check user and password, and what the user may do")
 }
 
-/// Shortest secret that is looked for in what others say: hiding a shorter one would only show where it stands.
-const SHORTEST: usize = 4;
-
-/// Takes a credential out of what somebody said who was sent it: a status or a log has more readers than a Secret.
-pub(super) fn hide(credential: &Credential, words: &mut String) {
-    let secrets = match credential {
-        Credential::Basic { username, password } => {
-            let pair = Secret::new(format!("{username}:{}", password.expose()));
-            let encoded = Secret::new(STANDARD_NO_PAD.encode(pair.expose()));
-            vec![password.clone(), encoded]
-        }
-        Credential::IdentityToken(token) | Credential::RegistryToken(token) => vec![token.clone()],
-    };
-    for secret in &secrets {
-        hide_secret(secret.expose(), words);
-    }
-}
-
-/// The same for what a credential became on its way.
-pub(super) fn hide_secret(secret: &str, words: &mut String) {
-    if secret.len() >= SHORTEST && words.contains(secret) {
-        *words = words.replace(secret, "[hidden]");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,21 +122,5 @@ mod tests {
             let asked: Vec<Option<&str>> = asked.iter().map(Option::as_deref).collect();
             assert_eq!(asked, expected, "{answers:?}");
         }
-    }
-
-    #[test]
-    fn a_registry_that_repeats_a_secret_is_not_quoted() {
-        let hidden = |credential: &Credential, words: &str| {
-            let mut words = words.to_owned();
-            hide(credential, &mut words);
-            words
-        };
-        let alice = Credential::basic("alice", Secret::new("sesame"));
-        assert_eq!(hidden(&alice, "alice:sesame, no"), "alice:[hidden], no");
-        assert_eq!(hidden(&alice, "Basic YWxpY2U6c2VzYW1l="), "Basic [hidden]=");
-        assert_eq!(hidden(&alice, "open"), "open");
-        assert_eq!(hidden(&Credential::basic("alice", Secret::new("")), "no"), "no");
-        let token = Credential::IdentityToken(Secret::new("sesame"));
-        assert_eq!(hidden(&token, "sesame sesame"), "[hidden] [hidden]");
     }
 }

@@ -16,7 +16,7 @@ use super::auth::Authorization;
 use super::body;
 use super::connections::Connections;
 use super::error::{Refusal, place};
-use super::{realm, refused};
+use super::{echo, realm};
 use crate::access::{Bearer, Credential, NoToken, Secret, Token};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{MAX_TOKEN, MAX_TOKEN_BODY, MAX_TOKEN_DEPTH, TOKEN_LIFE};
@@ -44,6 +44,7 @@ pub(super) async fn fetch(
     let ask = async {
         let request = request(url, bearer, scopes, credential)?;
         let response = connections.execute(request, Connections::PATIENCE).await?;
+        connections.warn(&response, |words| hide(credential, words));
         if response.status() != StatusCode::OK {
             return Ok(Err(read_refusal(response, credential).await));
         }
@@ -62,10 +63,14 @@ pub(super) async fn fetch(
 /// Reads what a token server says of its refusal, but for the credential, should it repeat it.
 async fn read_refusal(response: Response, credential: Option<&Credential>) -> Refusal {
     let mut refusal = Refusal::read(response).await;
-    if let (Some(credential), Some((_, message))) = (credential, &mut refusal.first) {
-        refused::hide(credential, message);
-    }
+    refusal.hide(|words| hide(credential, words));
     refusal
+}
+
+fn hide(credential: Option<&Credential>, words: &mut String) {
+    if let Some(credential) = credential {
+        echo::hide(credential, words);
+    }
 }
 
 fn token_server(connections: &Connections, bearer: &Bearer) -> Result<Url> {

@@ -42,19 +42,17 @@ async fn an_interrupted_push_cleans_up() {
     let image = images::image(20);
     let folder = tempfile::tempdir().unwrap();
     image.write_layout(&folder.path().join("a"), Some("1"));
-    let remote = format!("docker://{}/app:1", registry.host);
-    let found = super::run::run_in(
-        folder.path(),
-        &["push", "-q", "--tls-verify=false", "oci:a:1", &remote],
-    );
-    assert_eq!(found, "exit 0\n--- stdout\n--- stderr\n");
     let before = files(folder.path());
-    for kind in [Signal::INT, Signal::TERM] {
-        registry.take_log();
-        registry.add_rule(Rule::each("GET", "/blobs/", Act::StallBody(100)));
+    registry.add_rule(Rule::each("GET", "/blobs/", Act::StallBody(100)));
+    // Each has a repository of its own: a request that one run has left behind is none of the next.
+    for (kind, repository) in [(Signal::INT, "int"), (Signal::TERM, "term")] {
+        let remote = format!("docker://{}/{repository}:1", registry.host);
+        let push = ["push", "-q", "--tls-verify=false", "oci:a:1", &remote];
+        let found = super::run::run_in(folder.path(), &push);
+        assert_eq!(found, "exit 0\n--- stdout\n--- stderr\n");
         let arguments = ["push", "-q", "--tls-verify=false", &remote, "oci:b:1"];
         let child = start(folder.path(), &arguments);
-        registry.received("GET /v2/app/blobs/").await;
+        registry.received(&format!("GET /v2/{repository}/blobs/")).await;
         signal(&child, kind);
         let output = child.wait_with_output().unwrap();
         let expected = format!(

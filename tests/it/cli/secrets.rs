@@ -10,6 +10,7 @@ use std::process::{Output, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use url::form_urlencoded;
 
 use super::run::program;
 use crate::support::canary::Canary;
@@ -141,6 +142,47 @@ async fn a_registry_that_repeats_what_it_was_sent_is_not_quoted() {
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains("403 Forbidden"), "{text}");
+    }
+}
+
+/// In a URL, in an error code of its own, and in warnings that are logged: from the registry and from its token server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_repeats_it_in_other_places_is_not_quoted() {
+    let (password, token) = (Canary::password(), Canary::token());
+    let registry = Registry::start().await;
+    let login = || Login::bearer("alice", password.text()).naming_tokens(token.text());
+    let issued = format!("{}-alice-1", token.text());
+    let folder = folder();
+    auth_file(folder.path(), &entry(&registry.host, &password));
+    let escaped: String = form_urlencoded::byte_serialize(password.text().as_bytes()).collect();
+    let pair = STANDARD.encode(format!("alice:{}", password.text()));
+    let blanks = escaped.replace('+', "%20").to_lowercase();
+    for said in [&escaped, &blanks, &pair, &issued, &password.text().to_owned()] {
+        let words = json!({"errors": [{"code": said, "message": format!("see /?p={said}")}]});
+        let denied = |status| Act::Respond(status, vec![], words.to_string().into());
+        let warning = format!("299 - \"{said} is old\"");
+        let warned = || said.is_ascii().then(|| Act::Header("warning", warning.clone()));
+        for (path, nth, act, told) in [
+            ("/manifests/", 2, Some(denied(403)), "403 Forbidden"),
+            ("/token", 1, Some(denied(403)), "does not accept the credentials of"),
+            ("/manifests/", 2, warned(), "the registry warns: "),
+            ("/token", 1, warned(), "the registry warns: "),
+        ] {
+            // The token server was not sent a token, and a header has no letters like `é`.
+            let Some(act) = act.filter(|_| path != "/token" || *said != issued) else {
+                continue;
+            };
+            registry.set_login(login());
+            registry.clear_rules();
+            registry.add_rule(Rule::each("GET", path, act).nth(nth));
+            let name = format!("docker://{}/app:1", registry.host);
+            let arguments =
+                ["push", &name, "oci:b:1", "--tls-verify=false", "--authfile", "auth.json"];
+            let output = run(folder.path(), &arguments, &[], &[&password, &token]);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(text.contains(told), "{path}: {text}");
+            assert!(text.contains("[hidden]"), "{path}: {text}");
+        }
     }
 }
 

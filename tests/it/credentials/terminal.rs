@@ -1,13 +1,26 @@
 //! What is asked at a terminal, a real one that `script` makes, and what is taken from standard input instead.
 
 use std::io::{Read as _, Write as _};
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 
 /// Runs the program at a terminal and then says how the terminal is. Types each answer when its question stands there.
 /// Returns the exit code and all that the terminal showed.
 fn at_terminal(command: &Command, dialogue: &[(&str, &str)]) -> (i32, String) {
+    doing_at_terminal(command, dialogue, |keyboard, answer| {
+        keyboard.write_all(answer.as_bytes()).unwrap();
+    })
+}
+
+/// The same, where something else may be done at a question.
+fn doing_at_terminal<T>(
+    command: &Command,
+    dialogue: &[(&str, T)],
+    act: impl Fn(&mut ChildStdin, &T),
+) -> (i32, String) {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
     let line = format!(
@@ -28,7 +41,7 @@ fn at_terminal(command: &Command, dialogue: &[(&str, &str)]) -> (i32, String) {
             assert_eq!(screen.read(&mut byte).unwrap(), 1, "`{question}` never came: {shown:?}");
             shown.extend(byte);
         }
-        keyboard.write_all(answer.as_bytes()).unwrap();
+        act(&mut keyboard, answer);
     }
     screen.read_to_end(&mut shown).unwrap();
     let code = script.wait().unwrap().code().unwrap();
@@ -83,6 +96,59 @@ fn an_interrupt_leaves_the_terminal_as_it_was() {
     let (code, shown) = at_terminal(&command, &[(&question, "\n")]);
     let told = "error: no password was given\nhint: ";
     assert!(shown.starts_with(&format!("{question}\n{told}")), "{shown}");
+    assert!(code == 2 && shown.ends_with(RESTORED), "{code} {shown}");
+}
+
+/// What happens at a question.
+#[derive(Clone, Copy)]
+enum Deed {
+    Signal(Signal),
+    Type(&'static str),
+}
+
+/// Runs the program at a terminal, with SIGHUP treated so (see `env(1)`).
+fn disturbed_at_terminal(
+    command: &Command,
+    hang_up: &str,
+    dialogue: &[(&str, Deed)],
+) -> (i32, String) {
+    let folder = command.get_current_dir().unwrap();
+    let mut noted = Command::new("sh");
+    noted.args(["-c", "echo $$ > pid; exec \"$@\"", "sh", "env", hang_up]).current_dir(folder);
+    noted.arg(command.get_program()).args(command.get_args());
+    let pid = folder.join("pid");
+    doing_at_terminal(&noted, dialogue, |keyboard, deed| match deed {
+        Deed::Type(text) => keyboard.write_all(text.as_bytes()).unwrap(),
+        Deed::Signal(signal) => {
+            let pid: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+            kill_process(Pid::from_raw(pid).unwrap(), *signal).unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let registry = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let secret = format!("password of {USER} for {}: ", registry.host);
+    let seen = format!("user for {}: ", registry.host);
+    let told = "interrupted: cleaning up; a second signal ends the program at once\n";
+    let tail = format!("error: the push was cancelled\n{RESTORED}");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        for (creds, question, end) in [(USER, &secret, "\n"), ("", &seen, "")] {
+            let command = inspect(folder.path(), &registry, &["--creds", creds]);
+            let dialogue = [(question.as_str(), Deed::Signal(signal))];
+            let found = disturbed_at_terminal(&command, "--default-signal=HUP", &dialogue);
+            let shown = format!("{question}{told}{end}{tail}");
+            assert_eq!(found, (130, shown), "{signal:?} {creds:?}");
+        }
+    }
+    // What `nohup` does.
+    let command = inspect(folder.path(), &registry, &["--creds", USER]);
+    let dialogue =
+        [(secret.as_str(), Deed::Signal(Signal::HUP)), (secret.as_str(), Deed::Type("\n"))];
+    let (code, shown) = disturbed_at_terminal(&command, "--ignore-signal=HUP", &dialogue);
+    assert!(shown.starts_with(&format!("{secret}\nerror: no password was given\n")), "{shown}");
     assert!(code == 2 && shown.ends_with(RESTORED), "{code} {shown}");
 }
 

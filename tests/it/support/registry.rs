@@ -107,6 +107,11 @@ impl Registry {
         self.shared.rules.lock().unwrap().push(rule);
     }
 
+    /// Behaves from now on.
+    pub(crate) fn clear_rules(&self) {
+        self.shared.rules.lock().unwrap().clear();
+    }
+
     /// The digest of each tag, by `repository:tag`.
     pub(crate) fn tags(&self) -> std::collections::BTreeMap<String, String> {
         self.shared.store.lock().unwrap().all_tags()
