@@ -9,6 +9,7 @@ mod compress;
 mod decompress;
 mod verify;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -34,9 +35,27 @@ pub struct Blob {
     identity: Identity,
 }
 
-/// The digest and size of a blob: known before it moves, or once its last byte has passed.
+/// The digest and size of a blob: known before it moves, or once its last byte has passed. Clones are the same identity.
 #[derive(Clone, Debug)]
-pub struct Identity(Arc<OnceLock<(Digest, u64)>>);
+pub struct Identity(Arc<Claim>);
+
+#[derive(Debug)]
+struct Claim {
+    known: OnceLock<(Digest, u64)>,
+    believed: bool,
+    confirmed: AtomicBool,
+}
+
+/// Who has compared a blob's bytes with its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The stream does, by its end.
+    Stream,
+    /// The destination: it was told the digest, and has said that this is what it stored.
+    Destination,
+    /// Nobody has, so far.
+    None,
+}
 
 // === impl Blob ===
 
@@ -47,9 +66,10 @@ impl Blob {
         Self { chunks: verify(chunks, Expected::of(descriptor)), identity }
     }
 
-    /// A blob of which only the size is checked: for a destination that compares the digest itself before it takes it.
+    /// A blob of which only the size is checked: for a destination that compares the digest itself before it takes it. It
+    /// has no [`Proof`] until that destination [confirms](Identity::confirm) it.
     pub fn believed(chunks: Chunks, descriptor: &Descriptor) -> Self {
-        let identity = Identity::known(descriptor.digest.clone(), descriptor.size);
+        let identity = Identity::believed(descriptor.digest.clone(), descriptor.size);
         Self { chunks: check_size(chunks, descriptor.size), identity }
     }
 
@@ -80,16 +100,43 @@ impl Blob {
 
 impl Identity {
     fn known(digest: Digest, size: u64) -> Self {
-        Self(Arc::new(OnceLock::from((digest, size))))
+        Self::of(OnceLock::from((digest, size)), false)
+    }
+
+    fn believed(digest: Digest, size: u64) -> Self {
+        Self::of(OnceLock::from((digest, size)), true)
     }
 
     fn unknown() -> Self {
-        Self(Arc::new(OnceLock::new()))
+        Self::of(OnceLock::new(), false)
+    }
+
+    fn of(known: OnceLock<(Digest, u64)>, believed: bool) -> Self {
+        Self(Arc::new(Claim { known, believed, confirmed: AtomicBool::new(false) }))
     }
 
     /// Digest and size in bytes, if known by now.
     pub fn get(&self) -> Option<(&Digest, u64)> {
-        self.0.get().map(|(digest, size)| (digest, *size))
+        self.0.known.get().map(|(digest, size)| (digest, *size))
+    }
+
+    /// The destination has compared the bytes with the digest, by its own word.
+    pub fn confirm(&self) {
+        self.0.confirmed.store(true, Ordering::Relaxed);
+    }
+
+    /// Who has compared the bytes with the digest, once the blob is written.
+    pub fn proof(&self) -> Proof {
+        match (self.0.confirmed.load(Ordering::Relaxed), self.0.believed) {
+            (true, _) => Proof::Destination,
+            (false, true) => Proof::None,
+            (false, false) => Proof::Stream,
+        }
+    }
+
+    fn settle(&self, digest: Digest, size: u64) {
+        // A stream that is polled again after its end finds the same identity there.
+        let _ = self.0.known.set((digest, size));
     }
 
     /// Digest and size in bytes of a stream that has ended well.

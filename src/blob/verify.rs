@@ -145,8 +145,7 @@ impl Measuring {
             return Ok(Some((chunk, self)));
         }
         let digest = self.hashing.finish().await?;
-        // A stream that is polled again after its end finds the same identity there.
-        let _ = self.identity.0.set((digest, self.total));
+        self.identity.settle(digest, self.total);
         Ok(None)
     }
 }

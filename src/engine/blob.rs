@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::belief::{Belief, believed_at};
 use super::copy::Copy;
 use super::heal::Doubt;
 use super::plan::LayerAction;
@@ -12,11 +13,11 @@ use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use super::width::Turn;
 use crate::blob::{Blob, Chunks, Expected, compress, decompress, verify};
-use crate::error::{Class, Error, Kind, Result, Side};
+use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::limits::MAX_CONFIG_SIZE;
 use crate::options::Retry;
-use crate::transport::{BlobKind, ImageSource, Reused, Verifier};
+use crate::transport::{BlobKind, ImageSource, Reused};
 
 /// A blob that is at the destination.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,13 +95,13 @@ async fn copy_as_it_is(
     kind: BlobKind,
     bytes: Option<&Bytes>,
 ) -> Result<CopiedBlob> {
-    let mut first = true;
+    let (mut first, belief) = (true, &Belief::default());
     let outcome = retry(copy.retry, copy.progress.as_ref(), || {
         let first = std::mem::replace(&mut first, false);
         async move {
             let mut turn = copy.state.width.turn().await;
             begun(copy, descriptor, kind, first);
-            let outcome = look_and_send(copy, descriptor, (kind, bytes), &mut turn).await;
+            let outcome = look_and_send(copy, descriptor, (kind, bytes), belief, &mut turn).await;
             if let Err(error) = &outcome {
                 turn.failed(error);
             }
@@ -115,10 +116,14 @@ async fn look_and_send<'a>(
     copy: &'a Copy<'_>,
     descriptor: &Descriptor,
     (kind, bytes): (BlobKind, Option<&Bytes>),
+    belief: &Belief,
     turn: &mut Turn<'a>,
 ) -> Result<BlobOutcome> {
     match reused(copy, descriptor).await.map_err(|error| on_destination(error, descriptor))? {
-        Some(Reused::Present) => return Ok(BlobOutcome::Reused),
+        Some(Reused::Present) => {
+            belief.check_found(copy, descriptor).await?;
+            return Ok(BlobOutcome::Reused);
+        }
         Some(Reused::Mounted) => return Ok(BlobOutcome::Mounted),
         None => {}
     }
@@ -132,12 +137,7 @@ async fn look_and_send<'a>(
             let blob = open(copy, descriptor, Blob::verified).await?;
             put(copy, descriptor, blob, kind).await?;
         }
-        (None, Some(place)) => {
-            let blob = open(copy, descriptor, Blob::believed).await?;
-            if let Err(refusal) = put(copy, descriptor, blob, kind).await {
-                return Err(examined(copy, descriptor, &place, refusal).await);
-            }
-        }
+        (None, Some(place)) => belief.send(copy, descriptor, kind, &place).await?,
     }
     Ok(BlobOutcome::Sent)
 }
@@ -148,39 +148,6 @@ async fn reused(copy: &Copy<'_>, descriptor: &Descriptor) -> Result<Option<Reuse
         Doubt::None => copy.destination.reuse_blob(descriptor, copy.mount_from).await,
         Doubt::Mounts => copy.destination.reuse_blob(descriptor, None).await,
         Doubt::All => Ok(None),
-    }
-}
-
-/// Where a blob stands under its digest, if the destination compares that digest itself: to hash it here as well would find
-/// nothing more.
-fn believed_at(copy: &Copy<'_>, descriptor: &Descriptor) -> Option<String> {
-    let verifier = copy.destination.capabilities().verifier;
-    let verified_there = verifier == Verifier::Destination && !copy.verify_source;
-    verified_there.then(|| copy.source.place_by_digest(descriptor)).flatten()
-}
-
-/// The error for a blob that was believed and is refused: if it is not what it should be, that, and where it is.
-async fn examined(copy: &Copy<'_>, descriptor: &Descriptor, place: &str, refusal: Error) -> Error {
-    let refused = match refusal.kind() {
-        Kind::ContentMismatch => true,
-        Kind::RegistryUnavailable => refusal.class() == Class::Permanent,
-        _ => false,
-    };
-    // What is only to be sent in another manner is not worth reading all of it once more.
-    let adapts = refusal.wants_sending_again();
-    if !refused || adapts || refusal.side() == Some(Side::Source) {
-        return refusal;
-    }
-    let chunks = match copy.source.blob(descriptor).await {
-        Ok(chunks) => verify(chunks, Expected::of(descriptor)),
-        Err(_) => return refusal,
-    };
-    match chunks.try_for_each(|_| future::ready(Ok(()))).await {
-        Err(error) if error.kind() == Kind::ContentMismatch => error
-            .doing(format!("reading blob `{}` from `{place}`", descriptor.digest))
-            .on(Side::Source)
-            .hint("the file is damaged: remove it, and get the image again from where it came"),
-        _ => refusal,
     }
 }
 
@@ -219,7 +186,7 @@ async fn rewrite(
 }
 
 /// Opens a blob of the source: checked, its errors named, its progress told.
-async fn open(
+pub(super) async fn open(
     copy: &Copy<'_>,
     descriptor: &Descriptor,
     check: fn(Chunks, &Descriptor) -> Blob,
@@ -241,7 +208,12 @@ fn reading(chunks: Chunks, doing: String) -> Chunks {
 }
 
 /// Hands a blob to the destination. Errors of the source pass unchanged: they say already whose they are.
-async fn put(copy: &Copy<'_>, descriptor: &Descriptor, blob: Blob, kind: BlobKind) -> Result<()> {
+pub(super) async fn put(
+    copy: &Copy<'_>,
+    descriptor: &Descriptor,
+    blob: Blob,
+    kind: BlobKind,
+) -> Result<()> {
     let result = copy.destination.put_blob(blob, kind).await;
     result.map_err(|error| match error.side() {
         Some(Side::Source) => distrusted(copy.source, descriptor, error),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::convert::identity;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub(super) struct CopyState {
     blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
     /// The most that was done for each blob, by its digest at the destination.
     outcomes: Mutex<HashMap<Digest, BlobOutcome>>,
+    /// Whether the destination has taken a blob without saying what it stored: then it may compare nothing.
+    silent: AtomicBool,
 }
 
 /// What makes two blobs the same work. All that is claimed of a blob is part of it: where two descriptors differ in the
@@ -239,7 +242,22 @@ impl Copy<'_> {
 
 impl CopyState {
     pub(super) fn new() -> Self {
-        Self { width: Width::new(), blobs: Mutex::default(), outcomes: Mutex::default() }
+        let (blobs, outcomes) = (Mutex::default(), Mutex::default());
+        Self { width: Width::new(), blobs, outcomes, silent: AtomicBool::new(false) }
+    }
+
+    /// Whether the destination is still believed to compare blobs with their digests.
+    pub(super) fn believes(&self) -> bool {
+        !self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Has everything hashed from now on.
+    pub(super) fn stop_believing(&self) {
+        if !self.silent.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                "the destination doesn't say what it has stored, hashing what it is sent"
+            );
+        }
     }
 
     /// Forgets what is at the destination, which has lost something of it.

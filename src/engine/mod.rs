@@ -3,6 +3,7 @@
 //! `plan` decides, without I/O, what has to be done; `copy` walks the image and does it, blob by blob. Everything runs
 //! inside the caller's task: dropping the future of [`push`] stops it, and the destination is as it was.
 
+mod belief;
 mod blob;
 mod choose;
 mod copied;

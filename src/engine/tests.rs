@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::blob::Codec;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, Descriptor, Index, Manifest, ManifestFormat};
+use crate::limits::PARALLEL_BLOBS;
 use crate::options::{Endpoint, Layers, Platforms, Retry};
 use crate::transport::Role;
 
@@ -124,6 +125,36 @@ async fn a_store_by_digest_is_believed_until_the_destination_refuses() {
         let calls = destination.store().calls();
         assert_eq!(calls.iter().filter(|call| **call == sent).count(), puts);
         assert_eq!(destination.store().named(), None);
+    }
+}
+
+#[tokio::test]
+async fn what_a_destination_says_nothing_of_is_hashed_and_then_no_longer_believed() {
+    for confirms in [true, false] {
+        let (source, destination) = (Memory::new("source"), Memory::new("destination"));
+        // More of them than are sent at the same time.
+        let layers: Vec<Vec<u8>> = (0..9).map(|n| vec![n; (2 << 20) - usize::from(n)]).collect();
+        let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+        let manifest = source.store().add_image(ManifestFormat::Oci, &layers);
+        source.store().name(&manifest);
+        source.store().verify();
+        if confirms {
+            destination.store().verify();
+        } else {
+            destination.store().verify_silently();
+        }
+        let pushed = run(&options(&source, &destination)).await.unwrap();
+        assert_eq!(pushed.blobs, counts(10, 0, 0));
+        let layers = &manifest.as_image().unwrap().layers;
+        let reads = layers.iter().map(|layer| source.store().reads_of(&layer.digest));
+        // Those that are on their way when the first one has come.
+        let twice = if confirms { 0 } else { PARALLEL_BLOBS };
+        assert_eq!(reads.sum::<usize>(), layers.len() + twice);
+        for layer in layers {
+            let sent = Call::PutBlob(layer.digest.clone());
+            let calls = destination.store().calls();
+            assert_eq!(calls.iter().filter(|call| **call == sent).count(), 1);
+        }
     }
 }
 

@@ -171,7 +171,9 @@ pub trait ImageSource: Send + Sync {
 ///
 /// **Verification.** Streams have been verified by the engine; a destination does not verify them again. What it finds
 /// there already and reuses, it verifies itself. A destination with [`Verifier::Destination`] may be given streams of which
-/// only the size has been checked: it fails with `ContentMismatch` where the digest is another one.
+/// only the size has been checked: it fails with `ContentMismatch` where the digest is another one, and
+/// [confirms](crate::blob::Identity::confirm) a blob's identity where it is known to have compared it. What it leaves
+/// unconfirmed, the engine hashes.
 #[async_trait]
 pub trait ImageDestination: Send + Sync {
     /// What this destination can hold. Plain data; the same each time.

@@ -54,6 +54,10 @@ pub(super) struct Store {
     silent: bool,
     /// Blobs are kept by digest, and compared with it when they are written.
     verifies: bool,
+    /// Whether that is said of each blob that is written.
+    confirms: bool,
+    /// Digests of the blobs that were read, in this order.
+    reads: Vec<Digest>,
     cancel: Option<(usize, CancellationToken)>,
 }
 
@@ -132,6 +136,7 @@ impl ImageSource for Memory {
     }
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
+        self.store().reads.push(descriptor.digest.clone());
         let bytes = self.store().blobs.get(&descriptor.digest).cloned();
         let bytes = bytes.ok_or_else(|| Error::new(Kind::NotFound, "no such blob"))?;
         Ok(stream::iter([Ok(bytes)]).boxed())
@@ -189,6 +194,9 @@ impl ImageDestination for Memory {
         self.called(Call::PutBlob(digest.clone())).await?;
         if self.store().verifies && Digest::of(&bytes) != digest {
             return Err(Error::new(Kind::ContentMismatch, "the registry answered 400"));
+        }
+        if self.store().confirms {
+            identity.confirm();
         }
         self.store().blobs.insert(digest, bytes.into());
         Ok(())
@@ -370,7 +378,17 @@ impl Store {
 
     /// Keeps blobs by digest, and compares them with it when they are written.
     pub(super) fn verify(&mut self) {
-        self.verifies = true;
+        (self.verifies, self.confirms) = (true, true);
+    }
+
+    /// The same, but for saying so.
+    pub(super) fn verify_silently(&mut self) {
+        (self.verifies, self.confirms) = (true, false);
+    }
+
+    /// How often a blob was read.
+    pub(super) fn reads_of(&self, digest: &Digest) -> usize {
+        self.reads.iter().filter(|read| *read == digest).count()
     }
 
     /// Puts other bytes in the place of a blob's.

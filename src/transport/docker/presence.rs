@@ -11,30 +11,48 @@ use crate::image::Digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     /// It is there, in its full length.
-    Present,
-    /// It isn't there, or what is there has another length.
+    Present(Word),
+    /// It isn't there, or what is there has another length or digest.
     Absent,
     /// The registry can't tell.
     Unknown,
+}
+
+/// What an answer about a blob says of its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is the one that was asked for.
+    Confirmed,
+    /// Nothing, or something of another algorithm.
+    Silence,
 }
 
 /// Asks whether a blob is there.
 pub(super) async fn presence(client: &Client, digest: &Digest, size: u64) -> Result<Presence> {
     let call = Call::new(Method::HEAD, client.url(&["blobs", &digest.to_string()])?);
     let response = client.download(call).await?;
+    let elsewhere = client.is_elsewhere(&response);
     match response.status() {
-        StatusCode::OK => Ok(of_length(digest, content_length(response.headers()), size)),
+        // Where the bytes are kept nobody knows more of them than their length.
+        StatusCode::OK if elsewhere => Ok(found(digest, response.headers(), size, Word::Silence)),
+        StatusCode::OK => match word(response.headers(), digest) {
+            Ok(word) => Ok(found(digest, response.headers(), size, word)),
+            Err(other) => {
+                tracing::warn!(%digest, %other, "the registry has another blob there, sending it again");
+                Ok(Presence::Absent)
+            }
+        },
         StatusCode::NOT_FOUND => Ok(Presence::Absent),
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(Presence::Unknown),
         // Addresses that are signed for GET are no good for HEAD.
-        _ if client.is_elsewhere(&response) => Ok(Presence::Unknown),
+        _ if elsewhere => Ok(Presence::Unknown),
         _ => Err(client.refusal(response).await),
     }
 }
 
-fn of_length(digest: &Digest, length: Option<u64>, size: u64) -> Presence {
-    match length {
-        Some(length) if length == size => Presence::Present,
+fn found(digest: &Digest, headers: &HeaderMap, size: u64, word: Word) -> Presence {
+    match content_length(headers) {
+        Some(length) if length == size => Presence::Present(word),
         Some(length) => {
             tracing::warn!(%digest, length, size, "the registry's blob has another size, sending it again");
             Presence::Absent
@@ -43,15 +61,21 @@ fn of_length(digest: &Digest, length: Option<u64>, size: u64) -> Presence {
     }
 }
 
-/// Fails if the registry says that it has stored something else.
-pub(super) fn agrees(headers: &HeaderMap, digest: &Digest) -> Result<()> {
+/// What an answer says of a digest; the error is another digest that it names instead.
+fn word(headers: &HeaderMap, digest: &Digest) -> Result<Word, Digest> {
     match content_digest(headers) {
-        Some(stored) if stored.algorithm() == digest.algorithm() && stored != *digest => {
-            let message = format!("the registry says that it has stored `{stored}` instead");
-            Err(Error::new(Kind::ContentMismatch, message))
-        }
-        _ => Ok(()),
+        Some(named) if named == *digest => Ok(Word::Confirmed),
+        Some(named) if named.algorithm() == digest.algorithm() => Err(named),
+        Some(_) | None => Ok(Word::Silence),
     }
+}
+
+/// What a registry says of what it has stored. Fails if that is something else.
+pub(super) fn agrees(headers: &HeaderMap, digest: &Digest) -> Result<Word> {
+    word(headers, digest).map_err(|stored| {
+        let message = format!("the registry says that it has stored `{stored}` instead");
+        Error::new(Kind::ContentMismatch, message)
+    })
 }
 
 /// The digest that an answer is about, if it tells one that we understand.

@@ -42,7 +42,7 @@ pub(super) fn as_read(error: Error, target: &Target) -> Error {
 async fn is_there(client: &Client, blob: &Descriptor) -> Result<()> {
     match presence(client, &blob.digest, blob.size).await? {
         // A registry that can't tell is not asked for more than that.
-        Presence::Present | Presence::Unknown => Ok(()),
+        Presence::Present(_) | Presence::Unknown => Ok(()),
         Presence::Absent => {
             let digest = &blob.digest;
             Err(missing(format!("the registry does not have blob `{digest}` that it has taken")))

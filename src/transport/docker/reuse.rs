@@ -87,7 +87,8 @@ impl Reuse {
     }
 
     async fn look(&self, blob: &Descriptor) -> Result<Option<Reused>> {
-        if presence(self.client(), &blob.digest, blob.size).await? != Presence::Present {
+        let found = presence(self.client(), &blob.digest, blob.size).await?;
+        if !matches!(found, Presence::Present(_)) {
             return Ok(None);
         }
         self.sessions.forget(&blob.digest).await;
@@ -173,7 +174,7 @@ async fn mount(
     match response.status() {
         StatusCode::CREATED if tells(&response, digest) => Ok(Mount::Mounted),
         StatusCode::CREATED => match presence(client, digest, size).await? {
-            Presence::Present => Ok(Mount::Mounted),
+            Presence::Present(_) => Ok(Mount::Mounted),
             Presence::Absent | Presence::Unknown => Ok(Mount::No),
         },
         StatusCode::ACCEPTED => sessions.opened(&response).map(Mount::Session),

@@ -11,7 +11,7 @@ use reqwest::{Method, Response, StatusCode};
 use super::client::{Call, Client};
 use super::error::{Refusal, unexpected};
 use super::manner::Manner;
-use super::presence::{Presence, agrees, presence};
+use super::presence::{Presence, Word, agrees, presence};
 use super::session::{Session, held};
 use crate::blob::{Chunks, Identity};
 use crate::error::{Error, Kind};
@@ -49,13 +49,14 @@ pub(super) struct Sending<'a> {
 // === impl Sending ===
 
 impl Sending<'_> {
-    /// Sends a blob of which the registry has the first `start` bytes; `chunks` are the others.
+    /// Sends a blob of which the registry has the first `start` bytes; `chunks` are the others. Returns what the registry
+    /// says of the digest.
     pub(super) async fn known(
         &mut self,
         (digest, size): (&Digest, u64),
         start: u64,
         chunks: Chunks,
-    ) -> Result<()> {
+    ) -> Result<Word> {
         match (start, self.manner) {
             (0, _) if size == 0 => {
                 // No body would make anybody look at the stream, which verifies at its end.
@@ -72,7 +73,7 @@ impl Sending<'_> {
     }
 
     /// Sends a blob that is still being made.
-    pub(super) async fn unknown(&mut self, identity: &Identity, chunks: Chunks) -> Result<()> {
+    pub(super) async fn unknown(&mut self, identity: &Identity, chunks: Chunks) -> Result<Word> {
         match self.manner {
             Manner::Pieces(piece) => self.pieces(0, piece, chunks).await?,
             _ => self.patch(content(None), chunks).await.map(drop)?,
@@ -83,7 +84,7 @@ impl Sending<'_> {
     }
 
     /// Sends everything with the request that ends the session.
-    async fn put(&self, digest: &Digest, size: u64, chunks: Chunks) -> Result<()> {
+    async fn put(&self, digest: &Digest, size: u64, chunks: Chunks) -> Result<Word> {
         let mut call = self.finishing(digest);
         call.headers = content(Some(size));
         let response = self.client.upload(&call, chunks).await?;
@@ -119,7 +120,7 @@ impl Sending<'_> {
     }
 
     /// Ends the session whose bytes are all there.
-    async fn finish(&self, digest: &Digest, size: u64) -> Result<()> {
+    async fn finish(&self, digest: &Digest, size: u64) -> Result<Word> {
         let response = self.client.send(&self.finishing(digest)).await?;
         self.stored(response, digest, size).await
     }
@@ -130,12 +131,12 @@ impl Sending<'_> {
         Call::new(Method::PUT, url)
     }
 
-    /// Makes sure that the registry has the blob, and has it as ours.
-    async fn stored(&self, response: Response, digest: &Digest, size: u64) -> Result<()> {
+    /// Makes sure that the registry has the blob, as far as it tells: it need not say what it has stored.
+    async fn stored(&self, response: Response, digest: &Digest, size: u64) -> Result<Word> {
         match response.status() {
             StatusCode::CREATED => Ok(agrees(response.headers(), digest)?),
             status if status.is_success() => match presence(self.client, digest, size).await? {
-                Presence::Present => Ok(()),
+                Presence::Present(word) => Ok(word),
                 Presence::Absent | Presence::Unknown => Err(unexpected(status).into()),
             },
             _ => Err(Failure::Refused(self.client.read_refusal(response).await)),

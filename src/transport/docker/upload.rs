@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use oci_client::errors::OciErrorCode as Code;
 
 use super::manner::{Manner, Next, Refused, next};
-use super::presence::{Presence, presence};
+use super::presence::{Presence, Word, presence};
 use super::sending::{Failure, Passing, Sending};
 use super::session::{Resumed, Session, Sessions};
 use crate::blob::{Blob, Chunks, Identity};
@@ -61,10 +61,17 @@ impl Uploads {
             Some((digest, size)) => self.send_known(digest, size, chunks, &passing).await,
             None => self.send_unknown(&identity, chunks, &passing).await,
         };
-        sent.map_err(|error| match passing.failure() {
-            Some(failure) => failure,
-            None => error.doing(self.writing(&identity)),
-        })
+        match sent {
+            Ok(Word::Confirmed) => identity.confirm(),
+            Ok(Word::Silence) => {}
+            Err(error) => {
+                return Err(match passing.failure() {
+                    Some(failure) => failure,
+                    None => error.doing(self.writing(&identity)),
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn send_known(
@@ -73,7 +80,7 @@ impl Uploads {
         size: u64,
         chunks: Chunks,
         passing: &Passing,
-    ) -> Result<()> {
+    ) -> Result<Word> {
         let (mut session, start) = self.place(digest, size).await?;
         let chunks = passing.observe(chunks, start);
         let manner = self.manner();
@@ -82,14 +89,20 @@ impl Uploads {
             session: &mut session,
             manner: manner.of_size(size),
         };
-        let Err(failure) = sending.known((digest, size), start, chunks).await else {
-            session.ended();
-            return Ok(());
+        let failure = match sending.known((digest, size), start, chunks).await {
+            Ok(word) => {
+                session.ended();
+                return Ok(word);
+            }
+            Err(failure) => failure,
         };
         let sent = start + passing.bytes();
-        if sent == size && is_unknown(&failure) && self.arrived(digest, size).await {
+        if sent == size
+            && is_unknown(&failure)
+            && let Some(word) = self.arrived(digest, size).await
+        {
             session.ended();
-            return Ok(());
+            return Ok(word);
         }
         let (used, complete) = (manner.of_size(size), sent == size);
         let Outcome { error, keep } = match passing.failure() {
@@ -110,22 +123,25 @@ impl Uploads {
         identity: &Identity,
         chunks: Chunks,
         passing: &Passing,
-    ) -> Result<()> {
+    ) -> Result<Word> {
         let mut session = self.sessions.start().await?;
         let chunks = passing.observe(chunks, 0);
         let manner = self.manner();
         let used = manner.without_size();
         let client = self.sessions.client();
         let mut sending = Sending { client, session: &mut session, manner: used };
-        let Err(failure) = sending.unknown(identity, chunks).await else {
-            session.ended();
-            return Ok(());
+        let failure = match sending.unknown(identity, chunks).await {
+            Ok(word) => {
+                session.ended();
+                return Ok(word);
+            }
+            Err(failure) => failure,
         };
         if let (true, Some((digest, size))) = (is_unknown(&failure), identity.get())
-            && self.arrived(digest, size).await
+            && let Some(word) = self.arrived(digest, size).await
         {
             session.ended();
-            return Ok(());
+            return Ok(word);
         }
         // What is made anew may come out with other bytes: nothing could be gone on with.
         session.cancel().await;
@@ -203,10 +219,12 @@ impl Uploads {
         *self.manner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a blob whose last request had no answer is there all the same.
-    async fn arrived(&self, digest: &Digest, size: u64) -> bool {
-        let found = presence(self.sessions.client(), digest, size).await;
-        matches!(found, Ok(Presence::Present))
+    /// What the registry says of a blob whose last request had no answer, if it is there all the same.
+    async fn arrived(&self, digest: &Digest, size: u64) -> Option<Word> {
+        match presence(self.sessions.client(), digest, size).await {
+            Ok(Presence::Present(word)) => Some(word),
+            Ok(Presence::Absent | Presence::Unknown) | Err(_) => None,
+        }
     }
 
     fn writing(&self, identity: &Identity) -> String {

@@ -15,7 +15,7 @@ use super::Seen;
 pub(crate) struct Rule {
     method: &'static str,
     path: String,
-    query: &'static str,
+    query: String,
     /// How many matching requests are left alone first, and how many are then not.
     skip: usize,
     times: usize,
@@ -58,13 +58,13 @@ pub(crate) enum Act {
 impl Rule {
     /// Each request of this method whose path holds this text.
     pub(crate) fn each(method: &'static str, path: impl Into<String>, act: Act) -> Self {
-        Self { method, path: path.into(), query: "", skip: 0, times: usize::MAX, act }
+        Self { method, path: path.into(), query: String::new(), skip: 0, times: usize::MAX, act }
     }
 
     /// Only those whose query holds this text.
     #[must_use]
-    pub(crate) fn with_query(self, query: &'static str) -> Self {
-        Self { query, ..self }
+    pub(crate) fn with_query(self, query: impl Into<String>) -> Self {
+        Self { query: query.into(), ..self }
     }
 
     /// Only the n-th of them, counted from 1.
@@ -74,7 +74,7 @@ impl Rule {
     }
 
     fn matches(&mut self, seen: &Seen) -> bool {
-        let there = seen.path.contains(&self.path) && seen.query.contains(self.query);
+        let there = seen.path.contains(&self.path) && seen.query.contains(&self.query);
         let matches = seen.method.as_str() == self.method && there;
         if !matches || self.times == 0 {
             return false;
