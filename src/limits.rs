@@ -315,3 +315,13 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// ImagePush objects that may wait to be looked at again because their attempt told something.
 pub const WAKE_QUEUE: usize = 256;
+
+/// Attempts of an ImagePush that runs once before it is given up: between one and three hours with [`ATTEMPT_DELAY`].
+pub const MAX_ATTEMPTS: i32 = 20;
+
+/// Refusals of the same credentials in a row before an ImagePush waits for others: a registry may be wrong for a moment,
+/// and an account may be locked after a few more.
+pub const MAX_REFUSALS: i32 = 3;
+
+/// Characters of an annotation's value that status echoes; Flux and people write a time.
+pub const MAX_REQUEST: usize = 128;

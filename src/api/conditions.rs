@@ -1,7 +1,6 @@
-//! Conditions of an ImagePush: their types, the reasons that are not kinds of errors, and how one is set.
+//! Conditions of an ImagePush: their types, and how one is set.
 //!
-//! Types and reasons are part of the API: scripts and dashboards compare them. The reason of a failure is the name of the
-//! error's kind, so that conditions, logs, metrics and the command line's JSON say the same word.
+//! Types and reasons are part of the API: scripts and dashboards compare them. The reasons are in `reasons`.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -17,28 +16,6 @@ pub const STALLED: &str = "Stalled";
 
 /// Whether the source could be read.
 pub const SOURCE_RESOLVED: &str = "SourceResolved";
-
-/// Reasons that are not the name of an error's kind.
-pub mod reason {
-    /// `Ready`: the image was pushed.
-    pub const PUSH_SUCCEEDED: &str = "PushSucceeded";
-    /// `Ready`: the first look found everything in place.
-    pub const ALREADY_PRESENT: &str = "AlreadyPresent";
-    /// `Ready`: it is known what a push would do.
-    pub const DRY_RUN_SUCCEEDED: &str = "DryRunSucceeded";
-    /// `Ready`, `Reconciling`: an attempt is under way or about to start.
-    pub const PROGRESSING: &str = "Progressing";
-    /// `Reconciling`: an attempt failed, and there will be another one.
-    pub const PROGRESSING_WITH_RETRY: &str = "ProgressingWithRetry";
-    /// `Ready`: suspended before the push was done.
-    pub const SUSPENDED: &str = "Suspended";
-    /// `SourceResolved`: the source's manifest was read.
-    pub const RESOLVED: &str = "Resolved";
-    /// `Ready`: a Secret that the spec names is not there.
-    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
-    /// `Ready`, `Stalled`: a Secret that the spec names does not hold what it should.
-    pub const SECRET_INVALID: &str = "SecretInvalid";
-}
 
 /// The state of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod conditions;
 mod crd;
+pub mod reasons;
 pub mod v1alpha1;
 
 pub use crd::{crd, crd_yaml};
@@ -18,6 +19,12 @@ pub const API_VERSION: &str = "imagepush.dev/v1alpha1";
 
 /// The kind of the objects.
 pub const KIND: &str = "ImagePush";
+
+/// The annotation that asks for an attempt at once; each new value asks again.
+pub const REQUESTED_AT: &str = "imagepush.dev/requestedAt";
+
+/// The same as Flux's tools write it.
+pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 
 /// The field manager under which the operator writes status.
 pub const FIELD_MANAGER: &str = "imagepush-controller";

@@ -2,22 +2,21 @@
 //! status and step out.
 //!
 //! `Reconciling` and `Stalled` are never both there. `Ready` is True only with `observedGeneration` equal to the
-//! object's generation. Attempts that fail for a reason that may pass are repeated at growing distances, which status
-//! keeps; what fails for good stalls until the spec or a Secret changes, and where the object is `Continuous`, is looked
-//! at again after each interval. A look that finds nothing new leaves the status as it was.
+//! object's generation. What follows a failure is in `failures`. A look that finds nothing new leaves the status as it was.
+
+mod failures;
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 
 use super::failure::Failure;
-use super::status::{self, Draft};
+use super::requests;
+use super::status::Draft;
 use crate::api::conditions::{self, READY, STALLED};
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode, Progress, RetryStatus, RunPolicy};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Progress, RunPolicy};
 use crate::engine::{Preview, Pushed};
-use crate::error::Class;
-use crate::limits::{ATTEMPT_DELAY, SECRET_POLL};
+use crate::limits::SECRET_POLL;
 
 /// What is known besides the object.
 #[derive(Clone, Debug)]
@@ -26,14 +25,14 @@ pub(crate) struct Observed<'a> {
     pub(crate) attempt: Attempt<'a>,
     /// Why no attempt can be made: Secrets or options are not as they should be.
     pub(crate) obstacle: Option<&'a Failure>,
-    /// Whether the Secrets are as they were at the last attempt; `None` if this process has made none.
-    pub(crate) same_access: Option<bool>,
     /// When a `Continuous` object is to be looked at again, if this process has looked at it.
     pub(crate) next_check: Option<Timestamp>,
     /// Whether the object names Secrets, so that one may change.
     pub(crate) names_secrets: bool,
     /// Digest of the fields that decide what is pushed.
-    pub(crate) spec_digest: &'a str,
+    pub(crate) push_digest: &'a str,
+    /// Digest of how the sides are reached; `None` where that was not found out.
+    pub(crate) access_digest: Option<&'a str>,
     /// From 0 to 1, drawn for this decision.
     pub(crate) chance: f64,
 }
@@ -43,11 +42,11 @@ pub(crate) struct Observed<'a> {
 pub(crate) enum Attempt<'a> {
     /// There is none.
     None,
-    /// It is for this generation.
+    /// It is for what the spec asks for.
     Running(Option<Progress>),
     /// It is for a spec that is no more.
     Outdated,
-    /// It is for this generation, and has ended since the last decision.
+    /// It is for what the spec asks for, and has ended since the last decision.
     Ended(&'a Outcome),
 }
 
@@ -92,25 +91,26 @@ pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp
     if object.spec.suspend {
         return suspend(draft, observed);
     }
-    match &observed.attempt {
+    let outcome = match &observed.attempt {
         Attempt::Outdated => {
             draft.start_over();
-            draft.done(Step::Cancel, None)
+            return draft.done(Step::Cancel, None);
         }
         Attempt::Running(progress) => {
+            draft.carry_over();
             draft.progress(progress.clone());
-            draft.done(Step::Wait, None)
+            return draft.done(Step::Wait, None);
         }
-        Attempt::Ended(Outcome::Pushed(pushed)) => {
-            draft.pushed(object, pushed, observed.spec_digest);
-            draft.done(Step::Wait, until(observed.next_check, now))
+        Attempt::Ended(Outcome::Cancelled) | Attempt::None => {
+            return idle(object, draft, observed);
         }
-        Attempt::Ended(Outcome::Previewed(preview)) => {
-            draft.previewed(object, preview, observed.spec_digest);
-            draft.done(Step::Wait, until(observed.next_check, now))
-        }
-        Attempt::Ended(Outcome::Failed(failure)) => fail(draft, failure, observed),
-        Attempt::Ended(Outcome::Cancelled) | Attempt::None => idle(object, draft, observed),
+        Attempt::Ended(outcome) => *outcome,
+    };
+    let decision = ended(object, draft, outcome, observed);
+    match requests::pending(object) {
+        // It was asked for while the attempt ran, which may have read what was there before.
+        Some(_) => Decision { again: Some(Duration::ZERO), ..decision },
+        None => decision,
     }
 }
 
@@ -122,9 +122,8 @@ pub(crate) fn check_after(interval: Duration, chance: f64) -> Duration {
 /// The push stops. An object that is done, or can't be done, stays so unless an edit changed what is to be pushed.
 fn suspend(mut draft: Draft, observed: &Observed<'_>) -> Decision {
     let settled = draft.is_true(READY) || draft.is_true(STALLED);
-    let unchanged = draft.is_seen()
-        || draft.status.observed_spec_digest.as_deref() == Some(observed.spec_digest);
-    if settled && unchanged {
+    if settled && (draft.is_seen() || draft.is_about(observed.push_digest)) {
+        draft.rest();
         draft.carry_over();
     } else {
         draft.suspended();
@@ -133,89 +132,90 @@ fn suspend(mut draft: Draft, observed: &Observed<'_>) -> Decision {
     draft.done(if running { Step::Cancel } else { Step::Wait }, None)
 }
 
+/// An attempt for what the spec asks for has ended.
+fn ended(
+    object: &ImagePush,
+    mut draft: Draft,
+    outcome: &Outcome,
+    observed: &Observed<'_>,
+) -> Decision {
+    match outcome {
+        Outcome::Pushed(pushed) => draft.pushed(object, pushed, observed.push_digest),
+        Outcome::Previewed(preview) => draft.previewed(object, preview, observed.push_digest),
+        Outcome::Failed(failure) => return failures::fail(object, draft, failure, observed),
+        Outcome::Cancelled => {}
+    }
+    let again = until(observed.next_check, draft.now);
+    draft.done(Step::Wait, again)
+}
+
 /// No attempt is under way: is one due?
 fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decision {
     let wait = due_in(observed.next_check, draft.now);
     let once = object.spec.run_policy == RunPolicy::Once;
+    let request = requests::pending(object);
+    let same_access = draft.same_access(observed.access_digest);
+    let ready = draft.is_true(READY);
+    if ready
+        && !draft.is_seen()
+        && draft.is_about(observed.push_digest)
+        && same_access != Some(false)
+    {
+        // An edit of when to push, and not of what or how.
+        draft.carry_over();
+    }
+    let done = ready && draft.is_seen();
     // Done and not due: what has become of Secrets meanwhile changes nothing about that.
-    if draft.is_seen() && draft.is_true(READY) && (once || wait.is_some()) {
+    if done && request.is_none() && (once || wait.is_some()) {
         return draft.done(Step::Wait, wait);
     }
-    if let Some(failure) = observed.obstacle {
-        return obstructed(draft, failure, observed);
+    let asked = request.is_some();
+    if asked {
+        draft.status.last_handled_reconcile_at = request;
     }
-    if !draft.is_seen() {
-        draft.start_over();
-        return draft.done(Step::Start, None);
+    if let Some(failure) = observed.obstacle {
+        return failures::obstructed(draft, failure, observed);
+    }
+    if done {
+        return start(draft, observed);
+    }
+    if asked || !draft.is_seen() {
+        return start_over(draft, observed);
     }
     if draft.is_true(STALLED) {
-        if observed.same_access == Some(true) {
-            let due = !once && wait.is_none();
-            let again = sooner(wait, observed.names_secrets.then_some(SECRET_POLL));
-            return draft.done(if due { Step::Start } else { Step::Wait }, again);
-        }
-        draft.start_over();
-        return draft.done(Step::Start, None);
-    }
-    if draft.is_true(READY) {
-        return draft.done(Step::Start, None);
+        return stalled(draft, observed, wait, once);
     }
     let next = draft.status.retry.as_ref().and_then(|retry| retry.next_retry_time.as_ref());
-    let gate = due_in(next.map(|time| time.0), draft.now);
-    match gate {
-        Some(wait) if observed.same_access != Some(false) => draft.done(Step::Wait, Some(wait)),
-        _ => {
-            if draft.status.retry.is_none() {
-                draft.start_over();
-            }
-            draft.done(Step::Start, None)
+    match due_in(next.map(|time| time.0), draft.now) {
+        Some(wait) if same_access != Some(false) => draft.done(Step::Wait, Some(wait)),
+        _ if draft.status.retry.is_none() || same_access == Some(false) => {
+            start_over(draft, observed)
         }
+        _ => start(draft, observed),
     }
 }
 
-/// An attempt failed.
-fn fail(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
-    if failure.class == Class::Permanent {
-        return stall(draft, failure, observed);
+/// It takes a change to go on; what is `Continuous` is looked at again after its interval, quietly.
+fn stalled(draft: Draft, observed: &Observed<'_>, wait: Option<Duration>, once: bool) -> Decision {
+    if draft.same_access(observed.access_digest) == Some(false) {
+        return start_over(draft, observed);
     }
-    let count = draft.status.retry.as_ref().map_or(0, |retry| retry.count).saturating_add(1);
-    // The registry may ask for more patience than we have by ourselves, within our own bound, but not for less.
-    let asked = failure.retry_after.unwrap_or_default().min(ATTEMPT_DELAY.1);
-    let wait = backoff(count, observed.chance).max(asked);
-    let next =
-        SignedDuration::try_from(wait).ok().and_then(|wait| draft.now.checked_add(wait).ok());
-    draft.status.retry = Some(RetryStatus {
-        count,
-        next_retry_time: next.map(Time),
-        last_failure_reason: Some(failure.reason.to_owned()),
-    });
-    draft.retrying(failure);
-    draft.done(Step::Wait, Some(wait))
-}
-
-/// An attempt can't even start. This is not counted: it is found out anew at each look, at no cost to anybody.
-fn obstructed(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
-    if failure.class == Class::Permanent {
-        return stall(draft, failure, observed);
+    if !once && wait.is_none() {
+        return start(draft, observed);
     }
-    draft.retrying(failure);
-    draft.done(Step::Wait, Some(SECRET_POLL))
-}
-
-/// It takes somebody else to go on.
-fn stall(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
-    draft.stalled(failure);
-    let wait = due_in(observed.next_check, draft.now);
     draft.done(Step::Wait, sooner(wait, observed.names_secrets.then_some(SECRET_POLL)))
 }
 
-/// The wait before the next attempt after so many failed ones: any time up to a bound that doubles.
-fn backoff(count: i32, chance: f64) -> Duration {
-    let (first, longest) = ATTEMPT_DELAY;
-    let doublings = u32::try_from(count.saturating_sub(1)).unwrap_or(0).min(16);
-    let bound = first.saturating_mul(1 << doublings).min(longest);
-    // Never at once: a registry in trouble gets a second of rest.
-    bound.mul_f64(chance).max(Duration::from_secs(1))
+/// An attempt begins as if nothing had been before.
+fn start_over(mut draft: Draft, observed: &Observed<'_>) -> Decision {
+    draft.start_over();
+    start(draft, observed)
+}
+
+/// An attempt begins, and what is known stays until it has ended.
+fn start(mut draft: Draft, observed: &Observed<'_>) -> Decision {
+    draft.status.observed_access_digest = observed.access_digest.map(str::to_owned);
+    draft.done(Step::Start, None)
 }
 
 fn until(time: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
@@ -241,20 +241,16 @@ impl Draft {
     fn is_true(&self, kind: &str) -> bool {
         conditions::is_true(&self.status.conditions, kind)
     }
-}
 
-/// Digest of the fields of a spec that decide what is pushed; the others decide when, and how it is reached.
-pub(crate) fn spec_digest(object: &ImagePush) -> String {
-    let spec = &object.spec;
-    let fields = serde_json::json!([
-        spec.source.reference,
-        spec.destination.reference,
-        spec.mode == Mode::DryRun,
-        spec.platforms,
-        spec.format,
-        spec.compression,
-    ]);
-    status::digest_of(&fields)
+    /// Whether the last success was a push of the same.
+    fn is_about(&self, push_digest: &str) -> bool {
+        self.status.observed_spec_digest.as_deref() == Some(push_digest)
+    }
+
+    /// Whether the sides are reached as at the last attempt; `None` where that was not found out.
+    fn same_access(&self, now: Option<&str>) -> Option<bool> {
+        now.map(|now| self.status.observed_access_digest.as_deref() == Some(now))
+    }
 }
 
 #[cfg(test)]

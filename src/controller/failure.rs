@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::api::conditions::reason;
+use crate::api::reasons;
 use crate::error::{Class, Error, Kind, Side};
 use crate::limits::MAX_CONDITION_MESSAGE;
 
@@ -31,13 +31,27 @@ impl Failure {
     pub(crate) fn secret_not_found(name: &str) -> Self {
         let message =
             format!("secret `{name}` is not in this namespace; create it, or correct the name");
-        Self::of_secret(reason::SECRET_NOT_FOUND, &message, Class::Transient)
+        Self::of_secret(reasons::SECRET_NOT_FOUND, &message, Class::Transient)
     }
 
     /// A Secret does not hold what it should.
     pub(crate) fn secret_invalid(name: &str, what: &str) -> Self {
         let message = format!("secret `{name}` cannot be used: {what}");
-        Self::of_secret(reason::SECRET_INVALID, &message, Class::Permanent)
+        Self::of_secret(reasons::SECRET_INVALID, &message, Class::Permanent)
+    }
+
+    /// It came so often that no further attempt is made.
+    pub(crate) fn exhausted(&self, attempts: i32) -> Self {
+        let message = format!(
+            "{attempts} attempts failed, the last one with {}: {}",
+            self.reason, self.message
+        );
+        Self {
+            reason: reasons::RETRIES_EXHAUSTED,
+            message: bounded(&message),
+            class: Class::Permanent,
+            ..self.clone()
+        }
     }
 
     fn of_secret(reason: &'static str, message: &str, class: Class) -> Self {

@@ -5,12 +5,14 @@
 //! (`executor`) and wakes the object when it ends. Everything can be lost at any moment and is found out again.
 
 mod decide;
+mod digests;
 mod executor;
 mod failure;
 mod metrics;
 pub mod once;
 mod probes;
 mod reconcile;
+mod requests;
 pub mod resolve;
 mod status;
 pub mod validate;

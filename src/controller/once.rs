@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::spec_digest;
+use super::digests;
 use super::failure::Failure;
 use super::resolve;
 pub use super::resolve::Secrets;
@@ -64,7 +64,7 @@ impl Prepared {
         cancel: &CancellationToken,
     ) -> (ImagePush, Result<()>) {
         let Self { mut object, options, timeout } = self;
-        let digest = spec_digest(&object);
+        let digest = digests::push(&object);
         let mut draft = Draft::new(&object, now());
         let attempt = async {
             match object.spec.mode {

@@ -7,19 +7,19 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Attempt, Decision, Observed, Step, check_after, decide, spec_digest};
+use super::decide::{Attempt, Decision, Observed, Step, check_after, decide};
 use super::executor::{Attempts, Memory, Order};
 use super::failure::Failure;
 use super::metrics::Metrics;
 use super::status::Written;
-use super::{resolve, status, validate};
+use super::{digests, resolve, status, validate};
 use crate::access::Network;
 use crate::api::v1alpha1::ImagePush;
 use crate::options::PushOptions;
@@ -40,6 +40,7 @@ pub(crate) struct Context {
 /// What an attempt needs.
 struct Prepared {
     options: PushOptions,
+    /// Digest of how the sides are reached.
     access: String,
 }
 
@@ -64,15 +65,15 @@ pub(crate) async fn reconcile(
     let prepared = prepare(&object, &memory, &context).await;
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
-    let next_check = note_end(&object, &memory, &context, &uid, chance, now);
-    let digest = spec_digest(&object);
+    let next_check = schedule(&object, &memory, &context, &uid, chance, now);
+    let ready = prepared.as_ref().map(Result::as_ref);
     let observed = Observed {
         attempt: attempt(&object, &memory),
-        obstacle: prepared.as_ref().and_then(|prepared| prepared.as_ref().err()),
-        same_access: same_access(&memory, prepared.as_ref()),
+        obstacle: ready.and_then(Result::err),
         next_check,
         names_secrets: !resolve::names(&object.spec).is_empty(),
-        spec_digest: &digest,
+        push_digest: &digests::push(&object),
+        access_digest: ready.and_then(Result::ok).map(|ready| ready.access.as_str()),
         chance,
     };
     let decision = decide(&object, &observed, now);
@@ -124,12 +125,12 @@ fn prepared(
     let options = validate::options(&object.spec, source, destination)
         .and_then(|options| validate::reachable(&options).map(|()| options))
         .map_err(|error| Failure::from(&error))?;
-    Ok(Prepared { options, access: resolve::fingerprint(secrets) })
+    Ok(Prepared { options, access: digests::access(object, &resolve::fingerprint(secrets)) })
 }
 
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
     let Some(record) = &memory.attempt else { return Attempt::None };
-    let current = Some(record.generation) == object.metadata.generation;
+    let current = record.work == digests::work(object);
     match (&record.outcome, current) {
         (Some(outcome), true) => Attempt::Ended(outcome),
         (Some(_), false) => Attempt::None,
@@ -138,16 +139,10 @@ fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
     }
 }
 
-fn same_access(memory: &Memory, prepared: Option<&Result<Prepared, Failure>>) -> Option<bool> {
-    let before = memory.access.as_ref()?;
-    match prepared {
-        Some(Ok(prepared)) => Some(&prepared.access == before),
-        Some(Err(_)) | None => Some(true),
-    }
-}
-
-/// When an attempt has ended, the interval to the next look begins.
-fn note_end(
+/// When a `Continuous` object is to be looked at again: an interval after the end of an attempt. What this process has
+/// not looked at yet, but an earlier one has, comes at any time within an interval, so that not everything is checked at
+/// once after a restart.
+fn schedule(
     object: &ImagePush,
     memory: &Memory,
     context: &Context,
@@ -156,14 +151,17 @@ fn note_end(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let ended = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
-    if !ended {
-        return memory.next_check;
-    }
     let interval = object.spec.interval.as_deref().and_then(|text| validate::duration(text).ok());
-    let next = interval.and_then(|interval| {
-        let wait = jiff::SignedDuration::try_from(check_after(interval, chance)).ok()?;
-        now.checked_add(wait).ok()
-    });
+    let after = |wait: Duration| now.checked_add(SignedDuration::try_from(wait).ok()?).ok();
+    let latest = interval.and_then(|interval| after(check_after(interval, 1.0)));
+    // An interval that was shortened counts from now.
+    let kept = memory.next_check.filter(|next| latest.is_some_and(|latest| *next <= latest));
+    if !ended && (kept.is_some() || !status::is_settled(object)) {
+        return kept;
+    }
+    let wait =
+        |interval| if ended { check_after(interval, chance) } else { interval.mul_f64(chance) };
+    let next = interval.and_then(|interval| after(wait(interval)));
     context.attempts.update(uid, |memory| memory.next_check = next);
     next
 }
@@ -212,15 +210,14 @@ fn act(
         }
         Step::Start if context.stopping.is_cancelled() => Action::await_change(),
         Step::Start => {
-            // An outcome that was dropped (it was of an older generation) left no time to prepare: look again at once.
+            // An outcome that was dropped (it was of an older spec) left no time to prepare: look again at once.
             let Some(Ok(prepared)) = prepared else { return Action::requeue(Duration::ZERO) };
             let timeout = object.spec.timeout.as_deref();
             let timeout = timeout.and_then(|text| validate::duration(text).ok());
             context.attempts.start(Order {
                 object: ObjectRef::from_obj(object),
                 uid,
-                generation: object.metadata.generation.unwrap_or(0),
-                access: prepared.access,
+                work: digests::work(object),
                 options: prepared.options,
                 mode: object.spec.mode,
                 timeout: timeout.unwrap_or(context.timeout),

@@ -1,26 +1,22 @@
-//! How an outcome reads in an object's status, and how that is written.
+//! How an outcome reads in an object's status.
 //!
 //! A draft starts from the status that was and knows the generation that it is for, so that each condition that is set
-//! carries it. The whole status is sent by one server-side apply: what is left out disappears.
+//! carries it. `content` turns what the engine found into fields, `write` sends the whole.
+
+mod content;
+mod write;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::{Value, json};
 
+pub(crate) use self::write::{Written, write};
 use super::failure::Failure;
-use crate::api::FIELD_MANAGER;
-use crate::api::conditions::{
-    self, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State, reason,
-};
-use crate::api::v1alpha1::{
-    Artifact, ArtifactManifest, ImagePush, ImagePushStatus, Preview, Progress, SourceStatus,
-};
+use crate::api::conditions::{self, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State};
+use crate::api::reasons;
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, SourceStatus};
 use crate::engine::{self, Pushed};
 use crate::error::{Class, Kind, Side};
 use crate::image::Digest;
-use crate::limits::MAX_STATUS_MANIFESTS;
 
 /// A status being made for one generation of an object.
 #[derive(Clone, Debug)]
@@ -28,40 +24,6 @@ pub(crate) struct Draft {
     pub(crate) status: ImagePushStatus,
     pub(crate) now: Timestamp,
     generation: i64,
-}
-
-/// What became of a status that was to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// The object has it.
-    Done,
-    /// The object is gone, or another one has its name.
-    Gone,
-}
-
-/// Writes a status.
-pub(crate) async fn write(
-    api: &Api<ImagePush>,
-    object: &ImagePush,
-    status: &ImagePushStatus,
-) -> Result<Written, kube::Error> {
-    let patch = json!({
-        "apiVersion": ImagePush::api_version(&()),
-        "kind": ImagePush::kind(&()),
-        "metadata": {"uid": object.uid()},
-        "status": status,
-    });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(_) => Ok(Written::Done),
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(Written::Gone),
-        Err(cause) => Err(cause),
-    }
-}
-
-/// Digest of a document.
-pub(crate) fn digest_of(document: &Value) -> String {
-    Digest::of(document.to_string().as_bytes()).to_string()
 }
 
 // === impl Draft ===
@@ -84,8 +46,8 @@ impl Draft {
         let message = "the push is under way";
         self.remove(STALLED);
         self.remove(SOURCE_RESOLVED);
-        self.set(READY, State::Unknown, reason::PROGRESSING, message);
-        self.set(RECONCILING, State::True, reason::PROGRESSING, message);
+        self.set(READY, State::Unknown, reasons::PROGRESSING, message);
+        self.set(RECONCILING, State::True, reasons::PROGRESSING, message);
         self.status.retry = None;
         self.status.progress = None;
         self.status.preview = None;
@@ -96,9 +58,9 @@ impl Draft {
         let Some(progress) = progress else { return };
         self.remove(STALLED);
         let retries = conditions::find(&self.status.conditions, RECONCILING)
-            .is_some_and(|condition| condition.reason == reason::PROGRESSING_WITH_RETRY);
+            .is_some_and(|condition| condition.reason == reasons::PROGRESSING_WITH_RETRY);
         if !retries {
-            self.set(RECONCILING, State::True, reason::PROGRESSING, "the push is under way");
+            self.set(RECONCILING, State::True, reasons::PROGRESSING, "the push is under way");
         }
         self.status.progress = Some(progress);
     }
@@ -109,7 +71,7 @@ impl Draft {
         let digest = pushed.digest.to_string();
         let known = self.is_true_for_this_generation()
             && self.status.artifact.as_ref().is_some_and(|artifact| artifact.digest == digest);
-        let artifact = artifact(pushed, self.status.artifact.as_ref());
+        let artifact = content::artifact(pushed, self.status.artifact.as_ref());
         self.settled(object, &pushed.source_digest, spec_digest);
         self.status.artifact = Some(artifact);
         self.status.preview = None;
@@ -117,13 +79,13 @@ impl Draft {
             // A check that finds what we pushed says nothing new.
             if !known {
                 let message = format!("`{destination}` holds {digest} already");
-                self.set(READY, State::True, reason::ALREADY_PRESENT, &message);
+                self.set(READY, State::True, reasons::ALREADY_PRESENT, &message);
             }
             return;
         }
         self.status.last_push_time = Some(Time(self.now));
         let message = format!("pushed {digest} to `{destination}`");
-        self.set(READY, State::True, reason::PUSH_SUCCEEDED, &message);
+        self.set(READY, State::True, reasons::PUSH_SUCCEEDED, &message);
     }
 
     /// It is known what a push would do.
@@ -133,7 +95,7 @@ impl Draft {
         found: &engine::Preview,
         spec_digest: &str,
     ) {
-        let preview = preview(found);
+        let preview = content::preview(found);
         self.settled(object, &found.source_digest, spec_digest);
         let Preview { blobs, bytes, images, already_present, .. } = &preview;
         let message = if *already_present {
@@ -143,14 +105,14 @@ impl Draft {
                 "{blobs} blobs of {images} images, {bytes} bytes in all, would be checked or sent"
             )
         };
-        self.set(READY, State::True, reason::DRY_RUN_SUCCEEDED, &message);
+        self.set(READY, State::True, reasons::DRY_RUN_SUCCEEDED, &message);
         self.status.preview = Some(preview);
     }
 
     fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {
         let reference = object.spec.source.reference.clone();
         let message = format!("`{reference}` is {source_digest}");
-        self.set(SOURCE_RESOLVED, State::True, reason::RESOLVED, &message);
+        self.set(SOURCE_RESOLVED, State::True, reasons::RESOLVED, &message);
         self.status.source = Some(SourceStatus { reference, digest: source_digest.to_string() });
         self.status.observed_spec_digest = Some(spec_digest.to_owned());
         self.remove(RECONCILING);
@@ -165,7 +127,7 @@ impl Draft {
         self.remove(STALLED);
         self.failed(failure);
         let message = &failure.message;
-        self.set(RECONCILING, State::True, reason::PROGRESSING_WITH_RETRY, message);
+        self.set(RECONCILING, State::True, reasons::PROGRESSING_WITH_RETRY, message);
     }
 
     /// An attempt failed, or can't start, and somebody has to change something first.
@@ -198,22 +160,29 @@ impl Draft {
 
     /// Suspended before the push was done.
     pub(crate) fn suspended(&mut self) {
-        self.remove(RECONCILING);
+        self.rest();
         self.remove(STALLED);
-        self.set(READY, State::Unknown, reason::SUSPENDED, "suspended before the push was done");
+        self.set(READY, State::Unknown, reasons::SUSPENDED, "suspended before the push was done");
         self.status.retry = None;
-        self.status.progress = None;
         self.status.observed_generation = Some(self.generation);
+    }
+
+    /// Nothing is under way.
+    pub(crate) fn rest(&mut self) {
+        self.remove(RECONCILING);
+        self.status.progress = None;
     }
 
     /// What was decided for an earlier generation holds for this one, too.
     pub(crate) fn carry_over(&mut self) {
-        self.remove(RECONCILING);
-        self.status.progress = None;
         for condition in &mut self.status.conditions {
             condition.observed_generation = Some(self.generation);
         }
-        self.status.observed_generation = Some(self.generation);
+        let settled =
+            [READY, STALLED].map(|kind| conditions::is_true(&self.status.conditions, kind));
+        if settled.contains(&true) {
+            self.status.observed_generation = Some(self.generation);
+        }
     }
 
     fn is_true_for_this_generation(&self) -> bool {
@@ -230,43 +199,11 @@ impl Draft {
     }
 }
 
-/// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
-/// taken from what was known of the same digest.
-fn artifact(pushed: &Pushed, known: Option<&Artifact>) -> Artifact {
-    let digest = pushed.digest.to_string();
-    if let Some(known) = known.filter(|known| known.digest == digest && pushed.already_present) {
-        return known.clone();
-    }
-    let manifests = pushed.manifests.iter().take(MAX_STATUS_MANIFESTS);
-    Artifact {
-        digest,
-        media_type: pushed.media_type.to_string(),
-        size_bytes: pushed.size_bytes.map(number),
-        manifests: manifests
-            .map(|manifest| ArtifactManifest {
-                digest: manifest.digest.to_string(),
-                platform: manifest.platform.as_ref().map(ToString::to_string),
-                size_bytes: number(manifest.size_bytes),
-            })
-            .collect(),
-    }
-}
-
-fn preview(found: &engine::Preview) -> Preview {
-    let blobs: std::collections::BTreeMap<_, _> = found
-        .images
-        .iter()
-        .flat_map(|image| &image.blobs)
-        .map(|blob| (&blob.digest, blob.size_bytes))
-        .collect();
-    Preview {
-        digest: found.digest.as_ref().map(ToString::to_string),
-        media_type: found.media_type.to_string(),
-        already_present: found.already_present,
-        images: number(found.images.len() as u64),
-        blobs: number(blobs.len() as u64),
-        bytes: number(blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))),
-    }
+/// Whether it was decided before that the object is done, or can't be done.
+pub(crate) fn is_settled(object: &ImagePush) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+    let is_true = |kind| conditions::is_true(conditions.unwrap_or_default(), kind);
+    is_true(READY) || is_true(STALLED)
 }
 
 /// Kubernetes has no unsigned numbers.

@@ -207,20 +207,51 @@ async fn nothing_is_written_when_nothing_changed() {
     operator.wait("web", "Ready").await;
     let before = operator.get("web").await;
 
-    // A second operator knows nothing of the first one's work, and checks at once.
+    // A second operator believes the first one, and checks at some time within the interval.
     registry.take_log();
     let (plane, namespace) = operator.stop().await;
     let operator = Operator::start_in(plane, namespace, None).await;
+    request(&operator, "web", "1").await;
     registry.received("HEAD /v2/app/manifests/copy").await;
     // Whatever it has to say is said by the time it has stopped.
     let (plane, namespace) = operator.stop().await;
     let operator = Operator::start_in(plane, namespace, None).await;
-    assert_eq!(operator.get("web").await, before);
-    let written: Vec<String> = registry.take_log();
+    let mut after = operator.get("web").await;
+    assert_eq!(after["status"]["lastHandledReconcileAt"], "1");
+    after["status"].as_object_mut().unwrap().remove("lastHandledReconcileAt");
+    assert_eq!(after["status"], before["status"]);
+    let asked: Vec<String> = registry.take_log();
+    let manifests: Vec<&String> =
+        asked.iter().filter(|line| line.contains("/manifests/")).collect();
+    assert_eq!(manifests.len(), 2, "{asked:?}");
     assert!(
-        !written.iter().any(|line| line.starts_with("PUT") || line.starts_with("POST")),
-        "{written:?}"
+        !asked.iter().any(|line| line.starts_with("PUT") || line.starts_with("POST")),
+        "{asked:?}"
     );
+    operator.stop().await;
+}
+
+/// Asks for a look at once.
+async fn request(operator: &Operator, name: &str, value: &str) {
+    let (object, value) = (format!("ipush/{name}"), format!("imagepush.dev/requestedAt={value}"));
+    operator.kubectl(&["annotate", "--overwrite", &object, &value]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_a_stall_and_flux_reads_that_it_was_heard() {
+    let registry = Registry::start().await;
+    let operator = Operator::start().await;
+    let spec = spec(&registry.host, &registry.host, &json!({"runPolicy": "Once"}));
+    operator.apply("web", &spec).await;
+    operator.wait("web", "Stalled").await;
+    assert_eq!(reason_of(&operator.get("web").await, "Stalled"), "SourceNotFound");
+    fill(&registry.host, 9).await;
+    let asked = "reconcile.fluxcd.io/requestedAt=2026-01-01T00:00:00Z";
+    operator.kubectl(&["annotate", "ipush/web", asked]).await;
+    operator.wait("web", "Ready").await;
+    let object = operator.get("web").await;
+    assert_eq!(object["status"]["lastHandledReconcileAt"], "2026-01-01T00:00:00Z");
+    assert_eq!(condition(&object, "Stalled"), &Value::Null);
     operator.stop().await;
 }
 

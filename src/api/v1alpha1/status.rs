@@ -21,6 +21,12 @@ pub struct ImagePushStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
+    /// The last request to look at once that was handled: the value of the annotation `imagepush.dev/requestedAt` or
+    /// `reconcile.fluxcd.io/requestedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300))]
+    pub last_handled_reconcile_at: Option<String>,
+
     /// `Ready` sums up: True when the destination holds the image. `Reconciling` is there while the operator works on
     /// it or waits to try again, `Stalled` while it takes a change by somebody else to go on; never both.
     /// `SourceResolved` tells whether the source could be read.
@@ -40,11 +46,17 @@ pub struct ImagePushStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_push_time: Option<Time>,
 
-    /// Digest over the fields of the spec that decide what is pushed, at the last success. Tells an edit that matters
-    /// from one that doesn't while the object is suspended.
+    /// Digest over the fields of the spec that decide what is pushed, at the last success. Another one means that the
+    /// image is pushed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub observed_spec_digest: Option<String>,
+
+    /// Digest over the fields of the spec that decide how the two sides are reached, and over the versions of the Secrets
+    /// that they name, at the last attempt. Another one means that what has stalled is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub observed_access_digest: Option<String>,
 
     /// The failed attempts since the last success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +128,10 @@ pub struct RetryStatus {
     /// How many there were.
     #[schemars(range(min = 0))]
     pub count: i32,
+    /// How many of them, up to the last one, failed in a row for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub consecutive: Option<i32>,
     /// When the next attempt starts; not set where none is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry_time: Option<Time>,

@@ -51,9 +51,8 @@ pub(crate) trait Executor: Send + Sync {
 pub(crate) struct Order {
     pub(crate) object: ObjectRef<ImagePush>,
     pub(crate) uid: String,
-    pub(crate) generation: i64,
-    /// State of the Secrets it uses.
-    pub(crate) access: String,
+    /// Digest of what the spec asks for: an attempt for another one is out of date.
+    pub(crate) work: String,
     pub(crate) options: PushOptions,
     pub(crate) mode: Mode,
     pub(crate) timeout: Duration,
@@ -64,8 +63,6 @@ pub(crate) struct Order {
 pub(crate) struct Memory {
     /// The attempt under way, or the one that ended and isn't reported.
     pub(crate) attempt: Option<Record>,
-    /// State of the Secrets at the last attempt.
-    pub(crate) access: Option<String>,
     /// When to look again.
     pub(crate) next_check: Option<Timestamp>,
     /// The status that we wrote last; what the watch shows may be older.
@@ -75,7 +72,8 @@ pub(crate) struct Memory {
 /// One attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
-    pub(crate) generation: i64,
+    /// Digest of what the spec asked for.
+    pub(crate) work: String,
     pub(crate) progress: Arc<Counters>,
     pub(crate) outcome: Option<Outcome>,
     cancel: CancellationToken,
@@ -147,7 +145,7 @@ impl Attempts {
     /// Starts an attempt, unless one is under way or the object has been forgotten.
     pub(crate) fn start(self: &Arc<Self>, order: Order) {
         let record = Record {
-            generation: order.generation,
+            work: order.work.clone(),
             progress: Arc::default(),
             outcome: None,
             cancel: CancellationToken::new(),
@@ -156,7 +154,6 @@ impl Attempts {
             let busy = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none());
             if !busy {
                 memory.attempt = Some(record.clone());
-                memory.access = Some(order.access.clone());
             }
             !busy
         });

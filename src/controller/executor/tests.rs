@@ -80,8 +80,7 @@ fn order(uid: &str, destination: &str) -> Order {
     Order {
         object: ObjectRef::new(uid).within("n"),
         uid: uid.into(),
-        generation: 1,
-        access: "s 1".into(),
+        work: "sha256:work".into(),
         options: PushOptions {
             source: end(&format!("source-{uid}.example")),
             destination: end(destination),
@@ -120,7 +119,6 @@ async fn an_end_is_remembered_and_wakes_the_object() {
     let mut setup = setup(Script::Fail, 4, 2);
     setup.start(order("a", "r.example"));
     assert_eq!(failure(&setup.outcome("a").await), ("NetworkError", "no route"));
-    assert_eq!(setup.attempts.recall("a").access.as_deref(), Some("s 1"));
     let mut dry = order("b", "r.example");
     dry.mode = Mode::DryRun;
     setup.start(dry);

@@ -1,0 +1,291 @@
+//! Every reason that a condition may have, what follows by itself, and what somebody may do.
+//!
+//! One table: conditions, events, metrics, logs and the command line's JSON say these words, and the manual's list is made
+//! of it. The reason of a failure is the name of the error's kind, but for the few that only the cluster knows.
+
+/// `Ready`: the image was pushed.
+pub const PUSH_SUCCEEDED: &str = "PushSucceeded";
+/// `Ready`: the first look found everything in place.
+pub const ALREADY_PRESENT: &str = "AlreadyPresent";
+/// `Ready`: it is known what a push would do.
+pub const DRY_RUN_SUCCEEDED: &str = "DryRunSucceeded";
+/// `Ready`, `Reconciling`: an attempt is under way or about to start.
+pub const PROGRESSING: &str = "Progressing";
+/// `Reconciling`: an attempt failed, and there will be another one.
+pub const PROGRESSING_WITH_RETRY: &str = "ProgressingWithRetry";
+/// `Ready`: suspended before the push was done.
+pub const SUSPENDED: &str = "Suspended";
+/// `SourceResolved`: the source's manifest was read.
+pub const RESOLVED: &str = "Resolved";
+/// `Ready`: a Secret that the spec names is not there.
+pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+/// `Ready`, `Stalled`: a Secret that the spec names does not hold what it should.
+pub const SECRET_INVALID: &str = "SecretInvalid";
+/// `Ready`, `Stalled`: an object that runs once has failed too often for reasons that may pass.
+pub const RETRIES_EXHAUSTED: &str = "RetriesExhausted";
+
+/// A reason, and what it means to somebody who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The word.
+    pub name: &'static str,
+    /// What follows by itself.
+    pub follows: Follows,
+    /// What it says.
+    pub meaning: &'static str,
+    /// What to do about it; empty where there is nothing to do.
+    pub remedy: &'static str,
+}
+
+/// What the operator does by itself after a reason was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// It is done; what is `Continuous` looks again after its interval.
+    Done,
+    /// It is under way.
+    Working,
+    /// Nothing until the object is resumed.
+    Resuming,
+    /// It tries again at growing distances.
+    Retry,
+    /// It tries again if the object is `Continuous`, and stalls if it runs once.
+    RetryIfContinuous,
+    /// It stalls until the spec, a Secret or an annotation changes; what is `Continuous` is looked at again after its interval.
+    Stall,
+    /// Not a reason of conditions, but a word of metrics and of JSON.
+    Nothing,
+}
+
+/// Every reason, sorted by its name.
+pub static REASONS: &[Reason] = &[
+    of(
+        "AccessDenied",
+        Follows::Stall,
+        "the registry knows us and refuses, or the operator's policy does not allow the place",
+        "grant the account what the message names, or ask whoever runs the operator",
+    ),
+    of(ALREADY_PRESENT, Follows::Done, "the first look found everything in place", ""),
+    of(
+        "AuthenticationFailed",
+        Follows::Stall,
+        "the registry has refused the credentials three times in a row, or wants some",
+        "correct the Secret that `secretRef` names",
+    ),
+    of(
+        "Cancelled",
+        Follows::Nothing,
+        "an attempt was called off by an edit, a suspension or the operator's end",
+        "",
+    ),
+    of(
+        "ContentMismatch",
+        Follows::Stall,
+        "content does not have the digest or size that it should have",
+        "repair the source: push the image there anew",
+    ),
+    of(
+        "ContentMissing",
+        Follows::Retry,
+        "the registry keeps losing blobs that it has just taken",
+        "look at the registry's storage and garbage collection",
+    ),
+    of(
+        "DestinationExists",
+        Follows::Stall,
+        "the destination holds something else that may not be overwritten",
+        "choose another tag, or remove what is there",
+    ),
+    of(
+        DRY_RUN_SUCCEEDED,
+        Follows::Done,
+        "it is known what a push would do; `status.preview` tells",
+        "",
+    ),
+    of(
+        "InternalError",
+        Follows::Stall,
+        "a fault of the operator's own",
+        "report it with the message",
+    ),
+    of(
+        "InvalidImage",
+        Follows::Stall,
+        "the source is not an image that can be read",
+        "look at the source with `imagepush inspect`",
+    ),
+    of(
+        "InvalidOptions",
+        Follows::Stall,
+        "fields contradict each other, or have a value that makes no sense",
+        "correct the spec",
+    ),
+    of("InvalidReference", Follows::Stall, "a reference does not parse", "correct the spec"),
+    of(
+        "LimitExceeded",
+        Follows::Stall,
+        "something from outside is larger than a bound of the operator's",
+        "the message names the bound",
+    ),
+    of(
+        "ManifestRejected",
+        Follows::Stall,
+        "the registry does not accept the manifest",
+        "choose another `format`",
+    ),
+    of(
+        "NetworkError",
+        Follows::Retry,
+        "the connection can't be made, or breaks",
+        "look at name resolution, network policies and proxies",
+    ),
+    of(
+        "NotFound",
+        Follows::Stall,
+        "what a reference names isn't there",
+        "correct the reference, or make the repository",
+    ),
+    of(PROGRESSING, Follows::Working, "an attempt is under way or about to start", ""),
+    of(
+        PROGRESSING_WITH_RETRY,
+        Follows::Retry,
+        "an attempt failed, and there will be another one",
+        "`Ready` tells why",
+    ),
+    of(PUSH_SUCCEEDED, Follows::Done, "the image was pushed", ""),
+    of(
+        "RateLimited",
+        Follows::Retry,
+        "the registry asks to slow down",
+        "use an account with a higher limit, or a longer `interval`",
+    ),
+    of(
+        "RegistryUnavailable",
+        Follows::Retry,
+        "the registry answers with an error of its own",
+        "look at the registry",
+    ),
+    of(RESOLVED, Follows::Done, "the source's manifest was read", ""),
+    of(
+        RETRIES_EXHAUSTED,
+        Follows::Stall,
+        "an object that runs once has failed too often for reasons that may pass; the message has the last one",
+        "cure that, then ask for another attempt by annotation",
+    ),
+    of(
+        SECRET_INVALID,
+        Follows::Stall,
+        "a Secret that the spec names does not hold what it should",
+        "the message names the key",
+    ),
+    of(
+        SECRET_NOT_FOUND,
+        Follows::Retry,
+        "a Secret that the spec names is not in this namespace",
+        "create it, or correct the name",
+    ),
+    of(
+        "SourceNotFound",
+        Follows::RetryIfContinuous,
+        "the source has no image of this name",
+        "push it there, or correct the reference",
+    ),
+    of(
+        "StorageFailed",
+        Follows::Stall,
+        "a file or directory can't be read or written",
+        "look at the volume",
+    ),
+    of(
+        SUSPENDED,
+        Follows::Resuming,
+        "suspended before the push was done",
+        "set `spec.suspend` to false",
+    ),
+    of(
+        "TLSVerificationFailed",
+        Follows::Stall,
+        "a certificate is unknown, expired or for another name, or one side speaks no TLS",
+        "name the authority by `certSecretRef`, or change `tlsPolicy`",
+    ),
+    of(
+        "Timeout",
+        Follows::Retry,
+        "nothing happened for too long, or the attempt took longer than `timeout`",
+        "raise `spec.timeout` if the image needs longer",
+    ),
+    of(
+        "TransportUnsupported",
+        Follows::Stall,
+        "the operator or the destination can't do what was asked",
+        "the message says what it can do",
+    ),
+];
+
+/// The reason of this name.
+pub fn find(name: &str) -> Option<&'static Reason> {
+    let found = REASONS.binary_search_by(|reason| reason.name.cmp(name));
+    found.ok().and_then(|at| REASONS.get(at))
+}
+
+const fn of(
+    name: &'static str,
+    follows: Follows,
+    meaning: &'static str,
+    remedy: &'static str,
+) -> Reason {
+    Reason { name, follows, meaning, remedy }
+}
+
+/// The manual's list, as a table in Markdown.
+pub fn manual() -> String {
+    let head = "| reason | by itself | what it is | what to do |\n|---|---|---|---|\n".to_owned();
+    let rows = REASONS.iter().map(|Reason { name, follows, meaning, remedy }| {
+        format!("| `{name}` | {} | {meaning} | {remedy} |\n", follows.as_str())
+    });
+    head + &rows.collect::<String>()
+}
+
+// === impl Follows ===
+
+impl Follows {
+    /// It in the manual's words.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Working => "working",
+            Self::Resuming => "waits",
+            Self::Retry => "tries again",
+            Self::RetryIfContinuous => "tries again if `Continuous`, else stalls",
+            Self::Stall => "stalls",
+            Self::Nothing => "only in metrics and JSON",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Class, Error, Kind, Side};
+
+    #[test]
+    fn every_kind_of_error_is_in_the_table_and_treated_as_it_says() {
+        for kind in Kind::ALL {
+            let name = Error::new(kind, "").reason();
+            let reason = find(name).unwrap_or_else(|| panic!("{name} is not in the table"));
+            let retried = kind.class() == Class::Transient;
+            assert_eq!(reason.follows == Follows::Retry, retried, "{name}");
+        }
+        let missing = Error::new(Kind::NotFound, "").on(Side::Source);
+        assert_eq!(find(missing.reason()).unwrap().follows, Follows::RetryIfContinuous);
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_says_what_to_do() {
+        assert!(REASONS.is_sorted_by(|one, other| one.name < other.name));
+        for reason in REASONS {
+            let fails =
+                !matches!(reason.follows, Follows::Done | Follows::Working | Follows::Nothing);
+            assert_eq!(fails, !reason.remedy.is_empty(), "{}", reason.name);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What follows a failure.
+//!
+//! Attempts that fail for a reason that may pass are repeated at growing distances, which status keeps, so that they
+//! survive a restart. What runs once is given up at last; what is `Continuous` falls back to its interval. What fails for
+//! good stalls until the spec, a Secret or an annotation changes.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Decision, Observed, Step, due_in, sooner, until};
+use crate::api::conditions::{self, STALLED};
+use crate::api::reasons::{self, Follows};
+use crate::api::v1alpha1::{ImagePush, RetryStatus, RunPolicy};
+use crate::controller::failure::Failure;
+use crate::controller::status::Draft;
+use crate::error::{Class, Kind};
+use crate::limits::{ATTEMPT_DELAY, MAX_ATTEMPTS, MAX_REFUSALS, SECRET_POLL};
+
+/// An attempt failed.
+pub(super) fn fail(
+    object: &ImagePush,
+    mut draft: Draft,
+    failure: &Failure,
+    observed: &Observed<'_>,
+) -> Decision {
+    let once = object.spec.run_policy == RunPolicy::Once;
+    let retry = counted(draft.status.retry.as_ref(), failure);
+    if !may_pass(failure, &retry, once) || is_stalled_for(&draft, failure) {
+        return stall(draft, failure, observed);
+    }
+    let exhausted = retry.count >= MAX_ATTEMPTS;
+    if exhausted && once {
+        return stall(draft, &failure.exhausted(retry.count), observed);
+    }
+    // The registry may ask for more patience than we have by ourselves, within our own bound, but not for less.
+    let asked = failure.retry_after.unwrap_or_default().min(ATTEMPT_DELAY.1);
+    let interval = until(observed.next_check, draft.now).filter(|_| exhausted).unwrap_or_default();
+    let wait = backoff(retry.count, observed.chance).max(asked).max(interval);
+    let next =
+        SignedDuration::try_from(wait).ok().and_then(|wait| draft.now.checked_add(wait).ok());
+    draft.status.retry = Some(RetryStatus { next_retry_time: next.map(Time), ..retry });
+    draft.retrying(failure);
+    draft.done(Step::Wait, Some(wait))
+}
+
+/// An attempt can't even start. This is not counted: it is found out anew at each look, at no cost to anybody.
+pub(super) fn obstructed(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
+    if failure.class == Class::Permanent {
+        // Once it is out of the way, an attempt is due, whatever the Secrets were at the last one.
+        draft.status.observed_access_digest = None;
+        return stall(draft, failure, observed);
+    }
+    draft.retrying(failure);
+    draft.done(Step::Wait, Some(SECRET_POLL))
+}
+
+/// It takes somebody else to go on.
+fn stall(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
+    draft.stalled(failure);
+    let wait = due_in(observed.next_check, draft.now);
+    draft.done(Step::Wait, sooner(wait, observed.names_secrets.then_some(SECRET_POLL)))
+}
+
+/// The failed attempts with this one.
+fn counted(before: Option<&RetryStatus>, failure: &Failure) -> RetryStatus {
+    let (count, row) = before.map_or((0, 0), |retry| {
+        let alike = retry.last_failure_reason.as_deref() == Some(failure.reason);
+        (retry.count, if alike { retry.consecutive.unwrap_or(retry.count) } else { 0 })
+    });
+    RetryStatus {
+        count: count.saturating_add(1),
+        consecutive: Some(row.saturating_add(1)),
+        next_retry_time: None,
+        last_failure_reason: Some(failure.reason.to_owned()),
+    }
+}
+
+/// Whether another attempt may succeed without anybody's doing.
+fn may_pass(failure: &Failure, retry: &RetryStatus, once: bool) -> bool {
+    if failure.class == Class::Transient {
+        return true;
+    }
+    if failure.reason == Kind::AuthenticationFailed.as_str() {
+        return retry.consecutive.unwrap_or(0) < MAX_REFUSALS;
+    }
+    let follows = reasons::find(failure.reason).map(|reason| reason.follows);
+    !once && follows == Some(Follows::RetryIfContinuous)
+}
+
+/// What was looked at again after it had stalled, and fails in the same way, has not become better.
+fn is_stalled_for(draft: &Draft, failure: &Failure) -> bool {
+    let stalled = conditions::find(&draft.status.conditions, STALLED);
+    stalled.is_some_and(|stalled| stalled.reason == failure.reason)
+}
+
+/// The wait before the next attempt after so many failed ones: any time up to a bound that doubles.
+fn backoff(count: i32, chance: f64) -> Duration {
+    let (first, longest) = ATTEMPT_DELAY;
+    let doublings = u32::try_from(count.saturating_sub(1)).unwrap_or(0).min(16);
+    let bound = first.saturating_mul(1 << doublings).min(longest);
+    // Never at once: a registry in trouble gets a second of rest.
+    bound.mul_f64(chance).max(Duration::from_secs(1))
+}

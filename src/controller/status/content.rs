@@ -1,0 +1,46 @@
+//! What the engine found, in the fields of a status.
+
+use super::number;
+use crate::api::v1alpha1::{Artifact, ArtifactManifest, Preview};
+use crate::engine::{self, Pushed};
+use crate::limits::MAX_STATUS_MANIFESTS;
+
+/// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
+/// taken from what was known of the same digest.
+pub(super) fn artifact(pushed: &Pushed, known: Option<&Artifact>) -> Artifact {
+    let digest = pushed.digest.to_string();
+    if let Some(known) = known.filter(|known| known.digest == digest && pushed.already_present) {
+        return known.clone();
+    }
+    let manifests = pushed.manifests.iter().take(MAX_STATUS_MANIFESTS);
+    Artifact {
+        digest,
+        media_type: pushed.media_type.to_string(),
+        size_bytes: pushed.size_bytes.map(number),
+        manifests: manifests
+            .map(|manifest| ArtifactManifest {
+                digest: manifest.digest.to_string(),
+                platform: manifest.platform.as_ref().map(ToString::to_string),
+                size_bytes: number(manifest.size_bytes),
+            })
+            .collect(),
+    }
+}
+
+/// What a push would do.
+pub(super) fn preview(found: &engine::Preview) -> Preview {
+    let blobs: std::collections::BTreeMap<_, _> = found
+        .images
+        .iter()
+        .flat_map(|image| &image.blobs)
+        .map(|blob| (&blob.digest, blob.size_bytes))
+        .collect();
+    Preview {
+        digest: found.digest.as_ref().map(ToString::to_string),
+        media_type: found.media_type.to_string(),
+        already_present: found.already_present,
+        images: number(found.images.len() as u64),
+        blobs: number(blobs.len() as u64),
+        bytes: number(blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))),
+    }
+}
