@@ -2,6 +2,7 @@
 //!
 //! They are checked in, so that a cluster can be set up from a clone without a compiler.
 
+mod argocd;
 mod chart_readme;
 pub(crate) mod kustomize;
 

@@ -17,6 +17,7 @@ mod doors;
 mod faults;
 mod gates;
 mod generated;
+mod gitops;
 mod oci;
 mod oci_archive;
 mod operator;

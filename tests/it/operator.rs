@@ -1,5 +1,7 @@
 //! The operator on a real API server, with its own service account, pushing between registries.
 
+mod gitops;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
