@@ -325,3 +325,22 @@ pub const MAX_REFUSALS: i32 = 3;
 
 /// Characters of an annotation's value that status echoes; Flux and people write a time.
 pub const MAX_REQUEST: usize = 128;
+
+/// How long a lease is good without being renewed: what a new leader waits for after the old one is gone without a word.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+/// Between two renewals of a lease.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(5);
+
+/// From the last renewal to the moment at which its holder counts it as lost. The rest of [`LEASE_DURATION`] is for
+/// clocks that don't go at the same speed, and for requests that arrive late.
+pub const LEASE_GIVE_UP: Duration = Duration::from_secs(10);
+
+/// Between two looks at a lease that somebody else has, and between two tries after a failure.
+pub const LEASE_POLL: Duration = Duration::from_secs(2);
+
+/// Longest lease of somebody else that is believed to be meant.
+pub const MAX_FOREIGN_LEASE: Duration = Duration::from_mins(1);
+
+/// Giving a lease back at the end; it runs out anyhow.
+pub const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 //! SIGTERM calls the running pushes off and ends the program well; what it tells, it tells in log lines.
 
 mod connections;
+mod election;
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::Args;
 
 use self::connections::ConnectionArgs;
+use self::election::ElectionArgs;
 use super::output::Printer;
 use super::signals;
 use crate::controller::{self, OperatorConfig};
@@ -20,7 +22,7 @@ use crate::error::Result;
 /// Runs the operator: reconciles the ImagePush objects of a cluster
 ///
 /// Inside a cluster it uses its service account, elsewhere the current context of your kubeconfig. Serves `/livez`, `/readyz`
-/// and `/metrics`. Run one operator for each cluster: there is no leader election.
+/// and `/metrics`. Of several operators one works at a time.
 #[derive(Debug, Args)]
 pub(crate) struct OperatorArgs {
     /// Look after the objects of this namespace only. May be given several times; in the variable, with commas between
@@ -70,6 +72,9 @@ pub(crate) struct OperatorArgs {
     timeout: Option<Duration>,
 
     #[command(flatten)]
+    election: ElectionArgs,
+
+    #[command(flatten)]
     connections: ConnectionArgs,
 }
 
@@ -109,10 +114,12 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 impl OperatorArgs {
     fn config(self) -> OperatorConfig {
-        let Self { watch_namespace, listen, concurrency, per_host, timeout, connections } = self;
+        let Self { watch_namespace, listen, concurrency, per_host, timeout, election, connections } =
+            self;
         let default = OperatorConfig::default();
         OperatorConfig {
             namespaces: watch_namespace,
+            election: election.election(),
             listen: listen.map_or(default.listen, |Listen(address)| address),
             concurrency: concurrency.map_or(default.concurrency, usize::from),
             per_host: per_host.map_or(default.per_host, usize::from),
@@ -158,8 +165,15 @@ mod tests {
     }
 
     fn shown(config: &OperatorConfig) -> String {
-        let OperatorConfig { namespaces, listen, concurrency, per_host, timeout, network: _ } =
-            config;
+        let OperatorConfig {
+            namespaces,
+            election: _,
+            listen,
+            concurrency,
+            per_host,
+            timeout,
+            network: _,
+        } = config;
         let listen = listen.map_or("none".to_owned(), |address| address.to_string());
         let timeout = humantime::format_duration(*timeout);
         format!("{namespaces:?} {listen} {concurrency} {per_host} {timeout}")

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     bytes: Counter,
     inflight: Gauge,
     watch_errors: Counter,
+    leader: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -41,8 +42,8 @@ struct BlobLabels {
     outcome: &'static str,
 }
 
-/// An attempt that runs; it counts as one until this is dropped.
-pub(crate) struct Running(Gauge);
+/// Something that is the case, such as an attempt that runs; it counts as one until this is dropped.
+pub(crate) struct Counted(Gauge);
 
 // === impl Metrics ===
 
@@ -55,6 +56,7 @@ impl Metrics {
         let bytes = Counter::default();
         let inflight = Gauge::default();
         let watch_errors = Counter::default();
+        let leader = Gauge::default();
         registry.register("reconcile", "Looks at objects, by result", reconciles.clone());
         registry.register("push", "Attempts that ended, by reason", pushes.clone());
         registry.register("blobs", "Blobs of pushes that succeeded, by outcome", blobs.clone());
@@ -65,9 +67,19 @@ impl Metrics {
         );
         registry.register("inflight", "Attempts that run now", inflight.clone());
         registry.register("watch_errors", "Failures to watch objects", watch_errors.clone());
+        registry.register("leader", "Whether this operator works", leader.clone());
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs here", build);
-        Arc::new(Self { registry, reconciles, pushes, blobs, bytes, inflight, watch_errors })
+        Arc::new(Self {
+            registry,
+            reconciles,
+            pushes,
+            blobs,
+            bytes,
+            inflight,
+            watch_errors,
+            leader,
+        })
     }
 
     pub(crate) fn reconcile(&self, result: &'static str) {
@@ -78,9 +90,14 @@ impl Metrics {
         self.watch_errors.inc();
     }
 
-    pub(crate) fn running(&self) -> Running {
-        self.inflight.inc();
-        Running(self.inflight.clone())
+    /// An attempt runs.
+    pub(crate) fn running(&self) -> Counted {
+        Counted::new(&self.inflight)
+    }
+
+    /// This operator works.
+    pub(crate) fn leading(&self) -> Counted {
+        Counted::new(&self.leader)
     }
 
     pub(crate) fn attempt(&self, options: &PushOptions, outcome: &Outcome) {
@@ -107,7 +124,16 @@ impl Metrics {
     }
 }
 
-impl Drop for Running {
+// === impl Counted ===
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -8,39 +8,36 @@ mod decide;
 mod digests;
 mod executor;
 mod failure;
+mod lease;
 mod metrics;
 pub mod once;
 mod probes;
 mod reconcile;
 mod requests;
 pub mod resolve;
+mod scope;
 mod status;
 pub mod validate;
+mod watch;
 
 use std::collections::BTreeSet;
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use kube::core::DeserializeGuard;
-use kube::{Api, Client, Config, ResourceExt as _};
-use kube_runtime::reflector::{self, Store};
-use kube_runtime::watcher::{self, Event, watcher};
-use kube_runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates};
+use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 pub use failure::Failure;
+pub use lease::ElectionConfig;
 
 use self::executor::{Attempts, Engine, InProcess, Limits, RealEngine};
+use self::lease::{Candidate, Leadership};
 use self::metrics::Metrics;
-use self::probes::Health;
-use self::reconcile::{Context, on_error, reconcile};
+use self::probes::{Health, Readiness};
+use self::reconcile::Context;
 use crate::access::{Egress, Network, NetworkSettings};
-use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind, Result};
 use crate::limits::WAKE_QUEUE;
 
@@ -49,6 +46,8 @@ use crate::limits::WAKE_QUEUE;
 pub struct OperatorConfig {
     /// Namespaces whose objects are looked after; all if there are none.
     pub namespaces: Vec<String>,
+    /// How several operators agree on the one that works; if not set, this one works whoever else does.
+    pub election: Option<ElectionConfig>,
     /// Where `/livez`, `/readyz` and `/metrics` are served; nowhere if not set.
     pub listen: Option<SocketAddr>,
     /// Pushes that run at the same time.
@@ -61,16 +60,11 @@ pub struct OperatorConfig {
     pub network: NetworkSettings,
 }
 
-/// Looks at objects that change often together, not each time.
-const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// Looks at objects that are under way at the same time; each is a few requests to the API server.
-const RECONCILES: u16 = 16;
-
 impl Default for OperatorConfig {
     fn default() -> Self {
         Self {
             namespaces: vec![],
+            election: None,
             listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))),
             concurrency: 4,
             per_host: 2,
@@ -87,8 +81,8 @@ fn once_each(namespaces: Vec<String>) -> Vec<Option<String>> {
 
 /// Runs the operator until `shutdown`: inside a cluster with its service account, elsewhere with the user's kubeconfig.
 ///
-/// Returns after the running pushes have been called off and have ended. Fails if there is no cluster to talk to,
-/// or the address can't be listened on.
+/// Returns after the running pushes have been called off and have ended. Fails if there is no cluster to talk to, the
+/// address can't be listened on, or another operator has taken the lease.
 pub async fn run(config: OperatorConfig, shutdown: CancellationToken) -> Result<()> {
     let unusable = |cause: String| {
         Error::new(Kind::InvalidOptions, format!("no Kubernetes cluster is configured: {cause}"))
@@ -111,180 +105,96 @@ pub async fn run_with(
     run_engine(client, config, shutdown, Arc::new(RealEngine)).await
 }
 
+/// What the parts of an operator share.
+struct Operator {
+    client: Client,
+    engine: Arc<dyn Engine>,
+    /// Namespaces with a watch each; one for all if it has no name.
+    scopes: Vec<Option<String>>,
+    limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
+    network: Network,
+    readiness: Arc<Readiness>,
+    timeout: Duration,
+}
+
 async fn run_engine(
     client: Client,
     config: OperatorConfig,
     shutdown: CancellationToken,
     engine: Arc<dyn Engine>,
 ) -> Result<()> {
-    let OperatorConfig { namespaces, listen, concurrency, per_host, timeout, network } = config;
-    let metrics = Metrics::new();
-    let network = Network::new(network);
-    let limits = Arc::new(Limits::new(concurrency, per_host));
-    let scopes: Vec<Option<String>> =
-        if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
-    let ready = Arc::new(AtomicBool::new(false));
-    let unsynced = Arc::new(AtomicUsize::new(scopes.len()));
-    let health = Health { ready: ready.clone(), metrics: metrics.clone() };
-    let served = tokio::spawn(serve(listen, health, shutdown.clone()).await?);
-    let watches = scopes.into_iter().map(|scope| {
-        let (wake, woken) = mpsc::channel(WAKE_QUEUE);
-        let executor = InProcess::new(engine.clone(), limits.clone(), metrics.clone());
-        let attempts = Attempts::new(Arc::new(executor), metrics.clone(), wake);
-        let context = Arc::new(Context {
-            client: client.clone(),
-            attempts: Arc::new(attempts),
-            metrics: metrics.clone(),
-            network: network.clone(),
-            timeout,
-            stopping: shutdown.clone(),
-        });
-        let (ready, unsynced) = (ready.clone(), unsynced.clone());
-        let synced = move || {
-            if unsynced.fetch_sub(1, Ordering::Relaxed) == 1 {
-                ready.store(true, Ordering::Relaxed);
-            }
+    let OperatorConfig { namespaces, election, listen, concurrency, per_host, timeout, network } =
+        config;
+    let scopes = if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
+    let operator = Operator {
+        client,
+        engine,
+        limits: Arc::new(Limits::new(concurrency, per_host)),
+        metrics: Metrics::new(),
+        network: Network::new(network),
+        readiness: Arc::new(Readiness::new(scopes.len())),
+        scopes,
+        timeout,
+    };
+    let health =
+        Health { readiness: operator.readiness.clone(), metrics: operator.metrics.clone() };
+    let over = CancellationToken::new();
+    let served = tokio::spawn(probes::serve(listen, health, over.clone()).await?);
+    let worked = operator.run(election, shutdown).await;
+    over.cancel();
+    let served = served.await;
+    worked?;
+    served.map_err(|cause| Error::internal(format!("the probes ended: {cause}")))?
+}
+
+// === impl Operator ===
+
+impl Operator {
+    /// Waits for its turn, and works until `shutdown` or until it has lost the lease.
+    async fn run(
+        &self,
+        election: Option<ElectionConfig>,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        let Some(election) = election else {
+            self.work(Leadership::undisputed(), shutdown).await;
+            return Ok(());
         };
-        look_after(scope, context, woken, synced)
-    });
-    futures::future::join_all(watches).await;
-    served.await.map_err(|cause| Error::internal(format!("the probes ended: {cause}")))?
-}
+        let mut candidate = Candidate::new(self.client.clone(), election);
+        let leadership = tokio::select! {
+            leadership = candidate.elected(|| self.readiness.follow()) => leadership,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        let (over, stop) = (CancellationToken::new(), shutdown.child_token());
+        // In a task of its own, so that it is renewed whatever else keeps this one busy.
+        let kept = tokio::spawn(candidate.keep(leadership.clone(), over.clone(), stop.clone()));
+        self.work(leadership, stop).await;
+        over.cancel();
+        kept.await.map_err(|cause| Error::internal(format!("the lease was let go: {cause}")))?
+    }
 
-/// Looks after the objects of one namespace, or of all.
-async fn look_after(
-    scope: Option<String>,
-    context: Arc<Context>,
-    woken: impl Stream<Item = reflector::ObjectRef<ImagePush>> + Send + 'static,
-    synced: impl FnOnce() + Send,
-) {
-    let client = context.client.clone();
-    let api: Api<DeserializeGuard<ImagePush>> = match &scope {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
-    let (reader, writer) = reflector::store::<ImagePush>();
-    let watched = events(api, context.metrics.clone())
-        .inspect_ok(forget_the_gone(context.attempts.clone()))
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation.combine(predicates::annotations),
-            PredicateConfig::default(),
-        );
-    let config = kube_runtime::Config::default().concurrency(RECONCILES).debounce(DEBOUNCE);
-    let controller = Controller::for_stream(watched, reader.clone())
-        .with_config(config)
-        .reconcile_on(woken)
-        .graceful_shutdown_on(context.stopping.clone().cancelled_owned())
-        .run(reconcile, on_error, context.clone())
-        .for_each(async |looked_at| {
-            if let Err(error) = looked_at {
-                tracing::debug!(%error, "an object was not looked at");
-            }
+    /// Looks after all objects until `stop`.
+    async fn work(&self, leadership: Leadership, stop: CancellationToken) {
+        self.readiness.lead();
+        let _leading = self.metrics.leading();
+        let watches = self.scopes.iter().map(|namespace| {
+            let (wake, woken) = mpsc::channel(WAKE_QUEUE);
+            let (engine, limits) = (self.engine.clone(), self.limits.clone());
+            let executor = InProcess::new(engine, limits, self.metrics.clone());
+            let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
+            let context = Context {
+                client: self.client.clone(),
+                attempts: Arc::new(attempts),
+                metrics: self.metrics.clone(),
+                network: self.network.clone(),
+                timeout: self.timeout,
+                leadership: leadership.clone(),
+                stopping: stop.clone(),
+            };
+            let listed = || self.readiness.listed();
+            scope::look_after(namespace.clone(), Arc::new(context), woken, listed)
         });
-    let listed = async {
-        if reader.wait_until_ready().await.is_ok() {
-            tracing::info!(namespace = scope.as_deref().unwrap_or("(all)"), "objects are watched");
-            synced();
-        }
-    };
-    tokio::join!(controller, listed);
-    context.attempts.stop().await;
-    report_the_rest(&reader, &context).await;
-}
-
-/// Attempts that ended while the operator stopped are reported still.
-async fn report_the_rest(objects: &Store<ImagePush>, context: &Arc<Context>) {
-    for object in objects.state() {
-        let uid = object.uid().unwrap_or_default();
-        if context.attempts.recall(&uid).attempt.is_none() {
-            continue;
-        }
-        let name = object.name_any();
-        if let Err(error) = reconcile(object, context.clone()).await {
-            tracing::warn!(%error, name, "the last status was not written");
-        }
+        futures::future::join_all(watches).await;
     }
-}
-
-/// The watch. One object that can't be read doesn't block the others.
-fn events(
-    api: Api<DeserializeGuard<ImagePush>>,
-    metrics: Arc<Metrics>,
-) -> impl Stream<Item = Result<Event<ImagePush>, watcher::Error>> + Send {
-    watcher(api, watcher::Config::default().any_semantic())
-        .inspect_err(move |error| {
-            metrics.watch_error();
-            tracing::warn!(%error, "watching ImagePush objects fails; is the CRD installed?");
-        })
-        // A watch that is too old is listed anew at once, instead of after one more wait.
-        .filter(|event| {
-            let old =
-                matches!(event, Err(watcher::Error::WatchError(status)) if status.code == 410);
-            futures::future::ready(!old)
-        })
-        .try_filter_map(async |event| {
-            Ok(match event {
-                Event::Apply(object) => readable(object).map(Event::Apply),
-                Event::InitApply(object) => readable(object).map(Event::InitApply),
-                Event::Delete(object) => readable(object).map(Event::Delete),
-                Event::Init => Some(Event::Init),
-                Event::InitDone => Some(Event::InitDone),
-            })
-        })
-}
-
-/// An object without finalizers is gone at once, and nobody looks at it again: its attempt is called off from here.
-/// One that went while the watch was broken is missed by the next list.
-fn forget_the_gone(attempts: Arc<Attempts>) -> impl FnMut(&Event<ImagePush>) + Send {
-    let mut listed = HashSet::new();
-    move |event| match event {
-        Event::Init => listed.clear(),
-        Event::InitApply(object) => drop(listed.insert(object.uid().unwrap_or_default())),
-        Event::InitDone => attempts.keep_only(&listed),
-        Event::Delete(object) => attempts.forget(&object.uid().unwrap_or_default()),
-        Event::Apply(_) => {}
-    }
-}
-
-fn readable(object: DeserializeGuard<ImagePush>) -> Option<ImagePush> {
-    match object.0 {
-        Ok(mut object) => {
-            object.metadata.managed_fields = None;
-            Some(object)
-        }
-        Err(unreadable) => {
-            let (name, namespace) = (&unreadable.metadata.name, &unreadable.metadata.namespace);
-            tracing::warn!(
-                ?name,
-                ?namespace,
-                error = unreadable.error,
-                "an ImagePush can't be read"
-            );
-            None
-        }
-    }
-}
-
-/// Starts to listen; what it returns serves.
-async fn serve(
-    listen: Option<SocketAddr>,
-    health: Health,
-    shutdown: CancellationToken,
-) -> Result<impl Future<Output = Result<()>> + Send> {
-    let failed = |cause: std::io::Error| {
-        Error::new(Kind::InvalidOptions, format!("cannot serve probes and metrics: {cause}"))
-    };
-    let listener = match listen {
-        Some(address) => Some(tokio::net::TcpListener::bind(address).await.map_err(failed)?),
-        None => None,
-    };
-    Ok(async move {
-        match listener {
-            Some(listener) => probes::serve(listener, health, shutdown).await.map_err(failed),
-            None => Ok(()),
-        }
-    })
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Attempt, Decision, Observed, Step, check_after, decide};
 use super::executor::{Attempts, Memory, Order};
 use super::failure::Failure;
+use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::status::Written;
 use super::{digests, resolve, status, validate};
@@ -33,6 +34,8 @@ pub(crate) struct Context {
     pub(crate) network: Network,
     /// How long an attempt may take where the object doesn't say.
     pub(crate) timeout: Duration,
+    /// Whether this operator is the one that works.
+    pub(crate) leadership: Leadership,
     /// Cancelled when the operator is to stop: then nothing starts.
     pub(crate) stopping: CancellationToken,
 }
@@ -208,7 +211,7 @@ fn act(
             context.attempts.cancel(&uid);
             later
         }
-        Step::Start if context.stopping.is_cancelled() => Action::await_change(),
+        Step::Start if context.is_over() => Action::await_change(),
         Step::Start => {
             // An outcome that was dropped (it was of an older spec) left no time to prepare: look again at once.
             let Some(Ok(prepared)) = prepared else { return Action::requeue(Duration::ZERO) };
@@ -227,8 +230,17 @@ fn act(
     }
 }
 
+// === impl Context ===
+
+impl Context {
+    /// Whether nothing may start any more.
+    fn is_over(&self) -> bool {
+        self.stopping.is_cancelled() || !self.leadership.is_held()
+    }
+}
+
 /// A number from 0 to 1. The standard library's hash keys are random, which is all that spreading waits needs.
-fn chance() -> f64 {
+pub(crate) fn chance() -> f64 {
     let drawn = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
     f64::from(drawn) / f64::from(u32::MAX)
 }

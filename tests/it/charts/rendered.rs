@@ -26,10 +26,12 @@ async fn values_choose_the_objects() {
             "CustomResourceDefinition/imagepushes.imagepush.dev",
             "Deployment/mine-imagepush",
             "NetworkPolicy/mine-imagepush",
+            "Role/mine-imagepush-election",
+            "RoleBinding/mine-imagepush-election",
             "ServiceAccount/mine-imagepush",
         ]
     );
-    let cases: [(&[&str], &[&str], &[&str]); 7] = [
+    let cases: [(&[&str], &[&str], &[&str]); 8] = [
         (&["crds.install=false"], &[], &["CustomResourceDefinition/imagepushes.imagepush.dev"]),
         (
             &["watchNamespaces={one,two}"],
@@ -44,7 +46,17 @@ async fn values_choose_the_objects() {
         (
             &["rbac.create=false"],
             &[],
-            &["ClusterRole/here:mine-imagepush", "ClusterRoleBinding/here:mine-imagepush"],
+            &[
+                "ClusterRole/here:mine-imagepush",
+                "ClusterRoleBinding/here:mine-imagepush",
+                "Role/mine-imagepush-election",
+                "RoleBinding/mine-imagepush-election",
+            ],
+        ),
+        (
+            &["leaderElection.enabled=false"],
+            &[],
+            &["Role/mine-imagepush-election", "RoleBinding/mine-imagepush-election"],
         ),
         (
             &["rbac.userRoles.create=false"],
@@ -63,10 +75,18 @@ async fn values_choose_the_objects() {
         (&["networkPolicy.enabled=false"], &[], &["NetworkPolicy/mine-imagepush"]),
         (
             &["fullnameOverride=x"],
-            &["Deployment/x", "NetworkPolicy/x", "ServiceAccount/x"],
+            &[
+                "Deployment/x",
+                "NetworkPolicy/x",
+                "Role/x-election",
+                "RoleBinding/x-election",
+                "ServiceAccount/x",
+            ],
             &[
                 "Deployment/mine-imagepush",
                 "NetworkPolicy/mine-imagepush",
+                "Role/mine-imagepush-election",
+                "RoleBinding/mine-imagepush-election",
                 "ServiceAccount/mine-imagepush",
             ],
         ),
@@ -101,8 +121,10 @@ async fn a_release_for_namespaces_stays_in_them() {
         [
             "Deployment here",
             "NetworkPolicy here",
+            "Role here",
             "Role one",
             "Role two",
+            "RoleBinding here",
             "RoleBinding one",
             "RoleBinding two",
             "ServiceAccount here",
@@ -115,10 +137,10 @@ async fn a_release_for_namespaces_stays_in_them() {
         assert_eq!(binding["roleRef"]["kind"], "Role");
     }
     let everywhere = rendered(&[]).await;
-    let rules = |documents: &[Value], kind| find(documents, kind)["rules"].clone();
     let whole =
         everywhere.iter().find(|it| it["metadata"]["name"] == "here:mine-imagepush").unwrap();
-    assert_eq!(rules(&documents, "Role"), whole["rules"]);
+    let is_role = |it: &&Value| it["kind"] == "Role" && it["metadata"]["namespace"] == "one";
+    assert_eq!(documents.iter().find(is_role).unwrap()["rules"], whole["rules"]);
 }
 
 /// Each value by the place in the documents where it is to be found.
@@ -142,6 +164,9 @@ async fn values_get_to_their_places() {
             "--timeout=1h30m",
             "--watch-namespace=one",
             "--watch-namespace=two",
+            "--leader-election=true",
+            "--lease=pushes",
+            "--lease-namespace=leases",
             "--egress-allow=127.0.0.0/8",
             "--egress-allow=registry.example",
             "--egress-deny=10.96.0.0/12",

@@ -7,8 +7,9 @@ use super::assert_current;
 use crate::support::chart::{CHART, tool};
 
 /// Templates by the folder of `config/` that has what they render.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 6] = [
     ("rbac", "controller_role.yaml"),
+    ("rbac", "election_role.yaml"),
     ("rbac", "service_account.yaml"),
     ("rbac", "user_roles.yaml"),
     ("manager", "deployment.yaml"),

@@ -1,0 +1,259 @@
+//! Which of several operators works: the one that has the lease, an object of the cluster that is written by
+//! compare-and-swap.
+//!
+//! Who has it renews it, and counts it as lost by its own monotonic clock well before anybody else may take it, whatever
+//! the network and the API server do meanwhile. A lost lease ends the process: everything it has in mind may be wrong by
+//! then. The lease can't fence a registry; what may be written there late is the same content by digest, and a tag is
+//! written only after [`Leadership::is_held`] was asked once more.
+
+mod elector;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use self::elector::{Elector, Step};
+use super::reconcile::chance;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{LEASE_GIVE_UP, LEASE_POLL, LEASE_RELEASE_TIMEOUT, LEASE_RENEWAL};
+
+/// How operators agree on one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectionConfig {
+    /// Name of the lease. Operators with the same one work in turn, never together.
+    pub lease: String,
+    /// Its namespace; that of the service account, or of the kubeconfig's context, if not set.
+    pub namespace: Option<String>,
+    /// Name of this operator, which no other has had.
+    pub identity: String,
+}
+
+/// Whether this operator is the one that works.
+#[derive(Clone, Debug)]
+pub(crate) struct Leadership(Term);
+
+#[derive(Clone, Debug)]
+enum Term {
+    /// Nobody else is asked.
+    Undisputed,
+    /// Until then, by this machine's clock.
+    Until(Arc<Mutex<Instant>>),
+}
+
+/// One who stands for election.
+pub(crate) struct Candidate {
+    leases: Api<Lease>,
+    name: String,
+    elector: Elector,
+    /// The lease as we have last read or written it.
+    lease: Option<Lease>,
+}
+
+/// Why an operator does not lead any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Somebody else has the lease.
+    To(String),
+    /// It could not be renewed in time.
+    Late,
+}
+
+/// Whether a write was the one that counts.
+enum Swap {
+    Done,
+    /// Somebody else has written since we read.
+    Changed,
+}
+
+// === impl Leadership ===
+
+impl Leadership {
+    /// That of an operator that works alone.
+    pub(crate) fn undisputed() -> Self {
+        Self(Term::Undisputed)
+    }
+
+    fn until(end: Instant) -> Self {
+        Self(Term::Until(Arc::new(Mutex::new(end))))
+    }
+
+    /// Whether nobody else may have taken over. To be asked right before anything that others see, since this process may
+    /// have been stopped for any time since it was last asked.
+    pub(crate) fn is_held(&self) -> bool {
+        Instant::now() < self.end()
+    }
+
+    fn end(&self) -> Instant {
+        match &self.0 {
+            Term::Undisputed => Instant::now() + LEASE_GIVE_UP,
+            Term::Until(end) => *end.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    fn extend(&self, to: Instant) {
+        if let Term::Until(end) = &self.0 {
+            *end.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        }
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    pub(crate) fn new(client: Client, election: ElectionConfig) -> Self {
+        let ElectionConfig { lease: name, namespace, identity } = election;
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        let leases = Api::namespaced(client, &namespace);
+        Self { leases, name, elector: Elector::new(&identity), lease: None }
+    }
+
+    /// Waits until the lease is ours. `follows` is called once it is known that somebody else has it.
+    ///
+    /// May be dropped at any time: a lease that was claimed meanwhile runs out.
+    pub(crate) async fn elected(&mut self, follows: impl Fn()) -> Leadership {
+        loop {
+            let (started, wait) = (Instant::now(), LEASE_POLL.mul_f64(0.8 + 0.4 * chance()));
+            match timeout_at(started + LEASE_RENEWAL, self.stand()).await {
+                Ok(Ok(None)) => return Leadership::until(started + LEASE_GIVE_UP),
+                Ok(Ok(Some(left))) => {
+                    follows();
+                    sleep(left.min(wait)).await;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, lease = self.name, "the lease can't be asked for");
+                    sleep(wait).await;
+                }
+                Err(_) => {
+                    tracing::warn!(lease = self.name, "the API server does not answer");
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Claims the lease if that may be; else says how long to wait.
+    async fn stand(&mut self) -> Result<Option<Duration>, kube::Error> {
+        self.lease = self.leases.get_opt(&self.name).await?;
+        match self.elector.look(self.lease.as_ref(), Instant::now()) {
+            Step::Wait(left) => Ok(Some(left)),
+            Step::Claim => match self.swap().await? {
+                Swap::Done => Ok(None),
+                Swap::Changed => Ok(Some(LEASE_POLL)),
+            },
+        }
+    }
+
+    /// Renews the lease until `over`, and gives it back then. When it is lost, cancels `stop` and says how.
+    pub(crate) async fn keep(
+        mut self,
+        leadership: Leadership,
+        over: CancellationToken,
+        stop: CancellationToken,
+    ) -> Result<()> {
+        let lost = tokio::select! {
+            () = over.cancelled() => None,
+            lost = self.renew(&leadership) => Some(lost),
+        };
+        let Some(lost) = lost else {
+            self.give_back(&leadership).await;
+            return Ok(());
+        };
+        leadership.extend(Instant::now());
+        stop.cancel();
+        let name = &self.name;
+        tracing::error!(lease = name, why = %lost, "this operator leads no more, and ends");
+        let message = format!("the lease `{name}` was lost: {lost}");
+        Err(Error::new(Kind::Timeout, message).hint("start it again, as Kubernetes does"))
+    }
+
+    async fn renew(&mut self, leadership: &Leadership) -> Lost {
+        let mut due = Instant::now() + LEASE_RENEWAL;
+        loop {
+            let end = leadership.end();
+            sleep_until(due.min(end)).await;
+            let started = Instant::now();
+            if started >= end {
+                return Lost::Late;
+            }
+            due = match timeout_at(end, self.renew_once()).await {
+                Ok(Ok(None)) => {
+                    leadership.extend(started + LEASE_GIVE_UP);
+                    started + LEASE_RENEWAL
+                }
+                Ok(Ok(Some(rival))) => return Lost::To(rival),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, lease = self.name, "the lease was not renewed");
+                    started + LEASE_POLL
+                }
+                Err(_) => return Lost::Late,
+            };
+        }
+    }
+
+    /// Returns who has it, if that is somebody else.
+    async fn renew_once(&mut self) -> Result<Option<String>, kube::Error> {
+        loop {
+            if let Swap::Done = self.swap().await? {
+                return Ok(None);
+            }
+            // Ours with another version is a write of ours whose answer did not arrive.
+            self.lease = self.leases.get_opt(&self.name).await?;
+            let rival = self.lease.as_ref().and_then(|lease| self.elector.rival(lease));
+            if let Some(rival) = rival {
+                return Ok(Some(rival.to_owned()));
+            }
+        }
+    }
+
+    /// Writes the lease with our name, unless it has changed.
+    async fn swap(&mut self) -> Result<Swap, kube::Error> {
+        let claim = self.elector.claim(self.lease.clone(), &self.name, Timestamp::now());
+        let written = match claim.resource_version() {
+            Some(_) => self.leases.replace(&self.name, &PostParams::default(), &claim).await,
+            None => self.leases.create(&PostParams::default(), &claim).await,
+        };
+        match written {
+            Ok(lease) => {
+                self.lease = Some(lease);
+                Ok(Swap::Done)
+            }
+            // Changed, or there meanwhile; or deleted, and then it is made anew.
+            Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(Swap::Changed),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// The next one needs not wait for the lease to run out.
+    async fn give_back(mut self, leadership: &Leadership) {
+        let Some(lease) = self.lease.take().filter(|_| leadership.is_held()) else { return };
+        let free = Elector::give_up(lease, Timestamp::now());
+        let parameters = PostParams::default();
+        let write = self.leases.replace(&self.name, &parameters, &free);
+        match tokio::time::timeout(LEASE_RELEASE_TIMEOUT, write).await {
+            Ok(Ok(_)) => tracing::info!(lease = self.name, "the lease was given back"),
+            Ok(Err(error)) => tracing::warn!(%error, "the lease was not given back; it runs out"),
+            Err(_) => tracing::warn!("the lease was not given back in time; it runs out"),
+        }
+    }
+}
+
+// === impl Lost ===
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(rival) => write!(f, "`{rival}` has it now"),
+            Self::Late => {
+                let limit = humantime::format_duration(LEASE_GIVE_UP);
+                write!(f, "it could not be renewed for {limit}")
+            }
+        }
+    }
+}
