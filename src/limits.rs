@@ -190,6 +190,14 @@ pub const PARALLEL_SMALL_BLOBS: usize = 64;
 /// Fewest that move at the same time in a push whose registry asks again and again to slow down.
 pub const FEWEST_PARALLEL_BLOBS: usize = 4;
 
+/// What may pass a bound on bytes in a second ahead of its time: one large chunk or some small ones of a stream wouldn't
+/// get through evenly otherwise, since sleeping is precise to a few milliseconds only.
+pub const PACE_BURST: Duration = Duration::from_millis(100);
+
+/// Least bytes in a second that a bound may be set to, all streams together: registries and proxies in front of them give
+/// up on connections on which next to nothing moves for a minute.
+pub const SLOWEST_PACE: u64 = 64 << 10;
+
 /// Blobs up to this size count as small.
 pub const SMALL_BLOB: u64 = 1 << 20;
 
@@ -312,6 +320,12 @@ pub const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long running attempts may take to stop when the operator does; less than a pod's usual grace period.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Memory that a push in the operator is taken to need: its blobs in flight, and manifests.
+pub const MEMORY_OF_PUSH: u64 = 32 << 20;
+
+/// The same for a push that compresses layers anew: beside that, windows and blocks of the codecs.
+pub const MEMORY_OF_REWRITE: u64 = 128 << 20;
 
 /// ImagePush objects that may wait to be looked at again because their attempt told something.
 pub const WAKE_QUEUE: usize = 256;

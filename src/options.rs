@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::access::Access;
-use crate::blob::Codec;
+use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result};
 use crate::image::{ManifestFormat, Platform};
 use crate::limits::MAX_RETRIES;
@@ -29,6 +29,8 @@ pub struct PushOptions {
     pub retry: Retry,
     /// Hash also what a local store keeps by digest and a registry compares with it anyway.
     pub verify_source: bool,
+    /// How fast blobs are read. Shared with other pushes by whoever makes the options of several.
+    pub pace: Pace,
     /// Whether what was written is read back: manifests, and whether each of their blobs is there.
     pub verify_after_push: bool,
 }

@@ -7,6 +7,7 @@
 mod codec;
 mod compress;
 mod decompress;
+mod pace;
 mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use futures::stream::BoxStream;
 pub use codec::Codec;
 pub use compress::compress;
 pub use decompress::decompress;
+pub use pace::Pace;
 pub use verify::{Expected, check_size, measure, verify};
 
 use crate::error::{Error, Result};

@@ -3,6 +3,7 @@
 //! Turns the arguments into [`OperatorConfig`], which has the defaults, and hands over to the controller. The first SIGINT or
 //! SIGTERM calls the running pushes off and ends the program well; what it tells, it tells in log lines.
 
+mod bounds;
 mod connections;
 mod election;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use self::bounds::BoundArgs;
 use self::connections::ConnectionArgs;
 use self::election::ElectionArgs;
 use super::output::Printer;
@@ -41,25 +43,8 @@ pub(crate) struct OperatorArgs {
     #[arg(long, value_name = "ADDRESS", env = "IMAGEPUSH_LISTEN", hide_env_values = true)]
     listen: Option<Listen>,
 
-    /// Pushes that run at the same time [default: 4]
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "IMAGEPUSH_CONCURRENCY",
-        hide_env_values = true,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    concurrency: Option<u16>,
-
-    /// Of those, how many may use the same registry [default: 2]
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "IMAGEPUSH_PER_HOST",
-        hide_env_values = true,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
-    per_host: Option<u16>,
+    #[command(flatten)]
+    bounds: BoundArgs,
 
     /// How long an attempt may take where the object doesn't say, from `1s` to `24h` [default: 30m]
     #[arg(
@@ -114,15 +99,14 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 impl OperatorArgs {
     fn config(self) -> OperatorConfig {
-        let Self { watch_namespace, listen, concurrency, per_host, timeout, election, connections } =
-            self;
+        let Self { watch_namespace, listen, bounds, timeout, election, connections } = self;
         let default = OperatorConfig::default();
         OperatorConfig {
             namespaces: watch_namespace,
             election: election.election(),
             listen: listen.map_or(default.listen, |Listen(address)| address),
-            concurrency: concurrency.map_or(default.concurrency, usize::from),
-            per_host: per_host.map_or(default.per_host, usize::from),
+            bytes_per_second: bounds.bytes_per_second(),
+            bounds: bounds.over(default.bounds),
             timeout: timeout.unwrap_or(default.timeout),
             network: connections.settings(),
         }
@@ -148,6 +132,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::controller::Bounds;
 
     #[derive(Debug, Parser)]
     struct Program {
@@ -167,25 +152,31 @@ mod tests {
     fn shown(config: &OperatorConfig) -> String {
         let OperatorConfig {
             namespaces,
-            election: _,
             listen,
-            concurrency,
-            per_host,
+            bounds,
+            bytes_per_second,
             timeout,
+            election: _,
             network: _,
         } = config;
+        let Bounds { all, per_namespace, per_host, memory_bytes } = bounds;
+        let per_namespace = per_namespace.map_or("half".to_owned(), |count| count.to_string());
+        let pace = bytes_per_second.map_or("any".to_owned(), |bytes| bytes.to_string());
+        let memory = memory_bytes >> 20;
         let listen = listen.map_or("none".to_owned(), |address| address.to_string());
         let timeout = humantime::format_duration(*timeout);
-        format!("{namespaces:?} {listen} {concurrency} {per_host} {timeout}")
+        format!(
+            "{namespaces:?} {listen} {all} {per_namespace} {per_host} {memory}Mi {pace} {timeout}"
+        )
     }
 
     #[test]
     fn flags_get_into_the_configuration() {
-        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 8 --per-host 1 --timeout 1h";
+        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 9 --per-namespace 3 --per-host 1 --max-memory 1Gi --max-bytes-per-second 70000 --timeout 1h";
         let cases = [
             ("", shown(&OperatorConfig::default())),
-            (all, r#"["a", "b", "c"] [::1]:9 8 1 1h"#.to_owned()),
-            ("--listen none", "[] none 4 2 30m".to_owned()),
+            (all, r#"["a", "b", "c"] [::1]:9 9 3 1 1024Mi 70000 1h"#.to_owned()),
+            ("--listen none", "[] none 8 half 4 384Mi any 30m".to_owned()),
         ];
         for (arguments, expected) in cases {
             assert_eq!(shown(&parse(arguments).unwrap()), expected, "{arguments}");
@@ -199,11 +190,14 @@ mod tests {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         let defaults = [
             ("--listen", "0.0.0.0:8080"),
-            ("--concurrency", "4"),
-            ("--per-host", "2"),
+            ("--concurrency", "8"),
+            ("--per-namespace", "half of them"),
+            ("--per-host", "4"),
+            ("--max-memory", "384Mi"),
+            ("--max-bytes-per-second", "no limit"),
             ("--timeout", "30m"),
         ];
-        assert_eq!(shown(&OperatorConfig::default()), "[] 0.0.0.0:8080 4 2 30m");
+        assert_eq!(shown(&OperatorConfig::default()), "[] 0.0.0.0:8080 8 half 4 384Mi any 30m");
         for (flag, default) in defaults {
             let (_, after) = help.split_once(&format!("{flag} <")).unwrap();
             let (own, _) = after.split_once("[env").unwrap();
@@ -220,6 +214,14 @@ mod tests {
             ("--listen x", "listen <ADDRESS>", "x", "the form is `IP:PORT`, or `none`"),
             ("--concurrency 0", "concurrency <COUNT>", "0", "0 is not in 1..=65535"),
             ("--per-host 0", "per-host <COUNT>", "0", "0 is not in 1..=65535"),
+            ("--per-namespace 0", "per-namespace <COUNT>", "0", "0 is not in 1..=65535"),
+            ("--max-memory 8Mi", "max-memory <BYTES>", "8Mi", "one push needs 32 MiB"),
+            (
+                "--max-bytes-per-second 1Ki",
+                "max-bytes-per-second <BYTES>",
+                "1Ki",
+                "registries break connections that are slower than 64 KiB/s",
+            ),
             ("--timeout 25h", "timeout <DURATION>", "25h", "it must be between 1s and 24h"),
         ];
         for (arguments, flag, value, fault) in cases {

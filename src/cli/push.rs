@@ -17,7 +17,7 @@ use super::registry_access::{self, RegistryArgs, SourceRegistryArgs};
 use super::source_name::{self, Alternatives, SourceName};
 use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
-use crate::blob::Codec;
+use crate::blob::{Codec, Pace};
 use crate::engine;
 use crate::error::{Result, Side};
 use crate::image::{Compression, ManifestFormat, Platform};
@@ -233,6 +233,8 @@ impl PushArgs {
             layers: layers(disable_compression, compression_format, compression_level)?,
             retry: Retry::new(retry.unwrap_or(Retry::default().limit), retry_delay)?,
             verify_source,
+            // One push has the line to itself.
+            pace: Pace::default(),
             verify_after_push,
         };
         Ok(Request { options, alternatives, digest_file: digestfile, dry_run })

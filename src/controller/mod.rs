@@ -22,6 +22,7 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use futures::channel::mpsc;
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
+pub use executor::Bounds;
 pub use failure::Failure;
 pub use lease::ElectionConfig;
 
@@ -38,6 +40,7 @@ use self::metrics::Metrics;
 use self::probes::{Health, Readiness};
 use self::reconcile::Context;
 use crate::access::{Egress, Network, NetworkSettings};
+use crate::blob::Pace;
 use crate::error::{Error, Kind, Result};
 use crate::limits::WAKE_QUEUE;
 
@@ -50,10 +53,10 @@ pub struct OperatorConfig {
     pub election: Option<ElectionConfig>,
     /// Where `/livez`, `/readyz` and `/metrics` are served; nowhere if not set.
     pub listen: Option<SocketAddr>,
-    /// Pushes that run at the same time.
-    pub concurrency: usize,
-    /// Of those, how many may use the same registry.
-    pub per_host: usize,
+    /// How much the pushes in the operator's process may use at the same time.
+    pub bounds: Bounds,
+    /// How fast they may read blobs, all together; as fast as they can if not set.
+    pub bytes_per_second: Option<NonZeroU64>,
     /// How long an attempt may take where the object doesn't say.
     pub timeout: Duration,
     /// Where connections to registries may lead, and by which way.
@@ -66,8 +69,8 @@ impl Default for OperatorConfig {
             namespaces: vec![],
             election: None,
             listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))),
-            concurrency: 4,
-            per_host: 2,
+            bounds: Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: 384 << 20 },
+            bytes_per_second: None,
             timeout: Duration::from_mins(30),
             network: NetworkSettings { egress: Egress::operator(), ..NetworkSettings::default() },
         }
@@ -112,6 +115,7 @@ struct Operator {
     /// Namespaces with a watch each; one for all if it has no name.
     scopes: Vec<Option<String>>,
     limits: Arc<Limits>,
+    pace: Pace,
     metrics: Arc<Metrics>,
     network: Network,
     readiness: Arc<Readiness>,
@@ -124,13 +128,14 @@ async fn run_engine(
     shutdown: CancellationToken,
     engine: Arc<dyn Engine>,
 ) -> Result<()> {
-    let OperatorConfig { namespaces, election, listen, concurrency, per_host, timeout, network } =
+    let OperatorConfig { namespaces, election, listen, bounds, bytes_per_second, timeout, network } =
         config;
     let scopes = if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
     let operator = Operator {
         client,
         engine,
-        limits: Arc::new(Limits::new(concurrency, per_host)),
+        limits: Limits::new(bounds),
+        pace: bytes_per_second.map(Pace::new).unwrap_or_default(),
         metrics: Metrics::new(),
         network: Network::new(network),
         readiness: Arc::new(Readiness::new(scopes.len())),
@@ -181,7 +186,7 @@ impl Operator {
         let watches = self.scopes.iter().map(|namespace| {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let (engine, limits) = (self.engine.clone(), self.limits.clone());
-            let executor = InProcess::new(engine, limits, self.metrics.clone());
+            let executor = InProcess::new(engine, limits, self.pace.clone(), self.metrics.clone());
             let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
             let context = Context {
                 client: self.client.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::api::v1alpha1::{self, Compression, CompressionFormat, ImagePushSpec, PlatformMode};
-use crate::blob::Codec;
+use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{self, ManifestFormat, Platform};
 use crate::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
@@ -45,6 +45,8 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         retry: retry(tries.as_ref())?,
         // The operator reads from registries, and hashes all that it reads.
         verify_source: true,
+        // Who runs it knows what else runs beside it.
+        pace: Pace::default(),
         // Nobody looks on here who would notice that something is missing.
         verify_after_push: verify_after_push.unwrap_or(true),
     })

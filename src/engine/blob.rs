@@ -194,6 +194,7 @@ pub(super) async fn open(
     let doing = format!("reading blob `{}`", descriptor.digest);
     let chunks = copy.source.blob(descriptor).await;
     let chunks = chunks.map_err(|error| error.during(doing.clone()).on(Side::Source))?;
+    let chunks = copy.pace.limit(chunks);
     let (progress, digest) = (Arc::clone(copy.progress), descriptor.digest.clone());
     let advanced = move |chunk: &Bytes| {
         progress.event(Event::BlobAdvanced { digest: &digest, bytes: chunk.len() as u64 });

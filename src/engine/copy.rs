@@ -21,6 +21,7 @@ use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, r
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use super::width::Width;
+use crate::blob::Pace;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
 use crate::limits::PARALLEL_INSTANCES;
@@ -38,6 +39,7 @@ pub(super) struct Copy<'a> {
     pub(super) verify_source: bool,
     pub(super) retry: Retry,
     pub(super) verify_after_push: bool,
+    pub(super) pace: &'a Pace,
     pub(super) progress: &'a Arc<dyn Progress>,
     pub(super) state: &'a CopyState,
     /// What of the destination's answers about blobs is no longer believed.

@@ -236,6 +236,7 @@ impl Session<'_> {
             verify_source: self.options.verify_source,
             retry: self.options.retry,
             verify_after_push: self.options.verify_after_push,
+            pace: &self.options.pace,
             progress: self.progress,
             state,
             doubt: Doubt::None,

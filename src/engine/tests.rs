@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use self::memory::{Call, Memory};
 use super::*;
 use crate::access::Access;
-use crate::blob::Codec;
+use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, Descriptor, Index, Manifest, ManifestFormat};
 use crate::limits::PARALLEL_BLOBS;
@@ -29,6 +29,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         layers: Layers::Keep,
         retry: Retry { limit: 0, delay: Some(Duration::ZERO) },
         verify_source: false,
+        pace: Pace::default(),
         verify_after_push: false,
     }
 }
@@ -74,6 +75,21 @@ async fn an_equal_destination_is_asked_once_and_left_alone() {
     assert_eq!(destination.store().calls(), [Call::Current]);
     assert_eq!((second.digest, second.already_present), (first.digest, true));
     assert_eq!((second.blobs, second.size_bytes), (counts(0, 0, 0), first.size_bytes));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blobs_are_read_at_the_pace_that_is_given() {
+    let (source, destination) = (Memory::new("source"), Memory::new("destination"));
+    let layers: Vec<Vec<u8>> = (0..4).map(|n| vec![n; 10_000]).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let manifest = source.store().add_image(ManifestFormat::Oci, &layers);
+    source.store().name(&manifest);
+    let pace = Pace::new(std::num::NonZeroU64::new(10_000).unwrap());
+    let start = tokio::time::Instant::now();
+    run(&PushOptions { pace, ..options(&source, &destination) }).await.unwrap();
+    // The config, and three layers before the last one, which doesn't wait until it is paid for.
+    let took = start.elapsed().as_secs_f64();
+    assert!((2.8..3.3).contains(&took), "{took}");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ fn shown(options: PushOptions) -> String {
         layers,
         retry,
         verify_source: _,
+        pace: _,
         verify_after_push,
     } = options;
     let side = |endpoint| {

@@ -33,6 +33,7 @@ fn without_flags_the_defaults_are_those_of_the_options() {
         layers,
         retry,
         verify_source,
+        pace: _,
         verify_after_push,
     } = options;
     assert_eq!(source.reference.to_string(), "oci:/a:1");

@@ -1,6 +1,6 @@
 //! Attempts inside the operator's own process: for what is reached over the network.
 //!
-//! An attempt waits for a place at each registry and then for one among all; its time counts from there.
+//! An attempt waits until it gets what it needs of the process and of each registry; its time counts from there.
 
 use std::sync::Arc;
 
@@ -11,25 +11,34 @@ use super::engine::Engine;
 use super::limits::Limits;
 use super::{Counters, Executor, Order};
 use crate::api::v1alpha1::Mode;
+use crate::blob::Pace;
 use crate::controller::decide::Outcome;
 use crate::controller::failure::Failure;
 use crate::controller::metrics::Metrics;
 use crate::controller::status::timed_out;
 use crate::engine::Progress;
 use crate::error::{Kind, Result};
+use crate::options::PushOptions;
 
 /// Runs attempts as tasks of this process.
 pub(crate) struct InProcess {
     engine: Arc<dyn Engine>,
     limits: Arc<Limits>,
+    /// Shared by all pushes of this process.
+    pace: Pace,
     metrics: Arc<Metrics>,
 }
 
 // === impl InProcess ===
 
 impl InProcess {
-    pub(crate) fn new(engine: Arc<dyn Engine>, limits: Arc<Limits>, metrics: Arc<Metrics>) -> Self {
-        Self { engine, limits, metrics }
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        limits: Arc<Limits>,
+        pace: Pace,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { engine, limits, pace, metrics }
     }
 
     async fn work(
@@ -38,13 +47,14 @@ impl InProcess {
         progress: &Arc<dyn Progress>,
         cancel: &CancellationToken,
     ) -> Result<Outcome> {
+        let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };
         match order.mode {
             Mode::Apply => {
-                let pushed = self.engine.push(&order.options, progress, cancel).await?;
+                let pushed = self.engine.push(&options, progress, cancel).await?;
                 Ok(Outcome::Pushed(Box::new(pushed)))
             }
             Mode::DryRun => {
-                let preview = self.engine.preview(&order.options, cancel).await?;
+                let preview = self.engine.preview(&options, cancel).await?;
                 Ok(Outcome::Previewed(Box::new(preview)))
             }
         }
@@ -59,13 +69,9 @@ impl Executor for InProcess {
         counters: Arc<Counters>,
         cancel: &CancellationToken,
     ) -> Outcome {
-        let permits = tokio::select! {
-            permits = self.limits.acquire(&order.options) => permits,
+        let _permit = tokio::select! {
+            permit = self.limits.acquire(order) => permit,
             () = cancel.cancelled() => return Outcome::Cancelled,
-        };
-        let _permits = match permits {
-            Ok(permits) => permits,
-            Err(error) => return Outcome::Failed(Failure::from(&error)),
         };
         let _running = self.metrics.running();
         let progress: Arc<dyn Progress> = counters;

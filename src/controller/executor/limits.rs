@@ -1,52 +1,218 @@
-//! How many attempts may run at the same time: in all, and at each registry.
+//! What attempts may use at the same time, and who is next.
+//!
+//! An attempt takes everything it needs at once or waits with empty hands, so that those that wait for a registry which
+//! answers slowly keep nothing from others. A freed place goes to the one that has waited longest of those that can start.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
-use crate::error::{Error, Result};
-use crate::options::PushOptions;
+use super::Order;
+use crate::limits::{MEMORY_OF_PUSH, MEMORY_OF_REWRITE};
+use crate::options::{Endpoint, Layers, PushOptions};
 
-/// How much may run at the same time.
+/// How much may be in use at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Pushes in all.
+    pub all: usize,
+    /// Pushes for objects of one namespace; half of all, rounded up, where it is not set.
+    pub per_namespace: Option<usize>,
+    /// Pushes that read from one registry or write to it. Those between the same two registries take at most half of it,
+    /// so that one end that hangs doesn't cost the other end all of its places.
+    pub per_host: usize,
+    /// Bytes that pushes may hold, by our own estimate; one that needs more than all of it runs alone.
+    pub memory_bytes: u64,
+}
+
+/// Gives places to attempts; see the module's documentation.
 pub(crate) struct Limits {
-    all: Arc<Semaphore>,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
-    per_host: usize,
+    bounds: Bounds,
+    queue: Mutex<Queue>,
+}
+
+/// Everything that an attempt has taken, until it is dropped.
+pub(crate) struct Permit {
+    limits: Arc<Limits>,
+    wants: Wants,
+}
+
+/// Something that there is only so much of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    All,
+    Namespace(String),
+    Host(String),
+    /// From one registry to another.
+    Route(String, String),
+    /// In bytes.
+    Memory,
+}
+
+type Wants = Vec<(Place, u64)>;
+
+#[derive(Default)]
+struct Queue {
+    taken: HashMap<Place, u64>,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    wants: Wants,
+    admitted: oneshot::Sender<Permit>,
+}
+
+/// What one who waits is told.
+enum Verdict {
+    Start,
+    /// Others may start before it.
+    Wait,
+    /// Nobody may start before it: a large one would never get what many small ones take again and again.
+    HoldOthers,
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    fn of(&self, place: &Place) -> u64 {
+        let places = match place {
+            Place::All => self.all,
+            Place::Namespace(_) => self.per_namespace.unwrap_or(self.all.div_ceil(2)),
+            Place::Host(_) => self.per_host,
+            Place::Route(..) => self.per_host.div_ceil(2),
+            Place::Memory => return self.memory_bytes.max(1),
+        };
+        places.max(1) as u64
+    }
+
+    /// What an attempt in this process needs.
+    fn wants(&self, order: &Order) -> Wants {
+        let PushOptions { source, destination, layers, .. } = &order.options;
+        let namespace = order.object.namespace.clone().unwrap_or_default();
+        let mut wants = vec![(Place::All, 1), (Place::Namespace(namespace), 1)];
+        let (source, destination) = (host(source), host(destination));
+        wants.extend(source.iter().map(|host| (Place::Host(host.clone()), 1)));
+        // Copied within one registry, it takes one place there.
+        let other = destination.iter().filter(|host| source.as_ref() != Some(*host));
+        wants.extend(other.map(|host| (Place::Host(host.clone()), 1)));
+        if let (Some(source), Some(destination)) = (source, destination)
+            && source != destination
+        {
+            wants.push((Place::Route(source, destination), 1));
+        }
+        let memory = memory(*layers);
+        wants.push((Place::Memory, memory.min(self.of(&Place::Memory))));
+        wants
+    }
+}
+
+fn host(side: &Endpoint) -> Option<String> {
+    side.reference.repository().map(|repository| repository.registry.clone())
+}
+
+fn memory(layers: Layers) -> u64 {
+    match layers {
+        Layers::Keep | Layers::DoNotCompress => MEMORY_OF_PUSH,
+        Layers::Compress(_) => MEMORY_OF_REWRITE,
+    }
 }
 
 // === impl Limits ===
 
 impl Limits {
-    pub(crate) fn new(all: usize, per_host: usize) -> Self {
-        let all = Arc::new(Semaphore::new(all.max(1)));
-        Self { all, hosts: Mutex::default(), per_host: per_host.max(1) }
+    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { bounds, queue: Mutex::default() })
     }
 
-    /// Places at the registries, in their order, so that two attempts never wait for each other; then one among all.
-    pub(crate) async fn acquire(&self, options: &PushOptions) -> Result<Vec<OwnedSemaphorePermit>> {
-        let hosts: BTreeSet<String> = [&options.source, &options.destination]
-            .into_iter()
-            .filter_map(|side| side.reference.repository())
-            .map(|repository| repository.registry.clone())
-            .collect();
-        let mut permits = vec![];
-        for host in hosts {
-            permits.push(acquire(self.host(&host)).await?);
+    /// Waits for everything that an attempt in this process needs. One that is no longer waited for takes nothing.
+    pub(crate) async fn acquire(self: &Arc<Self>, order: &Order) -> Option<Permit> {
+        let (admitted, turn) = oneshot::channel();
+        self.change(|queue| {
+            queue.waiting.push_back(Waiting { wants: self.bounds.wants(order), admitted });
+        });
+        turn.await.ok()
+    }
+
+    /// Changes the queue, and lets those start that can then.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Queue)) {
+        let started = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&mut queue);
+            queue.start(&self.bounds)
+        };
+        for Waiting { wants, admitted } in started {
+            // Who has stopped waiting in this moment drops the permit, and with that comes here again.
+            drop(admitted.send(Permit { limits: self.clone(), wants }));
         }
-        permits.push(acquire(self.all.clone()).await?);
-        Ok(permits)
-    }
-
-    fn host(&self, host: &str) -> Arc<Semaphore> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody uses are forgotten, so that names from outside don't pile up.
-        hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        let make = || Arc::new(Semaphore::new(self.per_host));
-        hosts.entry(host.to_owned()).or_insert_with(make).clone()
     }
 }
 
-async fn acquire(semaphore: Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-    semaphore.acquire_owned().await.map_err(|_| Error::internal("a semaphore was closed"))
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let limits = self.limits.clone();
+        limits.change(|queue| queue.give_back(&self.wants));
+    }
 }
+
+// === impl Queue ===
+
+impl Queue {
+    /// Takes those out of the queue that can start, in the order in which they came, and what they need with them.
+    fn start(&mut self, bounds: &Bounds) -> Vec<Waiting> {
+        let mut started = vec![];
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        for one in waiting.by_ref() {
+            if one.admitted.is_closed() {
+                continue;
+            }
+            match self.judge(&one.wants, bounds) {
+                Verdict::Start => {
+                    self.take(&one.wants);
+                    started.push(one);
+                }
+                Verdict::Wait => self.waiting.push_back(one),
+                Verdict::HoldOthers => {
+                    self.waiting.push_back(one);
+                    break;
+                }
+            }
+        }
+        self.waiting.extend(waiting);
+        started
+    }
+
+    fn judge(&self, wants: &Wants, bounds: &Bounds) -> Verdict {
+        let missing = |(place, amount): &&(Place, u64)| {
+            let taken = self.taken.get(place).copied().unwrap_or_default();
+            taken.saturating_add(*amount) > bounds.of(place)
+        };
+        let mut missing = wants.iter().filter(missing).map(|(place, _)| place).peekable();
+        if missing.peek().is_none() {
+            return Verdict::Start;
+        }
+        let general = |place: &Place| matches!(place, Place::All | Place::Memory);
+        if missing.all(general) { Verdict::HoldOthers } else { Verdict::Wait }
+    }
+
+    fn take(&mut self, wants: &Wants) {
+        for (place, amount) in wants {
+            *self.taken.entry(place.clone()).or_default() += amount;
+        }
+    }
+
+    /// What nobody uses is forgotten, so that names from outside don't pile up.
+    fn give_back(&mut self, wants: &Wants) {
+        for (place, amount) in wants {
+            if let Some(taken) = self.taken.get_mut(place) {
+                *taken = taken.saturating_sub(*amount);
+                if *taken == 0 {
+                    self.taken.remove(place);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

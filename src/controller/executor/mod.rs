@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::counters::Counters;
 pub(crate) use self::engine::{Engine, RealEngine};
 pub(crate) use self::in_process::InProcess;
+pub use self::limits::Bounds;
 pub(crate) use self::limits::Limits;
 use super::decide::Outcome;
 use super::failure::Failure;

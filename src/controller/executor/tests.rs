@@ -1,13 +1,17 @@
 //! Attempts with an engine that does what a test wants, and paused time.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::*;
 use crate::access::Access;
+use crate::blob::Pace;
 use crate::engine::{self, Preview, Pushed};
 use crate::error::{Kind, Result};
+use crate::limits::MEMORY_OF_PUSH;
 use crate::options::{Endpoint, Layers, Platforms, Retry};
 use crate::transport;
 
@@ -20,6 +24,10 @@ enum Script {
     Run,
     /// For ever, deaf to being cancelled.
     Hang,
+    /// The same to the registry `hangs.example`; others answer at once.
+    HangThere,
+    /// Until ten chunks of a MiB have been read at the pace that is asked for.
+    Read,
 }
 
 struct Fake {
@@ -32,7 +40,7 @@ struct Fake {
 impl Engine for Fake {
     async fn push(
         &self,
-        _options: &PushOptions,
+        options: &PushOptions,
         _progress: &Arc<dyn engine::Progress>,
         cancel: &CancellationToken,
     ) -> Result<Pushed> {
@@ -40,9 +48,18 @@ impl Engine for Fake {
         self.most.fetch_max(running, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let error = match self.script {
-            Script::Fail => Error::new(Kind::NetworkError, "no route"),
             Script::Panic => panic!("on purpose"),
             Script::Hang => std::future::pending().await,
+            Script::HangThere if options.destination.reference.to_string().contains("hangs") => {
+                std::future::pending().await
+            }
+            Script::Fail | Script::HangThere => Error::new(Kind::NetworkError, "no route"),
+            Script::Read => {
+                let chunks = (0..10).map(|_| Ok(Bytes::from(vec![0; 1 << 20])));
+                let read = options.pace.limit(futures::stream::iter(chunks).boxed());
+                read.for_each(async |_| {}).await;
+                Error::new(Kind::NetworkError, "broke off")
+            }
             Script::Run => {
                 cancel.cancelled().await;
                 Error::cancelled()
@@ -64,15 +81,25 @@ struct Setup {
 }
 
 fn setup(script: Script, all: usize, per_host: usize) -> Setup {
+    let bounds = Bounds { all, per_namespace: Some(all), per_host, memory_bytes: u64::MAX };
+    setup_with(script, bounds, Pace::default())
+}
+
+fn setup_with(script: Script, bounds: Bounds, pace: Pace) -> Setup {
     let engine = Arc::new(Fake { script, running: AtomicUsize::new(0), most: AtomicUsize::new(0) });
     let (wake, woken) = mpsc::channel(16);
-    let limits = Arc::new(Limits::new(all, per_host));
+    let limits = Limits::new(bounds);
     let metrics = Metrics::new();
-    let executor = Arc::new(InProcess::new(engine.clone(), limits, metrics.clone()));
+    let executor = Arc::new(InProcess::new(engine.clone(), limits, pace, metrics.clone()));
     Setup { engine, attempts: Arc::new(Attempts::new(executor, metrics, wake)), woken }
 }
 
 fn order(uid: &str, destination: &str) -> Order {
+    order_between(uid, (&format!("source-{uid}.example"), destination))
+}
+
+/// An attempt to push from one registry to another.
+pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> Order {
     let end = |name: &str| Endpoint {
         reference: transport::parse(&format!("docker://{name}/x:1")).unwrap(),
         access: Access::default(),
@@ -82,13 +109,14 @@ fn order(uid: &str, destination: &str) -> Order {
         uid: uid.into(),
         work: "sha256:work".into(),
         options: PushOptions {
-            source: end(&format!("source-{uid}.example")),
+            source: end(source),
             destination: end(destination),
             platforms: Platforms::All,
             format: None,
             layers: Layers::Keep,
             retry: Retry::default(),
             verify_source: true,
+            pace: Pace::default(),
             verify_after_push: false,
         },
         mode: Mode::Apply,
@@ -181,6 +209,40 @@ async fn a_busy_registry_does_not_hold_up_another() {
     assert_eq!(setup.engine.running.load(Ordering::SeqCst), 2);
     setup.attempts.cancel("d");
     assert!(matches!(setup.outcome("d").await, Outcome::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_pushes_that_hang_delay_no_other() {
+    let bounds =
+        Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: 8 * MEMORY_OF_PUSH };
+    let mut setup = setup_with(Script::HangThere, bounds, Pace::default());
+    for n in 0..50 {
+        setup.start(order_between(&format!("stuck-{n}"), ("from.example", "hangs.example")));
+    }
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    // Of the same namespace and from the same registry, so that nothing but its destination tells it from the others.
+    let start = tokio::time::Instant::now();
+    setup.start(order_between("well", ("from.example", "well.example")));
+    assert_eq!(failure(&setup.outcome("well").await), ("NetworkError", "no route"));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(setup.engine.running.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pushes_share_a_bound_on_bytes() {
+    let bounds = Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: u64::MAX };
+    let pace = Pace::new(NonZeroU64::new(1 << 20).unwrap());
+    let mut setup = setup_with(Script::Read, bounds, pace);
+    let start = tokio::time::Instant::now();
+    for uid in ["a", "b"] {
+        setup.start(order(uid, &format!("{uid}.example")));
+    }
+    for _ in 0..2 {
+        setup.woken.next().await.unwrap();
+        // Neither waits for the other to end.
+        assert!(start.elapsed() > Duration::from_secs(17), "{:?}", start.elapsed());
+    }
+    assert!(start.elapsed() < Duration::from_secs(22), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

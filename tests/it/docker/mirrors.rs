@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use imagepush::access::{
     Access, AuthFile, Credential, Credentials, Registries, RegistriesConf, Secret,
 };
+use imagepush::blob::Pace;
 use imagepush::engine::{NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
 use imagepush::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
@@ -57,6 +58,7 @@ async fn pushed(name: &str, access: &Access, to: &Registry, retries: u32) -> Res
         layers: Layers::Keep,
         retry: Retry::new(retries, Some(std::time::Duration::from_millis(1))).unwrap(),
         verify_source: false,
+        pace: Pace::default(),
         verify_after_push: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);

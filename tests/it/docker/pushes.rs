@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use imagepush::access::Access;
+use imagepush::blob::Pace;
 use imagepush::engine::{BlobCounts, NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
 use imagepush::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
@@ -26,6 +27,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         layers: Layers::Keep,
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
+        pace: Pace::default(),
         verify_after_push: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);

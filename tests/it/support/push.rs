@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use imagepush::access::Access;
-use imagepush::blob::Blob;
+use imagepush::blob::{Blob, Pace};
 use imagepush::engine::{self, NoProgress, Progress, Pushed};
 use imagepush::error::Result;
 use imagepush::image::Manifest;
@@ -26,6 +26,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         layers: Layers::DoNotCompress,
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
+        pace: Pace::default(),
         verify_after_push: false,
     }
 }

@@ -1,0 +1,158 @@
+//! Who starts when, as names of attempts in the order in which they start.
+
+use futures::FutureExt as _;
+
+use super::super::tests::order_between;
+use super::*;
+use crate::blob::Codec;
+use crate::image::Compression;
+
+const BOUNDS: Bounds =
+    Bounds { all: 8, per_namespace: Some(8), per_host: 4, memory_bytes: 1 << 30 };
+
+/// An attempt that waits or runs.
+struct Waiter {
+    name: String,
+    permit: futures::future::BoxFuture<'static, Option<Permit>>,
+}
+
+/// An attempt `name` of `namespace`, from one registry to another.
+fn attempt(limits: &Arc<Limits>, namespace: &str, name: &str, route: (&str, &str)) -> Waiter {
+    wait(limits, namespace, name, order_between(name, route))
+}
+
+fn wait(limits: &Arc<Limits>, namespace: &str, name: &str, mut order: Order) -> Waiter {
+    order.object = order.object.within(namespace);
+    let limits = limits.clone();
+    let mut permit = async move { limits.acquire(&order).await }.boxed();
+    // Stands in the queue from its first poll on.
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let permit = match permit.poll_unpin(&mut context) {
+        std::task::Poll::Ready(permit) => futures::future::ready(permit).boxed(),
+        std::task::Poll::Pending => permit,
+    };
+    Waiter { name: name.to_owned(), permit }
+}
+
+/// The permits of those that can start now, with their names; the others go on waiting.
+fn started(waiters: &mut Vec<Waiter>) -> Vec<(String, Permit)> {
+    let mut started = vec![];
+    waiters.retain_mut(|waiter| match waiter.permit.as_mut().now_or_never() {
+        Some(permit) => {
+            started.push((waiter.name.clone(), permit.unwrap()));
+            false
+        }
+        None => true,
+    });
+    started
+}
+
+fn names(started: &[(String, Permit)]) -> Vec<&str> {
+    started.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn each_bound_holds() {
+    let cases = [
+        ("all", Bounds { all: 3, ..BOUNDS }, 3),
+        ("per namespace", Bounds { per_namespace: Some(2), ..BOUNDS }, 2),
+        ("half of all", Bounds { per_namespace: None, ..BOUNDS }, 4),
+        ("per host", Bounds { per_host: 5, ..BOUNDS }, 5),
+        ("memory", Bounds { memory_bytes: 3 * MEMORY_OF_PUSH + 1, ..BOUNDS }, 3),
+        ("never nothing", Bounds { all: 0, memory_bytes: 0, ..BOUNDS }, 1),
+    ];
+    for (bound, bounds, expected) in cases {
+        let limits = Limits::new(Bounds { per_host: bounds.per_host.max(4), ..bounds });
+        // Each from a registry of its own, so that the destination is what they have in common.
+        let sources: Vec<String> = (0..9).map(|n| format!("s{n}.example")).collect();
+        let to = if bound == "per host" { |_| "d.example".into() } else { |n| format!("d{n}.io") };
+        let mut waiters: Vec<_> = (0..9)
+            .map(|n| attempt(&limits, "n", &format!("{n}"), (&sources[n], &to(n) as &String)))
+            .collect();
+        let running = started(&mut waiters);
+        assert_eq!(running.len(), expected, "{bound}");
+        drop(running);
+        assert_eq!(started(&mut waiters).len(), expected.min(9 - expected), "{bound}");
+    }
+}
+
+#[test]
+fn fifty_that_hang_on_one_registry_do_not_delay_another() {
+    // What hangs is the end to which, from which, or both; what is asked for shares the other one.
+    let cases = [
+        (("from.example", "hangs.example"), ("from.example", "well.example")),
+        (("hangs.example", "to.example"), ("well.example", "to.example")),
+        (("hangs.example", "hangs.example"), ("from.example", "to.example")),
+    ];
+    for (stuck, well) in cases {
+        let limits = Limits::new(BOUNDS);
+        let mut waiters: Vec<_> =
+            (0..50).map(|n| attempt(&limits, "a", &format!("stuck {n}"), stuck)).collect();
+        let stuck = started(&mut waiters);
+        assert!(!stuck.is_empty());
+        waiters.push(attempt(&limits, "b", "well", well));
+        let running = started(&mut waiters);
+        assert_eq!(names(&running), ["well"]);
+    }
+}
+
+#[test]
+fn one_namespace_leaves_places_to_others() {
+    let limits = Limits::new(Bounds { per_namespace: None, ..BOUNDS });
+    let greedy = |n| {
+        let host = format!("h{n}.example");
+        attempt(&limits, "greedy", &format!("{n}"), (&host, &host))
+    };
+    let mut waiters: Vec<_> = (0..50).map(greedy).collect();
+    let running = started(&mut waiters);
+    assert_eq!(running.len(), 4);
+    waiters.push(attempt(&limits, "modest", "modest", ("m.example", "m.example")));
+    assert_eq!(names(&started(&mut waiters)), ["modest"]);
+}
+
+#[test]
+fn a_freed_place_goes_to_who_waited_longest() {
+    let limits = Limits::new(Bounds { all: 1, ..BOUNDS });
+    let mut waiters: Vec<_> =
+        ["a", "b", "c"].map(|name| attempt(&limits, "n", name, ("s.example", "d.example"))).into();
+    let mut order = vec![];
+    for _ in 0..3 {
+        order.extend(started(&mut waiters).into_iter().map(|(name, _)| name));
+    }
+    assert_eq!(order, ["a", "b", "c"]);
+}
+
+#[test]
+fn one_that_needs_much_is_not_overtaken_for_ever() {
+    let limits = Limits::new(Bounds { memory_bytes: MEMORY_OF_REWRITE, ..BOUNDS });
+    let small = |name: &str| attempt(&limits, "n", name, ("s.example", "d.example"));
+    let mut waiters = vec![small("first")];
+    let first = started(&mut waiters);
+    let mut order = order_between("large", ("t.example", "e.example"));
+    let codec = Codec::new(Compression::Zstd, None).unwrap();
+    order.options.layers = Layers::Compress(codec);
+    waiters.push(wait(&limits, "n", "large", order));
+    waiters.push(small("later"));
+    assert!(started(&mut waiters).is_empty());
+    drop(first);
+    let large = started(&mut waiters);
+    assert_eq!(names(&large), ["large"]);
+    drop(large);
+    assert_eq!(names(&started(&mut waiters)), ["later"]);
+}
+
+#[test]
+fn who_stops_waiting_takes_nothing() {
+    let limits = Limits::new(Bounds { all: 1, ..BOUNDS });
+    let one = |name: &str| attempt(&limits, "n", name, ("s.example", "d.example"));
+    let mut waiters = vec![one("a"), one("b"), one("c")];
+    let running = started(&mut waiters);
+    assert_eq!(names(&running), ["a"]);
+    // Once before its turn comes, once with the permit on its way.
+    waiters.remove(0);
+    drop(running);
+    assert_eq!(waiters.len(), 1);
+    drop(waiters);
+    let queue = limits.queue.lock().unwrap();
+    assert!(queue.taken.is_empty() && queue.waiting.is_empty());
+}
