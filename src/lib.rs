@@ -6,6 +6,7 @@
 pub mod access;
 pub mod api;
 pub mod blob;
+pub mod bundle;
 pub mod cli;
 pub mod controller;
 pub mod engine;

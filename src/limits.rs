@@ -139,6 +139,36 @@ pub const MAX_TAR_DEPTH: usize = 256;
 /// Largest YAML file that `apply` reads.
 pub const MAX_APPLY_FILE: u64 = 1 << 20;
 
+/// Most bytes of extended headers for one member of a layer; extended attributes take some of them.
+pub const MAX_LAYER_METADATA: u32 = 1 << 20;
+
+/// Most objects of a bundle; status lists what was made of each.
+pub const MAX_BUNDLE_OBJECTS: usize = 512;
+
+/// Most files of a bundle, and most names that layers say anything of: no file needs to hold less than an object.
+pub const MAX_BUNDLE_FILES: usize = MAX_BUNDLE_OBJECTS;
+
+/// Most bytes of one object of a bundle in its canonical form; etcd takes no larger one.
+pub const MAX_BUNDLE_OBJECT: usize = 1 << 20;
+
+/// Most bytes of a bundle, as it is written and in its canonical form. It is held in memory.
+pub const MAX_BUNDLE: usize = 4 << 20;
+
+/// Deepest nesting of an object of a bundle; real ones have some 20 levels.
+pub const MAX_BUNDLE_DEPTH: usize = 64;
+
+/// Most values, keys counted, of one file of a bundle: what fits into its bytes, but for absurd ones.
+pub const MAX_BUNDLE_NODES: usize = 1 << 19;
+
+/// Most values of one file of a bundle that aliases stand for; hand-written files have dozens.
+pub const MAX_BUNDLE_ALIASED: usize = 10_000;
+
+/// Longest key of an object of a bundle; YAML has no longer ones without a form of its own for them.
+pub const MAX_BUNDLE_KEY: usize = 1000;
+
+/// Longest name of an object, its kind or its version, the bound that Kubernetes has.
+pub const MAX_OBJECT_NAME: usize = 253;
+
 /// Bytes that one compressed layer may expand to. Layers of zeros legally expand to a thousand (gzip) or thirty
 /// thousand (zstd) times their size, so that a ratio would refuse what is sound; the stream is never held in memory.
 pub const MAX_EXPANDED_LAYER: u64 = 256 << 30;

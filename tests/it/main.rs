@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bench;
+mod bundle;
 mod charts;
 mod cli;
 mod conformance;
