@@ -44,8 +44,12 @@ impl DockerDestination {
         Self { client, target, sessions, uploads, reuse }
     }
 
-    /// Writes a manifest, and returns what the registry says of it beside the status.
-    async fn write_manifest(&self, manifest: &Manifest, target: &Target) -> Result<HeaderMap> {
+    /// Writes a manifest, and returns what the registry says of it; see [`publish::write`].
+    async fn write_manifest(
+        &self,
+        manifest: &Manifest,
+        target: &Target,
+    ) -> Result<Option<HeaderMap>> {
         self.heed(publish::write(&self.client, manifest, target).await)
     }
 
@@ -123,8 +127,8 @@ impl ImageDestination for DockerDestination {
         let target = Target::Digest(artifact.digest().clone());
         let put = async {
             let entry = referrers::Entry::of(artifact)?;
-            let headers = self.write_manifest(artifact, &target).await?;
-            entry.write(&self.client, &headers).await
+            let answered = self.write_manifest(artifact, &target).await?;
+            entry.write(&self.client, answered.as_ref()).await
         };
         put.await.map_err(|error| {
             let repository = self.client.repository();

@@ -17,12 +17,13 @@ use super::source::get_manifest;
 use crate::error::{Error, Kind, Result};
 use crate::image::Manifest;
 
-/// Writes a manifest, and returns what the registry says of it beside the status.
+/// Writes a manifest, and returns what the registry says of it beside 201. `None`: the manifest is there, but the answer
+/// was lost, or says nothing that counts.
 pub(super) async fn write(
     client: &Client,
     manifest: &Manifest,
     target: &Target,
-) -> Result<HeaderMap> {
+) -> Result<Option<HeaderMap>> {
     if let Some(pinned) = target.digest().filter(|pinned| *pinned != manifest.digest()) {
         let message = format!("the manifest is `{}` and not `{pinned}`", manifest.digest());
         return Err(Error::new(Kind::ContentMismatch, message)
@@ -32,26 +33,26 @@ pub(super) async fn write(
         Ok(response) => response,
         Err(error) if [Kind::NetworkError, Kind::Timeout].contains(&error.kind()) => {
             let there = gives_back(client, manifest, target).await.unwrap_or(false);
-            return if there { Ok(HeaderMap::new()) } else { Err(error) };
+            return if there { Ok(None) } else { Err(error) };
         }
         Err(error) => return Err(error),
     };
     let (status, headers) = (response.status(), response.headers().clone());
     match status {
         StatusCode::CREATED if content_digest(&headers).as_ref() == Some(manifest.digest()) => {
-            Ok(headers)
+            Ok(Some(headers))
         }
         StatusCode::CREATED => {
             agrees(&headers, manifest.digest()).map_err(stored_otherwise)?;
-            confirm(client, manifest, target, status).await.map(|()| headers)
+            confirm(client, manifest, target, status).await.map(|()| Some(headers))
         }
         _ if status.is_success() => {
             // It may not have come from a registry, so nothing else that it says counts.
-            confirm(client, manifest, target, status).await.map(|()| HeaderMap::new())
+            confirm(client, manifest, target, status).await.map(|()| None)
         }
         _ => {
             let refusal = client.read_refusal(response).await;
-            refused(client, manifest, target, refusal).await.map(|()| HeaderMap::new())
+            refused(client, manifest, target, refusal).await.map(|()| None)
         }
     }
 }

@@ -108,23 +108,33 @@ impl Entry {
         Ok(Self { subject: subject.digest.clone(), descriptor })
     }
 
-    /// Enters it, unless the answer to the artifact's PUT says that the registry has done so.
-    pub(super) async fn write(&self, client: &Client, answered: &HeaderMap) -> Result<()> {
-        let entered =
-            answered.get("oci-subject").and_then(|value| value.to_str().ok()?.parse().ok());
-        if entered.as_ref() == Some(&self.subject) {
-            return Ok(());
-        }
-        let added = in_time(client, tag_schema::add(client, &self.subject, &self.descriptor)).await;
-        added.map_err(|error| {
+    /// Enters it, unless the registry has done so. It says that in its answer to the artifact's PUT; where that is lost, it is
+    /// asked whether it keeps a list.
+    pub(super) async fn write(&self, client: &Client, answered: Option<&HeaderMap>) -> Result<()> {
+        let write = async {
+            let entered = match answered {
+                Some(headers) => subject(headers).as_ref() == Some(&self.subject),
+                None => keeps_list(client, &self.subject).await?,
+            };
+            if entered {
+                return Ok(());
+            }
+            in_time(client, tag_schema::add(client, &self.subject, &self.descriptor)).await
+        };
+        write.await.map_err(|error| {
             error.doing(format!("entering it into the list of `{}`", self.subject))
         })
     }
 }
 
+/// The manifest that an artifact belongs to, by the registry's own word.
+fn subject(headers: &HeaderMap) -> Option<Digest> {
+    headers.get("oci-subject")?.to_str().ok()?.parse().ok()
+}
+
 /// Takes an attachment off the list of its subject, and deletes it.
 pub(super) async fn remove(client: &Client, subject: &Digest, attachment: &Digest) -> Result<()> {
-    let keeps_list = in_time(client, first_page(client, subject, None)).await?.is_some();
+    let keeps_list = keeps_list(client, subject).await?;
     if !keeps_list {
         in_time(client, tag_schema::remove(client, subject, attachment)).await?;
     }
@@ -157,6 +167,11 @@ async fn all(
             response => return Err(client.refusal(response).await),
         };
     }
+}
+
+/// Whether the registry keeps the list of a manifest's attachments itself.
+async fn keeps_list(client: &Client, subject: &Digest) -> Result<bool> {
+    Ok(in_time(client, first_page(client, subject, None)).await?.is_some())
 }
 
 /// The first page of the registry's own list, if it keeps one.

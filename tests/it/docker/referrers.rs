@@ -6,7 +6,7 @@ use bytes::Bytes;
 use imagepush::access::Access;
 use imagepush::error::{Class, Result};
 use imagepush::image::{
-    Annotations, Artifact, Descriptor, EMPTY_CONFIG, Index, Manifest, MediaType,
+    Annotations, Artifact, Descriptor, Digest, EMPTY_CONFIG, Index, Manifest, MediaType,
 };
 use imagepush::transport::{BlobKind, ImageDestination};
 
@@ -40,6 +40,47 @@ async fn attach(to: &dyn ImageDestination, content: &Bytes, artifact: &Manifest)
     to.put_blob(blob(&Bytes::from_static(EMPTY_CONFIG)), BlobKind::Config).await?;
     to.put_blob(blob(content), BlobKind::Layer).await?;
     to.put_attachment(artifact).await
+}
+
+/// A registry of ours with an image that things are attached to.
+struct Subject {
+    registry: Registry,
+    image: Image,
+    to: Box<dyn ImageDestination>,
+}
+
+/// The list on one page.
+const LISTS: Option<Referrers> = Some(Referrers { page: 100, filters: true });
+
+impl Subject {
+    /// A registry that keeps lists so, or none.
+    async fn new(referrers: Option<Referrers>) -> Self {
+        let registry = Registry::start().await;
+        referrers.into_iter().for_each(|referrers| registry.keep_referrers(referrers));
+        let image = Image::new("x");
+        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+        put(&*to, &image).await.unwrap();
+        Self { registry, image, to }
+    }
+
+    fn digest(&self) -> &Digest {
+        self.image.manifest.digest()
+    }
+
+    /// The tag of a list that the registry doesn't keep.
+    fn tag(&self) -> String {
+        self.digest().to_string().replace(':', "-")
+    }
+
+    /// Attaches a bundle that follows from `seed`.
+    async fn attach(&self, seed: &str) -> Result<Manifest> {
+        let (content, bundle) = artifact(&self.image.manifest, &BUNDLE, seed);
+        attach(&*self.to, &content, &bundle).await.map(|()| bundle)
+    }
+
+    async fn listed(&self, kind: Option<&MediaType>) -> Result<Vec<Descriptor>> {
+        self.to.attachments(self.digest(), kind).await
+    }
 }
 
 fn digests(list: &[Descriptor]) -> BTreeSet<String> {
@@ -158,10 +199,10 @@ async fn our_registry_holds_attachments_with_and_without_lists() {
 
 #[tokio::test]
 async fn an_attachment_costs_few_requests() {
-    for (keeps, expected) in [
-        (true, &["PUT /v2/app/manifests/ARTIFACT 201"][..]),
+    for (lists, expected) in [
+        (LISTS, &["PUT /v2/app/manifests/ARTIFACT 201"][..]),
         (
-            false,
+            None,
             &[
                 "PUT /v2/app/manifests/ARTIFACT 201",
                 "GET /v2/app/manifests/LIST 404",
@@ -170,27 +211,31 @@ async fn an_attachment_costs_few_requests() {
             ],
         ),
     ] {
-        let registry = Registry::start().await;
-        if keeps {
-            registry.keep_referrers(Referrers { page: 100, filters: true });
-        }
-        let image = Image::new("x");
-        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
-        put(&*to, &image).await.unwrap();
-        let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
-        to.put_blob(blob(&content), BlobKind::Layer).await.unwrap();
-        to.put_blob(blob(&Bytes::from_static(EMPTY_CONFIG)), BlobKind::Config).await.unwrap();
-        registry.take_log();
-        to.put_attachment(&bundle).await.unwrap();
-        let list = image.manifest.digest().to_string().replace(':', "-");
-        let log: Vec<String> = registry
-            .take_log()
-            .iter()
-            .map(|line| {
-                line.replace(&bundle.digest().to_string(), "ARTIFACT").replace(&list, "LIST")
-            })
-            .collect();
+        let subject = Subject::new(lists).await;
+        let (content, bundle) = artifact(&subject.image.manifest, &BUNDLE, "x");
+        subject.to.put_blob(blob(&content), BlobKind::Layer).await.unwrap();
+        let config = Bytes::from_static(EMPTY_CONFIG);
+        subject.to.put_blob(blob(&config), BlobKind::Config).await.unwrap();
+        subject.registry.take_log();
+        subject.to.put_attachment(&bundle).await.unwrap();
+        let known = |line: &String| {
+            line.replace(&bundle.digest().to_string(), "ARTIFACT").replace(&subject.tag(), "LIST")
+        };
+        let log: Vec<String> = subject.registry.take_log().iter().map(known).collect();
         assert_eq!(log, expected);
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_whose_answer_says_nothing_is_listed_once() {
+    for act in [Act::DropAnswer, Act::Status(200), Act::Status(204)] {
+        for (lists, tags) in [(LISTS, 1), (None, 2)] {
+            let subject = Subject::new(lists).await;
+            subject.registry.add_rule(Rule::each("PUT", "/manifests/", act.clone()).nth(1));
+            let bundle = subject.attach("x").await.unwrap();
+            assert_eq!(subject.listed(Some(&BUNDLE)).await.unwrap(), [listed(&bundle)]);
+            assert_eq!(subject.registry.tags().len(), tags, "{:?}", subject.registry.tags());
+        }
     }
 }
 
@@ -228,28 +273,21 @@ async fn writers_at_the_same_time_lose_nothing() {
 
 #[tokio::test]
 async fn a_list_that_was_overwritten_is_merged_again() {
-    let registry = Registry::start().await;
-    let image = Image::new("x");
-    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
-    put(&*to, &image).await.unwrap();
-    let (content, first) = artifact(&image.manifest, &BUNDLE, "first");
-    attach(&*to, &content, &first).await.unwrap();
-    let list = image.manifest.digest().to_string().replace(':', "-");
+    let subject = Subject::new(None).await;
+    let (registry, list) = (&subject.registry, subject.tag());
+    let first = subject.attach("first").await.unwrap();
     // Somebody else's list, which was read before ours was written, takes its place.
     let puts = format!("/manifests/{list}");
     registry.add_rule(Rule::each("PUT", puts.clone(), Act::Respond(201, vec![], vec![])).nth(1));
-    let (content, second) = artifact(&image.manifest, &BUNDLE, "second");
-    attach(&*to, &content, &second).await.unwrap();
-    let all = to.attachments(image.manifest.digest(), None).await.unwrap();
-    assert_eq!(all, [listed(&first), listed(&second)]);
+    let second = subject.attach("second").await.unwrap();
+    assert_eq!(subject.listed(None).await.unwrap(), [listed(&first), listed(&second)]);
 
     // It is told apart by its version, where the registry has versions.
     registry.add_rule(Rule::each("PUT", puts.clone(), Act::Respond(412, vec![], vec![])).nth(1));
     registry.add_rule(Rule::each("GET", puts.clone(), Act::Header("etag", "\"v1\"".into())));
-    let (content, third) = artifact(&image.manifest, &BUNDLE, "third");
     registry.take_log();
-    attach(&*to, &content, &third).await.unwrap();
-    let all = to.attachments(image.manifest.digest(), None).await.unwrap();
+    let third = subject.attach("third").await.unwrap();
+    let all = subject.listed(None).await.unwrap();
     assert_eq!(all, [listed(&first), listed(&second), listed(&third)]);
     let versions = registry.seen().into_iter().filter(|seen| seen.method == "PUT");
     let versions: Vec<_> =
@@ -257,8 +295,8 @@ async fn a_list_that_was_overwritten_is_merged_again() {
     assert_eq!(versions, ["\"v1\"", "\"v1\""]);
 
     registry.add_rule(Rule::each("PUT", puts, Act::Respond(201, vec![], vec![])));
-    let (content, fourth) = artifact(&image.manifest, &BUNDLE, "fourth");
-    let error = attach(&*to, &content, &fourth).await.unwrap_err();
+    let (_, fourth) = artifact(&subject.image.manifest, &BUNDLE, "fourth");
+    let error = subject.attach("fourth").await.unwrap_err();
     assert_eq!(
         told(&error),
         format!(
@@ -266,7 +304,7 @@ async fn a_list_that_was_overwritten_is_merged_again() {
              list of `{}`: others kept changing the list of attachments `{list}`",
             fourth.digest(),
             registry.host,
-            image.manifest.digest()
+            subject.digest()
         )
     );
 }
@@ -274,19 +312,16 @@ async fn a_list_that_was_overwritten_is_merged_again() {
 /// What listing tells when the registry's own list answers so, and how many requests that took. The host is written as
 /// `HOST`, the subject as `DIGEST`.
 async fn listing(acts: impl IntoIterator<Item = Act>) -> (String, usize) {
-    let registry = Registry::start().await;
-    registry.keep_referrers(Referrers { page: 100, filters: true });
-    let image = Image::new("x");
-    let subject = image.manifest.digest();
-    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
-    put(&*to, &image).await.unwrap();
+    let subject = Subject::new(LISTS).await;
+    let registry = &subject.registry;
     for act in acts {
         registry.add_rule(Rule::each("GET", "", act).nth(1));
     }
     registry.take_log();
-    let list = to.attachments(subject, None).await;
+    let list = subject.listed(None).await;
     let told = list.map_or_else(|error| told(&error), |list| list.len().to_string());
-    let told = told.replace(&registry.host, "HOST").replace(&subject.to_string(), "DIGEST");
+    let told =
+        told.replace(&registry.host, "HOST").replace(&subject.digest().to_string(), "DIGEST");
     (told, registry.take_log().len())
 }
 
@@ -370,13 +405,9 @@ async fn pages_of_a_list_have_an_end() {
 
 #[tokio::test]
 async fn a_kind_that_is_not_listed_is_looked_up() {
-    let registry = Registry::start().await;
-    let image = Image::new("x");
-    let subject = image.manifest.digest();
-    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
-    put(&*to, &image).await.unwrap();
-    let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
-    attach(&*to, &content, &bundle).await.unwrap();
+    let subject = Subject::new(None).await;
+    let (registry, image) = (&subject.registry, &subject.image);
+    let bundle = subject.attach("x").await.unwrap();
     let (_, gone) = artifact(&image.manifest, &BUNDLE, "gone");
     let list = |entries: Vec<Descriptor>| {
         let index = Manifest::from_index(Index::new(entries), MediaType::OCI_INDEX);
@@ -395,12 +426,11 @@ async fn a_kind_that_is_not_listed_is_looked_up() {
     ];
     for entries in listings {
         registry.add_rule(Rule::each("GET", "/referrers/", list(entries)).nth(1));
-        let found = to.attachments(subject, Some(&BUNDLE)).await.unwrap();
-        assert_eq!(found, [listed(&bundle)]);
+        assert_eq!(subject.listed(Some(&BUNDLE)).await.unwrap(), [listed(&bundle)]);
     }
     let many = (0..101).map(|n| artifact(&image.manifest, &BUNDLE, &n.to_string()).1.descriptor());
     registry.add_rule(Rule::each("GET", "/referrers/", list(many.collect())));
-    let error = to.attachments(subject, Some(&BUNDLE)).await.unwrap_err();
+    let error = subject.listed(Some(&BUNDLE)).await.unwrap_err();
     assert!(error.to_string().contains("more than the limit of 100 attachments"), "{error}");
 }
 
@@ -465,12 +495,9 @@ async fn what_belongs_to_nothing_is_no_attachment() {
 
 #[tokio::test]
 async fn an_attachment_is_the_one_that_was_listed() {
-    let registry = Registry::start().await;
-    let image = Image::new("x");
-    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
-    put(&*to, &image).await.unwrap();
-    let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
-    attach(&*to, &content, &bundle).await.unwrap();
+    let subject = Subject::new(None).await;
+    let (registry, image) = (&subject.registry, &subject.image);
+    let bundle = subject.attach("x").await.unwrap();
     let from = source(&format!("{}/app:1", registry.host), &plain()).await;
     let (_, other) = artifact(&image.manifest, &BUNDLE, "y");
     let path = format!("/manifests/{}", bundle.digest());
@@ -489,24 +516,17 @@ async fn an_attachment_is_the_one_that_was_listed() {
 
 #[tokio::test]
 async fn a_registry_that_deletes_nothing_says_so() {
-    for keeps in [true, false] {
-        let registry = Registry::start().await;
-        if keeps {
-            registry.keep_referrers(Referrers { page: 100, filters: true });
-        }
-        let image = Image::new("x");
-        let subject = image.manifest.digest();
-        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
-        put(&*to, &image).await.unwrap();
-        let (content, bundle) = artifact(&image.manifest, &BUNDLE, "x");
-        attach(&*to, &content, &bundle).await.unwrap();
+    for lists in [LISTS, None] {
+        let subject = Subject::new(lists).await;
+        let registry = &subject.registry;
+        let bundle = subject.attach("x").await.unwrap();
         registry.add_rule(Rule::each("DELETE", "", Act::Respond(405, vec![], vec![])));
-        let deleted = to.delete_attachment(subject, bundle.digest()).await;
-        let left = to.attachments(subject, None).await.unwrap().len();
+        let deleted = subject.to.delete_attachment(subject.digest(), bundle.digest()).await;
+        let left = subject.listed(None).await.unwrap().len();
         match deleted {
-            Ok(()) => assert_eq!((keeps, left), (false, 0)),
+            Ok(()) => assert_eq!((lists.is_some(), left), (false, 0)),
             Err(error) => {
-                assert_eq!((keeps, left), (true, 1));
+                assert_eq!((lists.is_some(), left), (true, 1));
                 let expected = format!(
                     "TransportUnsupported Permanent: deleting attachment `{}` of `docker://{}/app`: the \
                      registry answered 405 Method Not Allowed // the registry has to allow deleting",
