@@ -135,6 +135,8 @@ impl Session<'_> {
                     tracing::info!(%error, "the destination rejects this format of manifests");
                     rejected.get_or_insert(error);
                 }
+                // This is so in any format.
+                Err(error) if error.kind() == Kind::DestinationExists => return Err(error),
                 // That the next format can't be had either is not what the user has to know.
                 Err(error) => return Err(rejected.unwrap_or(error)),
                 done => return done,

@@ -15,7 +15,8 @@ use super::readback::as_read;
 use super::reference::Target;
 use super::source::get_manifest;
 use crate::error::{Error, Kind, Result};
-use crate::image::Manifest;
+use crate::image::{Manifest, ManifestFormat, MediaType};
+use crate::transport::Current;
 
 /// Writes a manifest, and returns what the registry says of it beside 201. `None`: the manifest is there, but the answer
 /// was lost, or says nothing that counts.
@@ -110,13 +111,7 @@ async fn refused(
     if matches!(target, Target::Tag(_)) && may_be_immutable(&refusal) {
         match named::look(client, target).await {
             Ok(Some(current)) if current.digest == *manifest.digest() => return Ok(()),
-            Ok(Some(current)) => {
-                let (found, words) = (current.digest, refusal.words());
-                let message =
-                    format!("the tag is there with `{found}` and may not change: {words}");
-                return Err(Error::new(Kind::DestinationExists, message)
-                    .hint("push under another tag, or have this one unlocked in the registry"));
-            }
+            Ok(Some(current)) => return Err(kept(&current, manifest, &refusal)),
             // It is refused for another reason.
             Ok(None) | Err(_) => {}
         }
@@ -126,6 +121,22 @@ async fn refused(
             .hint("choose another format with `--format`"));
     }
     Err(client.explain(refusal))
+}
+
+/// The error for a tag that keeps what it has. By some refusals a registry may mean either that the tag is there, or that it
+/// knows no manifests of OCI: old versions of docker/distribution find no tag in them (`TAG_INVALID`). If the tag has one,
+/// the registry knows them.
+fn kept(current: &Current, manifest: &Manifest, refusal: &Refusal) -> Error {
+    let (found, words) = (&current.digest, refusal.words());
+    let knows_oci = [MediaType::OCI_MANIFEST, MediaType::OCI_INDEX].contains(&current.media_type);
+    if manifest.format() == ManifestFormat::Oci && !knows_oci && rejects_format(refusal) {
+        let message = format!("{words}; the tag is there with `{found}`, in another format");
+        return Error::new(Kind::ManifestRejected, message)
+            .hint("choose another format with `--format`, or another tag: this one may be locked");
+    }
+    let message = format!("the tag is there with `{found}` and may not change: {words}");
+    Error::new(Kind::DestinationExists, message)
+        .hint("push under another tag, or have this one unlocked in the registry")
 }
 
 /// Whether something that the manifest points to has gone, or never came.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use imagepush::blob::Codec;
 use imagepush::error::{Error, Kind};
-use imagepush::image::Compression;
-use imagepush::options::{Layers, Retry};
+use imagepush::image::{Compression, ManifestFormat, MediaType};
+use imagepush::options::{Layers, PushOptions, Retry};
 
 use super::harness::*;
 use crate::support::images::{self, Content, Form};
@@ -31,12 +31,18 @@ impl Job {
         Self { registry: Registry::start_as(quirk).await, quirk, folder }
     }
 
-    /// Pushes as `app:1`, trying again up to `retries` times.
-    async fn push(&self, layers: Layers, retries: u32) -> Result<(), Error> {
+    /// To push as `app:1`.
+    fn options(&self) -> PushOptions {
         let source = format!("oci:{}:1", self.folder.path().display());
         let to = format!("docker://{}/app:1", self.registry.host);
         let mut options = push::options(&source, &to);
         options.destination.access = plain();
+        options
+    }
+
+    /// Pushes as `app:1`, trying again up to `retries` times.
+    async fn push(&self, layers: Layers, retries: u32) -> Result<(), Error> {
+        let mut options = self.options();
         options.layers = layers;
         options.verify_after_push = true;
         options.retry = Retry::new(retries, Some(Duration::from_millis(1))).unwrap();
@@ -132,4 +138,44 @@ async fn a_tag_that_may_not_change_is_told_by_name() {
         assert!(error.to_string().contains(&format!("the registry answered {status}")), "{error}");
         job.check(Some(old.digest())).await;
     }
+}
+
+/// Pushes one image in Docker's format and another in OCI's under the same tag, and returns what comes of the second push.
+async fn push_over_docker_format(
+    quirk: Quirk,
+    act: Option<Act>,
+    format: Option<ManifestFormat>,
+) -> Result<ManifestFormat, String> {
+    let job = Job::new(quirk, &images::image(1)).await;
+    let mut options = job.options();
+    options.format = Some(ManifestFormat::V2s2);
+    let old = push::run(&options).await.unwrap();
+    let other = tempfile::tempdir().unwrap();
+    images::image(2).write_layout(other.path(), Some("1"));
+    let job = Job { folder: other, ..job };
+    if let Some(act) = act {
+        job.registry.add_rule(Rule::each("PUT", "/manifests/1", act).nth(1));
+    }
+    let pushed = push::run(&PushOptions { format, ..job.options() }).await;
+    pushed.map_err(|error| told(&error).replace(&old.digest.to_string(), "OLD"))?;
+    let to = destination(&format!("{}/app:1", job.registry.host), &plain()).await;
+    let docker = MediaType::DOCKER_MANIFEST;
+    let is_docker = to.current().await.unwrap().unwrap().media_type == docker;
+    Ok(if is_docker { ManifestFormat::V2s2 } else { ManifestFormat::Oci })
+}
+
+#[tokio::test]
+async fn a_tag_that_is_called_invalid_may_only_want_another_format() {
+    let body = br#"{"errors":[{"code":"TAG_INVALID","message":"said"}]}"#.to_vec();
+    let old_registry = || Some(Act::Respond(400, vec![], body.clone()));
+    let pushed = push_over_docker_format(Quirk::None, old_registry(), None).await;
+    assert_eq!(pushed, Ok(ManifestFormat::V2s2));
+    let error = push_over_docker_format(Quirk::Ecr, None, None).await.unwrap_err();
+    let locked = "the tag is there with `OLD` and may not change: the registry answered 400";
+    assert!(error.starts_with("DestinationExists") && error.contains(locked), "{error}");
+    let only = Some(ManifestFormat::Oci);
+    let error = push_over_docker_format(Quirk::Ecr, None, only).await.unwrap_err();
+    let either = "; the tag is there with `OLD`, in another format // choose another format with \
+                  `--format`, or another tag: this one may be locked";
+    assert!(error.starts_with("ManifestRejected") && error.ends_with(either), "{error}");
 }
