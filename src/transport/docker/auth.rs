@@ -187,6 +187,11 @@ impl Auth {
         refused::error(&self.repository.registry, &self.lookup, said)
     }
 
+    /// Whether there are no credentials for the registry.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.lookup.credential.is_none()
+    }
+
     /// Takes our secrets out of a registry's words, and what it was sent.
     pub(super) fn hide_secrets(&self, words: &mut String, sent: Option<&Authorization>) {
         if let Some(credential) = &self.lookup.credential {

@@ -139,7 +139,7 @@ impl Client {
         while let Some(call) = places.last().filter(|_| places.len() <= MAX_REDIRECTS + 1) {
             let response = self.ask(call).await?;
             if !redirect::is_redirect(response.status()) {
-                return self.arrived(response);
+                return self.arrived(&call.method, response);
             }
             let url = redirect::follow(response.url(), response.headers())?;
             places.push(Call { url, moved: true, ..call.clone() });
@@ -185,9 +185,11 @@ impl Client {
         !self.connections.is_registry(response.url())
     }
 
-    /// Credentials are for the registry, so another host that wants some gets none.
-    fn arrived(&self, response: Response) -> Result<Response> {
-        if self.is_elsewhere(&response) && response.status() == StatusCode::UNAUTHORIZED {
+    /// Credentials are for the registry, so another host that wants some gets none. For a HEAD it is left to the caller, who
+    /// may do without: some addresses are signed for GET only.
+    fn arrived(&self, method: &Method, response: Response) -> Result<Response> {
+        let wants_some = response.status() == StatusCode::UNAUTHORIZED;
+        if wants_some && *method != Method::HEAD && self.is_elsewhere(&response) {
             let message = format!(
                 "the registry redirects to `{}`, which wants credentials that it is not given",
                 place(response.url())
@@ -195,6 +197,11 @@ impl Client {
             return Err(Error::new(Kind::AccessDenied, message));
         }
         Ok(response)
+    }
+
+    /// Whether an error comes of having no credentials.
+    pub(super) fn lacks_credentials(&self, error: &Error) -> bool {
+        error.kind() == Kind::AuthenticationFailed && self.auth.is_anonymous()
     }
 
     /// Sends a request whose body is a stream. The answer is neither 401 nor a redirect.

@@ -11,7 +11,11 @@ use crate::transport::Current;
 
 /// Asks by HEAD, and by GET where that tells too little.
 pub(super) async fn look(client: &Client, target: &Target) -> Result<Option<Current>> {
-    let response = ask_manifest(client, Method::HEAD, target).await?;
+    let response = match ask_manifest(client, Method::HEAD, target).await {
+        // Some registries let everybody GET, and want credentials for HEAD.
+        Err(error) if client.lacks_credentials(&error) => return read(client, target).await,
+        response => response?,
+    };
     match response.status().as_u16() {
         200 => match described(&response) {
             Some(current) => Ok(Some(current)),

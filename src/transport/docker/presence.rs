@@ -30,7 +30,11 @@ pub(super) enum Word {
 /// Asks whether a blob is there.
 pub(super) async fn presence(client: &Client, digest: &Digest, size: u64) -> Result<Presence> {
     let call = Call::new(Method::HEAD, client.url(&["blobs", &digest.to_string()])?);
-    let response = client.download(call).await?;
+    let response = match client.download(call).await {
+        // Some registries let everybody GET, and want credentials for HEAD.
+        Err(error) if client.lacks_credentials(&error) => return Ok(Presence::Unknown),
+        response => response?,
+    };
     let elsewhere = client.is_elsewhere(&response);
     match response.status() {
         // Where the bytes are kept nobody knows more of them than their length.

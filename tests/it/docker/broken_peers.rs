@@ -238,8 +238,13 @@ async fn a_broken_download_goes_on_where_it_broke() {
 
 /// A port that takes no connection and refuses none, since its queue is full.
 async fn black_hole(address: &str) -> (tokio::net::TcpListener, Vec<tokio::net::TcpStream>, u16) {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind(address.parse().unwrap()).unwrap();
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    let socket = match address {
+        std::net::SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        std::net::SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    };
+    let socket = socket.unwrap();
+    socket.bind(address).unwrap();
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut queued = vec![];
@@ -252,18 +257,27 @@ async fn black_hole(address: &str) -> (tokio::net::TcpListener, Vec<tokio::net::
     (listener, queued, address.port())
 }
 
-#[tokio::test]
-async fn a_dead_address_does_not_hold_up_the_next() {
-    let (_listener, _queued, port) = black_hole("127.0.0.2:0").await;
+/// Asks a registry at `127.0.0.1` that is found by these answers, of which the others are dead.
+async fn ask_beside_dead(dead: &str, answers: &[&'static [&'static str]]) {
+    let (_listener, _queued, port) = black_hole(dead).await;
     let registry = Registry::start_at(&format!("127.0.0.1:{port}")).await;
-    for answers in [&["127.0.0.2", "127.0.0.1"][..], &["127.0.0.2", "127.0.0.2", "127.0.0.1"]] {
+    for answers in answers {
         let access = network(Egress::default(), &[answers]);
         let start = Instant::now();
         let to = destination(&format!("two.test:{port}/app:1"), &access).await;
         assert_eq!(to.current().await.unwrap(), None);
-        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(start.elapsed() < Duration::from_secs(1), "{answers:?}");
     }
-    assert_eq!(registry.seen().len(), 2);
+    assert_eq!(registry.seen().len(), answers.len());
+}
+
+#[tokio::test]
+async fn a_dead_address_does_not_hold_up_the_next() {
+    let of_version_4: [&[&str]; 2] =
+        [&["127.0.0.2", "127.0.0.1"], &["127.0.0.2", "127.0.0.2", "127.0.0.1"]];
+    ask_beside_dead("127.0.0.2:0", &of_version_4).await;
+    let of_both: [&[&str]; 2] = [&["::1", "::1", "127.0.0.1"], &["127.0.0.1", "::1"]];
+    ask_beside_dead("[::1]:0", &of_both).await;
 }
 
 #[tokio::test]

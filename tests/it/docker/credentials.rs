@@ -36,10 +36,17 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
     bearer.set_login(Login::bearer("alice", "secret"));
     let unauthorized = "the registry answered 401 Unauthorized";
     let who_is_it = "its token server answered 401 Unauthorized (UNAUTHORIZED: who is it)";
-    for (host, answer) in
-        [(&real.host, unauthorized), (&basic.host, unauthorized), (&bearer.host, who_is_it)]
-    {
-        let expected = |said: &str, hint: &str| format!("{DOING}`HOST` {said}: {answer}{hint}");
+    // Whoever has no credentials asks by GET, too, and hears more.
+    let required = format!("{unauthorized} (UNAUTHORIZED: authentication required)");
+    for (host, answer, to_nobody) in [
+        (&real.host, unauthorized, required.as_str()),
+        (&basic.host, unauthorized, &required),
+        (&bearer.host, who_is_it, who_is_it),
+    ] {
+        let expected = |said: &str, hint: &str| {
+            let answer = if hint == LOG_IN { to_nobody } else { answer };
+            format!("{DOING}`HOST` {said}: {answer}{hint}")
+        };
         assert_eq!(
             refused(host, &plain_as("alice", "wrong")).await,
             expected("does not accept the credentials of `alice` (the credentials given)", CHECK)

@@ -114,6 +114,7 @@ async fn what_is_there_is_told_by_one_request() {
         (Act::Header("docker-content-digest", "md5:abc".into()), 200),
         (Act::Header("content-type", String::new()), 200),
         (Act::Respond(405, vec![], vec![]), 405),
+        (Act::Respond(401, vec![], vec![]), 401),
     ] {
         registry.add_rule(Rule::each("HEAD", "/manifests/", rule).nth(1));
         assert_eq!(to.current().await.unwrap(), expected);
@@ -131,6 +132,7 @@ async fn a_head_that_tells_nothing_of_a_blob_means_that_it_is_sent() {
     let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
     let layer = image.layer_descriptor();
     for act in [
+        Act::Respond(401, vec![], vec![]),
         Act::Respond(405, vec![], vec![]),
         Act::Respond(501, vec![], vec![]),
         Act::Header("content-length", String::new()),
@@ -141,10 +143,13 @@ async fn a_head_that_tells_nothing_of_a_blob_means_that_it_is_sent() {
     }
     assert_eq!(to.reuse_blob(&layer, None).await.unwrap(), Some(Reused::Present));
     let stranger = Registry::start().await;
-    stranger.add_rule(Rule::each("HEAD", "", Act::Respond(403, vec![], vec![])));
     let there = vec![("location", format!("http://{}/signed", stranger.host))];
     registry.add_rule(Rule::each("HEAD", "/blobs/", Act::Respond(307, there, vec![])));
-    assert_eq!(to.reuse_blob(&layer, None).await.unwrap(), None);
+    for status in [401, 403] {
+        stranger.add_rule(Rule::each("HEAD", "", Act::Respond(status, vec![], vec![])).nth(1));
+        assert_eq!(to.reuse_blob(&layer, None).await.unwrap(), None);
+    }
+    assert_eq!(stranger.take_log(), ["HEAD /signed 401", "HEAD /signed 403"]);
 }
 
 #[tokio::test]
