@@ -14,8 +14,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use super::body;
-use super::{tls_fault, tunnel_fault};
+use super::{body, session, tls_fault, tunnel_fault};
 use crate::error::{Class, Error, Kind};
 use crate::limits::{DEFAULT_PAUSE, MAX_ERROR_BODY, MAX_ERROR_SHOWN, RESPONSE_TIMEOUT};
 
@@ -24,6 +23,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// The code and message of the registry's first error.
     pub(super) first: Option<(OciErrorCode, String)>,
+    /// How many bytes of an upload the registry says that it has.
+    pub(super) held: Option<u64>,
     retry_after: Option<Duration>,
 }
 
@@ -36,11 +37,11 @@ const BODY_TOO_LARGE: &str = "raise the limit of the registry, or of the proxy i
 impl Refusal {
     /// Reads what the registry says of its refusal.
     pub(super) async fn read(response: Response) -> Self {
-        let status = response.status();
+        let (status, held) = (response.status(), session::held(response.headers()));
         let retry_after = retry_after(response.headers(), Timestamp::now());
         // Without a body the status alone has to do.
         let body = body::read(response, MAX_ERROR_BODY as u64, "error").await.unwrap_or_default();
-        Self { status, first: first_error(&body), retry_after }
+        Self { status, first: first_error(&body), held, retry_after }
     }
 
     /// Takes something out of what the registry chose to say: its message, and a code of its own.
@@ -56,7 +57,12 @@ impl Refusal {
     #[cfg(test)]
     pub(super) fn coded(status: u16, code: Option<OciErrorCode>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or_default();
-        Self { status, first: code.map(|code| (code, String::new())), retry_after: None }
+        Self {
+            status,
+            first: code.map(|code| (code, String::new())),
+            held: None,
+            retry_after: None,
+        }
     }
 
     /// The code, if the registry gave one.

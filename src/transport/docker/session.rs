@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::client::{Call, Client};
+use super::error::Refusal;
 use super::redirect;
 use crate::error::{Error, Result};
 use crate::image::Digest;
@@ -46,6 +47,8 @@ struct Place {
     url: Url,
     /// The most bytes that the registry can have: those that left us.
     sent: u64,
+    /// Where it goes on, if the registry has told by a refusal.
+    corrected: Option<u64>,
 }
 
 /// A session in use. Dropping it without [`Session::ended`] leaves it to be cancelled.
@@ -54,6 +57,8 @@ pub(super) struct Session {
     url: Url,
     sessions: Arc<Sessions>,
     open: bool,
+    /// Whether the registry has told by a refusal where it goes on. It is believed once.
+    corrected: bool,
 }
 
 /// A session that was kept, looked at again.
@@ -117,9 +122,18 @@ impl Sessions {
     }
 
     /// Keeps a session for the next attempt at a blob. The registry has at most `sent` bytes of it.
-    pub(super) fn keep(&self, digest: &Digest, mut session: Session, sent: u64) {
+    pub(super) fn keep(&self, digest: &Digest, session: Session, sent: u64) {
+        self.keep_at(digest, session, sent, None);
+    }
+
+    /// The same for an upload that was refused because it goes on at `offset`.
+    pub(super) fn keep_corrected(&self, digest: &Digest, session: Session, offset: u64) {
+        self.keep_at(digest, session, offset, Some(offset));
+    }
+
+    fn keep_at(&self, digest: &Digest, mut session: Session, sent: u64, corrected: Option<u64>) {
         session.open = false;
-        let place = Place { url: session.url.clone(), sent };
+        let place = Place { url: session.url.clone(), sent, corrected };
         let mut open = self.lock();
         // Two descriptors with one digest: either session would do.
         let other = open.kept.insert(digest.clone(), place);
@@ -134,8 +148,12 @@ impl Sessions {
     /// Gives back the session that is kept for a blob, at its offset; `None` if there is none.
     pub(super) async fn resume(self: &Arc<Self>, digest: &Digest) -> Result<Option<Resumed>> {
         let place = self.lock().kept.remove(digest);
-        let Some(Place { url, sent }) = place else { return Ok(None) };
-        let session = self.session(url);
+        let Some(Place { url, sent, corrected }) = place else { return Ok(None) };
+        let mut session = self.session(url);
+        session.corrected = corrected.is_some();
+        if let Some(offset) = corrected {
+            return Ok(Some(Resumed::At(session, offset)));
+        }
         if sent == 0 {
             return Ok(Some(Resumed::At(session, 0)));
         }
@@ -172,7 +190,7 @@ impl Sessions {
     }
 
     fn session(self: &Arc<Self>, url: Url) -> Session {
-        Session { url, sessions: Arc::clone(self), open: true }
+        Session { url, sessions: Arc::clone(self), open: true, corrected: false }
     }
 
     fn take_open(&self) -> Vec<Url> {
@@ -210,6 +228,15 @@ impl Session {
     pub(super) fn follow(&mut self, response: &Response) -> Result<()> {
         self.url = redirect::session(response.url(), response.headers())?;
         Ok(())
+    }
+
+    /// Where an upload goes on that was refused when it went on at `start`; `None` if the registry doesn't tell, or has told
+    /// before. One that says just what it has refused counts a byte too many, as Quay does.
+    pub(super) fn correction(&self, start: u64, refusal: &Refusal) -> Option<u64> {
+        let misplaced = refusal.status == StatusCode::RANGE_NOT_SATISFIABLE && start > 0;
+        let held = refusal.held.filter(|_| misplaced && !self.corrected)?;
+        let offset = if held == start { held - 1 } else { held };
+        (offset > 0).then_some(offset)
     }
 
     /// The registry has made a blob of it, or has lost it.

@@ -104,6 +104,13 @@ impl Uploads {
             session.ended();
             return Ok(word);
         }
+        if let Failure::Refused(refusal) = &failure
+            && let Some(offset) = session.correction(start, refusal)
+        {
+            tracing::debug!(%digest, start, offset, "the registry stands elsewhere than it said");
+            self.sessions.keep_corrected(digest, session, offset);
+            return Err(misplaced(start, offset).send_again());
+        }
         let (used, complete) = (manner.of_size(size), sent == size);
         let Outcome { error, keep } = match passing.failure() {
             Some(error) => Outcome { keep: error.class() == Class::Transient, error },
@@ -238,6 +245,12 @@ impl Uploads {
 fn is_unknown(failure: &Failure) -> bool {
     let kinds = [Kind::NetworkError, Kind::Timeout];
     matches!(failure, Failure::Broken(error) if kinds.contains(&error.kind()))
+}
+
+fn misplaced(start: u64, offset: u64) -> Error {
+    let message =
+        format!("the upload goes on at byte {offset}, and not at {start} as the registry said");
+    Error::new(Kind::RegistryUnavailable, message)
 }
 
 fn forgetful() -> Error {

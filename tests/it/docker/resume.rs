@@ -12,7 +12,7 @@ use super::harness::*;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, Content, Form};
 use crate::support::push;
-use crate::support::registry::{Act, Login, Registry, Rule};
+use crate::support::registry::{Act, Login, Quirk, Registry, Rule};
 use crate::support::relay::Relay;
 
 const SIZE: usize = 3 << 20;
@@ -172,6 +172,54 @@ async fn a_registry_that_misleads_about_where_it_stands_gets_the_whole_again() {
             ]
         );
     }
+}
+
+#[tokio::test]
+async fn a_registry_that_counts_a_byte_too_many_is_gone_on_with_once_it_refuses() {
+    let registry = Registry::start_as(Quirk::Quay).await;
+    registry.add_rule(Rule::each("PUT", "/uploads/", Act::CutBody(CUT)).nth(1));
+    let (to, bytes) = (open(&registry).await, large());
+    put_once(&*to, &bytes).await.unwrap_err();
+    let error = put_once(&*to, &bytes).await.unwrap_err();
+    assert!(error.wants_sending_again(), "{error:?}");
+    put_once(&*to, &bytes).await.unwrap();
+    assert_eq!(registry.bytes_taken("PATCH", "/uploads/"), SIZE - CUT);
+    assert_eq!(
+        take_log(&registry)[2..],
+        [
+            format!("GET {PREFIX}/session-1 204"),
+            format!("PATCH {PREFIX}/session-1 416"),
+            format!("PATCH {PREFIX}/session-1 202"),
+            format!("PUT {PREFIX}/session-1 201"),
+        ]
+    );
+    assert!(has(&registry, &bytes).await);
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_where_it_says_that_it_stands_gets_the_whole_again() {
+    let registry = Registry::start().await;
+    let elsewhere = vec![("range", format!("0-{}", CUT / 2))];
+    registry.add_rule(Rule::each("PUT", "/uploads/", Act::CutBody(CUT)).nth(1));
+    registry.add_rule(Rule::each("PATCH", "/uploads/", Act::Respond(416, elsewhere, vec![])));
+    let (to, bytes) = (open(&registry).await, large());
+    put_once(&*to, &bytes).await.unwrap_err();
+    for _ in 0..2 {
+        let error = put_once(&*to, &bytes).await.unwrap_err();
+        assert!(error.wants_sending_again(), "{error:?}");
+    }
+    put_once(&*to, &bytes).await.unwrap();
+    assert_eq!(
+        take_log(&registry)[2..],
+        [
+            format!("GET {PREFIX}/session-1 204"),
+            format!("PATCH {PREFIX}/session-1 416"),
+            format!("PATCH {PREFIX}/session-1 416"),
+            format!("DELETE {PREFIX}/session-1 204"),
+            format!("POST {PREFIX}/ 202"),
+            format!("PUT {PREFIX}/session-2 201"),
+        ]
+    );
 }
 
 #[tokio::test]

@@ -229,7 +229,10 @@ impl Exchange<'_> {
         let drops = {
             let mut store = shared.store.lock().unwrap();
             let refused = shared.quirk.refuse(seen, &mut store);
-            if let Some(refused) = refused.or_else(|| store.begin(seen)) {
+            let misplaced = |store: &Store| {
+                store.begin(seen).map(|refused| shared.quirk.misplaced(seen, store, refused))
+            };
+            if let Some(refused) = refused.or_else(|| misplaced(&store)) {
                 faults::drain(request);
                 return refused;
             }

@@ -6,7 +6,7 @@ use super::*;
 
 fn refusal(status: u16, body: &str) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap();
-    Refusal { status, first: first_error(body.as_bytes()), retry_after: None }
+    Refusal { status, first: first_error(body.as_bytes()), held: None, retry_after: None }
 }
 
 fn code(code: &str) -> String {

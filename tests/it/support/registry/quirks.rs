@@ -21,7 +21,8 @@ pub(crate) enum Quirk {
     /// Says that it has one byte more than it has.
     Aliyun,
     /// Loses a blob before it is asked to store the first manifest. Mounts only where it is told from where. Says of a wrong
-    /// digest only that the upload is invalid.
+    /// digest only that the upload is invalid. Where it is asked how much it has, and where it refuses a piece that doesn't
+    /// belong there, it says one byte too many.
     Quay,
     /// Takes bytes by PATCH only.
     Jfrog,
@@ -104,17 +105,22 @@ impl Quirk {
         self == Self::Ecr && seen.method == Method::PATCH && store.has_bytes(seen)
     }
 
+    /// Tells beside the refusal of a piece that doesn't belong there how much of it there is.
+    pub(super) fn misplaced(self, seen: &Seen, store: &Store, mut refused: Response) -> Response {
+        if self == Self::Quay {
+            let range = format!("0-{}", store.held(seen));
+            refused.headers_mut().insert(RANGE, range.parse().unwrap());
+        }
+        refused
+    }
+
     /// Answers in its own way.
     pub(super) fn bend(self, seen: &Seen, mut response: Response) -> Response {
         let patched = seen.method == Method::PATCH && response.status() == StatusCode::ACCEPTED;
         match self {
             Self::Ecr if patched => *response.status_mut() = StatusCode::CREATED,
-            Self::Aliyun => {
-                if let Some(range) = response.headers_mut().get_mut(RANGE) {
-                    let end = range.to_str().unwrap().trim_start_matches("0-").parse::<u64>();
-                    *range = format!("0-{}", end.unwrap() + 1).parse().unwrap();
-                }
-            }
+            Self::Aliyun => add_a_byte(&mut response, ""),
+            Self::Quay if seen.method == Method::GET => add_a_byte(&mut response, "bytes="),
             Self::Quay if refuses_blob(seen, &response) => {
                 let message = "blob upload invalid";
                 response = refusal(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message);
@@ -126,6 +132,14 @@ impl Quirk {
             _ => {}
         }
         response
+    }
+}
+
+/// Has an answer say that there is one byte more of an upload.
+fn add_a_byte(response: &mut Response, prefix: &str) {
+    if let Some(range) = response.headers_mut().get_mut(RANGE) {
+        let end = range.to_str().unwrap().trim_start_matches("0-").parse::<u64>();
+        *range = format!("{prefix}0-{}", end.unwrap() + 1).parse().unwrap();
     }
 }
 

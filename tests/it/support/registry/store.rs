@@ -107,7 +107,12 @@ impl Store {
 
     /// Whether the session that a request sends to has bytes already.
     pub(super) fn has_bytes(&self, seen: &Seen) -> bool {
-        self.session(seen).is_some_and(|session| !self.uploads[&session].is_empty())
+        self.held(seen) > 0
+    }
+
+    /// How many bytes the session has that a request sends to.
+    pub(super) fn held(&self, seen: &Seen) -> usize {
+        self.session(seen).map_or(0, |session| self.uploads[&session].len())
     }
 
     /// Takes a part of a body, if it belongs to an upload. What came stays, though the rest may not come.
