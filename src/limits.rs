@@ -76,6 +76,9 @@ pub const MAX_LOGIN: u64 = 16 << 10;
 /// How long a question on the terminal takes to notice that it is not to be answered any more.
 pub const PROMPT_ATTENTION: Duration = Duration::from_millis(50);
 
+/// Most `credential-helpers` of a `registries.conf`; each may be run, and take its time.
+pub const MAX_CREDENTIAL_HELPERS: usize = 16;
+
 /// Longest name of a credential helper; file names have 255 bytes, and messages show it.
 pub const MAX_HELPER_NAME: usize = 64;
 

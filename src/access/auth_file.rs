@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use self::entry::Entry;
-use self::keys::{addresses, is_for, keys};
+pub(super) use self::keys::addresses;
+use self::keys::{is_for, keys};
+use super::helper::Question;
 use super::{Credential, Lookup};
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_HELPER_ADDRESSES;
@@ -34,17 +36,6 @@ pub(super) enum Answer {
     Helper(Question),
     /// Nothing; this is where it isn't.
     Nothing(String),
-}
-
-/// What to ask a credential helper.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Question {
-    /// The file that names the helper, in backticks.
-    pub(super) file: String,
-    /// The name of the helper as it stands in the file.
-    pub(super) helper: String,
-    /// What the registry may be called, in the order to try.
-    pub(super) addresses: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -14,7 +14,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::Credential;
-use super::auth_file::Question;
 use super::auth_files::Variables;
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_HELPER_NAME;
@@ -24,6 +23,17 @@ use crate::limits::MAX_HELPER_NAME;
 pub(super) struct Helpers {
     folders: Vec<PathBuf>,
     variables: Vec<(OsString, OsString)>,
+}
+
+/// What to ask a credential helper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// The file that names the helper, in backticks.
+    pub(super) file: String,
+    /// The name of the helper as it stands in the file.
+    pub(super) helper: String,
+    /// What the registry may be called, in the order to try.
+    pub(super) addresses: Vec<String>,
 }
 
 /// Variables that a helper gets, if they are set: where programs and the user's files are, how to ask the user something,

@@ -2,7 +2,7 @@
 //!
 //! A value of [`Access`] belongs to one side and one named registry. Nothing in it is ever used for another host, and
 //! [`Registries`] says what may be used for the places that stand in for it:
-//! the transport that opens connections asks [`Credentials::lookup`] by registry and repository, and applies
+//! the transport that opens connections asks `Credentials::search` by registry and repository, and applies
 //! [`TlsPolicy`] to that registry alone. [`Network`] is what all sides and pushes share. No code here sends a request; the one
 //! place that runs a program is `helper`.
 
@@ -13,6 +13,7 @@ mod helper;
 mod lookup;
 mod network;
 mod registries;
+mod search;
 mod secret;
 
 pub use auth_file::AuthFile;
@@ -23,7 +24,10 @@ pub(crate) use network::{
     Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Terms, Token, TokenKey, Trust,
 };
 pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver, TokenServer};
-pub use registries::{Candidates, Registries, RegistriesConf, SourcePlace, is_short_name};
+pub use registries::{
+    Candidates, CredentialHelpers, Registries, RegistriesConf, SourcePlace, is_short_name,
+};
+pub(crate) use search::Search;
 pub use secret::{Credential, Secret};
 
 use crate::error::Result;
@@ -87,11 +91,16 @@ impl Credentials {
     /// path below it. Reads files and, for [`Credentials::Files`] only, runs helpers. Errors name the file, the key and the
     /// helper, never a value.
     pub async fn lookup(&self, registry: &str, repository: &str) -> Result<Lookup> {
-        match self {
-            Self::Anonymous => Ok(Lookup::default()),
-            Self::Explicit(credential) => Ok(Lookup::explicit(credential.clone())),
-            Self::Files(files) => files.lookup(registry, repository).await,
-            Self::Text(file) => file.lookup(registry, repository),
-        }
+        self.search(registry, repository).await?.into_lookup().await
+    }
+
+    /// The same, but for helpers: they are run when the search is finished.
+    pub(crate) async fn search(&self, registry: &str, repository: &str) -> Result<Search> {
+        Ok(match self {
+            Self::Anonymous => Search::over(Lookup::default()),
+            Self::Explicit(credential) => Search::over(Lookup::explicit(credential.clone())),
+            Self::Files(files) => files.begin_search(registry, repository).await?,
+            Self::Text(file) => Search::over(file.lookup(registry, repository)?),
+        })
     }
 }

@@ -223,6 +223,10 @@ impl<'a> Shared<'a> {
             None => AuthFiles::search(&variables),
         };
         let folders = CertificateFolders::usual(&variables);
+        let files = match conf.credential_helpers() {
+            Some(listed) => files.in_order_of(listed),
+            None => files,
+        };
         Self { files, folders, conf, network: Network::of_person_trusting(token_servers) }
     }
 

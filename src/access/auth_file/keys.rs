@@ -24,7 +24,7 @@ pub(super) fn is_for(key: &str, registry: &str) -> bool {
 }
 
 /// The addresses by which helpers know a registry: Docker's and Podman's.
-pub(super) fn addresses(registry: &str) -> Vec<String> {
+pub(in crate::access) fn addresses(registry: &str) -> Vec<String> {
     if canonical(registry) == DOCKER_HUB[0] {
         vec![DOCKER_HUB_ADDRESS.to_owned(), DOCKER_HUB[0].to_owned()]
     } else {

@@ -44,8 +44,13 @@ fn the_environment_decides_which_files_are_read() {
     );
 }
 
+/// Looks for the credential of `r/x`, to the end.
+async fn look(files: &AuthFiles) -> Result<Lookup> {
+    files.begin_search("r", "x").await?.into_lookup().await
+}
+
 fn optional(path: PathBuf) -> Place {
-    Place::new(path, Presence::Optional)
+    Place::File(FilePlace::new(path, Presence::Optional))
 }
 
 #[tokio::test]
@@ -55,7 +60,7 @@ async fn files_are_tried_in_order() {
     std::fs::write(path("first"), r#"{"auths":{"a":{"auth":"dTpw"}}}"#).unwrap();
     std::fs::write(path(LEGACY_NAME), r#"{"r":{"auth":"b2xkOnA="}}"#).unwrap();
     let places = ["absent", "first/below", "first", LEGACY_NAME].map(|name| optional(path(name)));
-    let lookup = files(places.into()).lookup("r", "x").await.unwrap();
+    let lookup = look(&files(places.into())).await.unwrap();
     assert_eq!(lookup.credential, Some(Credential::basic("old", Secret::new("p"))));
     let shown = folder.path().display();
     assert_eq!(
@@ -77,9 +82,9 @@ async fn a_file_is_read_once() {
     std::fs::write(&path, r#"{"auths":{"r":{"auth":"dTpw"}}}"#).unwrap();
     let files = AuthFiles::only(path.clone(), &Variables::new());
     let other = files.clone();
-    let found = files.lookup("r", "x").await.unwrap();
+    let found = look(&files).await.unwrap();
     std::fs::remove_file(path).unwrap();
-    assert_eq!(other.lookup("r", "x").await.unwrap(), found);
+    assert_eq!(look(&other).await.unwrap(), found);
 }
 
 #[tokio::test]
@@ -98,14 +103,14 @@ async fn a_file_that_cannot_be_used_is_named() {
     ];
     for (name, expected) in cases {
         for presence in [Presence::Required, Presence::Optional] {
-            let place = Place::new(path(name), presence);
-            let error = files(vec![place]).lookup("r", "x").await.unwrap_err();
+            let place = Place::File(FilePlace::new(path(name), presence));
+            let error = look(&files(vec![place])).await.unwrap_err();
             let told = error.to_string().replace(folder.path().to_str().unwrap(), "D");
             assert_eq!(told, format!("looking up credentials: {expected}"));
         }
     }
     let named = AuthFiles::only(path("absent"), &Variables::new());
-    let error = named.lookup("r", "x").await.unwrap_err();
+    let error = look(&named).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -113,4 +118,28 @@ async fn a_file_that_cannot_be_used_is_named() {
             folder.path().display()
         )
     );
+}
+
+#[tokio::test]
+async fn registries_conf_says_where_to_look_and_in_which_order() {
+    let shown = |files: AuthFiles, listed: &[&str]| -> Vec<String> {
+        let names = listed.iter().map(|&name| name.to_owned()).collect();
+        let listed = CredentialHelpers { names, origin: "/r.conf".to_owned() };
+        let places = files.in_order_of(&listed).places.into_iter();
+        let shown = places.map(|place| match place {
+            Place::File(file) => file.path.display().to_string(),
+            Place::Helper { helper, file } => format!("{helper} of {file}"),
+        });
+        shown.collect()
+    };
+    let usual = || files(vec![optional("/a".into()), optional("/b".into())]);
+    let named = || AuthFiles::only("/named".into(), &Variables::new());
+    assert_eq!(shown(usual(), &[FILES]), ["/a", "/b"]);
+    assert_eq!(
+        shown(usual(), &["x", FILES, "y"]),
+        ["x of `/r.conf`", "/a", "/b", "y of `/r.conf`"]
+    );
+    assert_eq!(shown(usual(), &["x"]), ["x of `/r.conf`"]);
+    assert_eq!(shown(named(), &["x", FILES]), ["x of `/r.conf`", "/named"]);
+    assert_eq!(shown(named(), &["x"]), ["/named", "x of `/r.conf`"]);
 }

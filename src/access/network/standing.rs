@@ -13,6 +13,7 @@ use reqwest::header::HeaderValue;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use crate::access::helper::Question;
 use crate::access::{Credential, TlsPolicy};
 use crate::error::Error;
 use crate::limits::MAX_STANDINGS;
@@ -193,6 +194,18 @@ impl Fingerprint {
             Some(Credential::IdentityToken(token)) => ["identity", "", token.expose()],
             Some(Credential::RegistryToken(token)) => ["registry", "", token.expose()],
         };
+        Self::of_parts(&parts)
+    }
+
+    /// The fingerprint of whomever a helper is going to name in answer to a question: always the same, as far as anybody knows.
+    pub(in crate::access) fn of_helper(question: &Question) -> Self {
+        let Question { file, helper, addresses } = question;
+        let addresses = addresses.iter().map(String::as_str);
+        let parts: Vec<&str> = ["helper", file, helper].into_iter().chain(addresses).collect();
+        Self::of_parts(&parts)
+    }
+
+    fn of_parts(parts: &[&str]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
             // With its length, so that no two lists of parts read the same.

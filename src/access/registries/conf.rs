@@ -25,8 +25,18 @@ pub struct RegistriesConf {
     search: Search,
     mode: Mode,
     aliases: BTreeMap<String, Alias>,
+    credential_helpers: Option<CredentialHelpers>,
     /// What was read, in order.
     files: Vec<String>,
+}
+
+/// Where credentials are looked for (`credential-helpers`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CredentialHelpers {
+    /// Helpers in the order to ask; one name stands for the credential files.
+    pub names: Vec<String>,
+    /// The file that says so.
+    pub origin: String,
 }
 
 /// The files to read, in order.
@@ -83,13 +93,17 @@ impl RegistriesConf {
 
     /// Lets a file change what was said before: its entries take the place of those for the same prefixes.
     fn add(&mut self, text: &str, origin: &str) -> Result<()> {
-        let File { entries, search, mode, aliases } =
+        let File { entries, search, mode, aliases, credential_helpers } =
             File::parse(text, origin).map_err(|fault| refused(fault, origin))?;
         self.entries.extend(entries.into_iter().map(|entry| (entry.prefix.clone(), entry)));
         if let Some(registries) = search {
             self.search = Search { registries, origin: origin.to_owned() };
         }
         self.mode = mode.unwrap_or(self.mode);
+        if !credential_helpers.is_empty() {
+            let origin = origin.to_owned();
+            self.credential_helpers = Some(CredentialHelpers { names: credential_helpers, origin });
+        }
         for (name, repository) in aliases {
             if repository.is_empty() {
                 self.aliases.remove(&name);
@@ -99,6 +113,11 @@ impl RegistriesConf {
         }
         self.files.push(origin.to_owned());
         Ok(())
+    }
+
+    /// Where credentials are looked for, and in which order, if `credential-helpers` says so.
+    pub fn credential_helpers(&self) -> Option<&CredentialHelpers> {
+        self.credential_helpers.as_ref()
     }
 
     /// The entry for a full name.

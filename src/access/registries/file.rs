@@ -11,7 +11,9 @@ use toml::Value;
 use super::entry::{Entry, Mirror, Prefix, Pulls};
 use super::short_name::{self, Mode};
 use super::version1::Version1;
-use crate::limits::{MAX_MIRRORS, MAX_REGISTRY_ENTRIES, MAX_SEARCH_REGISTRIES};
+use crate::limits::{
+    MAX_CREDENTIAL_HELPERS, MAX_MIRRORS, MAX_REGISTRY_ENTRIES, MAX_SEARCH_REGISTRIES,
+};
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) struct File {
     pub(super) mode: Option<Mode>,
     /// Short names and the repositories that they stand for; an empty one takes an alias of another file back.
     pub(super) aliases: BTreeMap<String, String>,
+    /// Where credentials are looked for, in order; none if the file doesn't say.
+    pub(super) credential_helpers: Vec<String>,
 }
 
 /// The file as it stands.
@@ -127,8 +131,11 @@ impl File {
             old.refuse(new || short_name_mode.is_some())?;
         }
         check_unknown(&unknown, origin)?;
-        if credential_helpers.into_iter().flatten().any(|name| name != "containers-auth.json") {
-            tracing::warn!(file = origin, "credential-helpers of registries.conf are not used");
+        let credential_helpers = credential_helpers.unwrap_or_default();
+        if credential_helpers.len() > MAX_CREDENTIAL_HELPERS {
+            let message =
+                format!("there are more than {MAX_CREDENTIAL_HELPERS} `credential-helpers`");
+            return Err(message.into());
         }
         let mode = short_name_mode.filter(|mode| !mode.is_empty());
         let file = Self {
@@ -136,6 +143,7 @@ impl File {
             search: search.map(search_registries).transpose()?,
             mode: mode.map(|mode| mode.parse()).transpose()?,
             aliases,
+            credential_helpers,
         };
         file.aliases.iter().try_for_each(|(name, value)| short_name::check_alias(name, value))?;
         Ok(file)

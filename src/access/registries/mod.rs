@@ -12,6 +12,6 @@ mod place;
 mod short_name;
 mod version1;
 
-pub use conf::RegistriesConf;
+pub use conf::{CredentialHelpers, RegistriesConf};
 pub use place::{Registries, SourcePlace};
 pub use short_name::{Candidates, is_short_name};

@@ -18,7 +18,7 @@ use super::refused::{self, Tried};
 use super::scope::Scopes;
 use super::token;
 use crate::access::{
-    Bearer, Challenge, Credential, Lookup, Network, NoToken, StandingKey, Terms, Token, TokenKey,
+    Bearer, Challenge, Credential, Network, NoToken, Search, StandingKey, Terms, Token, TokenKey,
 };
 use crate::error::{Error, Kind, Result};
 use crate::transport::Repository;
@@ -61,7 +61,7 @@ pub(super) enum Effort {
 pub(super) struct Auth {
     repository: Repository,
     actions: Actions,
-    lookup: Lookup,
+    search: Search,
     network: Network,
     key: StandingKey,
     /// What the registry asks for.
@@ -113,7 +113,7 @@ impl Auth {
     pub(super) fn new(
         repository: Repository,
         actions: Actions,
-        lookup: Lookup,
+        search: Search,
         network: Network,
         terms: Terms,
     ) -> Self {
@@ -123,7 +123,7 @@ impl Auth {
             terms,
         };
         let heard = Mutex::new(network.standings().challenge(&key).map(Heard::Before));
-        Self { repository, actions, lookup, network, key, heard }
+        Self { repository, actions, search, network, key, heard }
     }
 
     /// What to send along, if it is known what the registry asks for.
@@ -139,7 +139,7 @@ impl Auth {
             Some(Heard::Before(challenge)) => (challenge, false),
         };
         let bearer = match challenge {
-            Challenge::Basic => return self.basic(connections),
+            Challenge::Basic => return self.basic(connections).await,
             Challenge::Bearer(bearer) => bearer,
         };
         let token = self.token(connections, &bearer, &self.scopes(need), need.effort, None).await;
@@ -163,13 +163,16 @@ impl Auth {
         let base = connections.base()?;
         // What was made for TLS has not gone out where the registry turned out to speak none.
         let sent = sent.filter(|sent| sent.origin == base.origin());
-        let offer = challenge::choose(headers, |challenge| self.is_served_by(challenge));
+        let credential = self.search.finish().await?.credential.as_ref();
+        let has_password = matches!(credential, Some(Credential::Basic { .. }));
+        let is_served = |challenge: &Challenge| has_password || *challenge != Challenge::Basic;
+        let offer = challenge::choose(headers, is_served);
         let offer = offer.ok_or_else(refused::no_way_in)?;
         self.hear(offer.challenge.clone());
         let bearer = match offer.challenge {
             // A password that is wrong stays so; a token may have been sent to a registry that takes none any more.
             Challenge::Basic if sent.is_some_and(|sent| !sent.is_token()) => return Ok(None),
-            Challenge::Basic => return self.basic(connections),
+            Challenge::Basic => return self.basic(connections).await,
             Challenge::Bearer(bearer) => bearer,
         };
         let scopes = self.scopes(need);
@@ -184,17 +187,17 @@ impl Auth {
 
     /// The error for a registry that doesn't accept us, which `said` this.
     pub(super) fn refused(&self, said: &str) -> Error {
-        refused::error(&self.repository.registry, &self.lookup, said)
+        refused::error(&self.repository.registry, self.search.so_far(), said)
     }
 
     /// Whether there are no credentials for the registry.
     pub(super) fn is_anonymous(&self) -> bool {
-        self.lookup.credential.is_none()
+        self.search.known().is_some_and(|lookup| lookup.credential.is_none())
     }
 
     /// Takes our secrets out of a registry's words, and what it was sent.
     pub(super) fn hide_secrets(&self, words: &mut String, sent: Option<&Authorization>) {
-        if let Some(credential) = &self.lookup.credential {
+        if let Some(credential) = &self.search.so_far().credential {
             echo::hide(credential, words);
         }
         if let Some(sent) = sent {
@@ -209,8 +212,8 @@ impl Auth {
         Error::new(Kind::AuthenticationFailed, message).transient()
     }
 
-    fn basic(&self, connections: &Connections) -> Result<Option<Authorization>> {
-        match &self.lookup.credential {
+    async fn basic(&self, connections: &Connections) -> Result<Option<Authorization>> {
+        match &self.search.finish().await?.credential {
             Some(credential) => token::basic(&connections.base()?, credential),
             None => Ok(None),
         }
@@ -227,8 +230,7 @@ impl Auth {
         rejected: Option<&Authorization>,
     ) -> Result<Option<Authorization>> {
         let base = connections.base()?;
-        let credential = self.lookup.credential.as_ref();
-        if let Some(Credential::RegistryToken(token)) = credential {
+        if let Some(Credential::RegistryToken(token)) = &self.search.so_far().credential {
             return if rejected.is_some() {
                 Ok(None)
             } else {
@@ -249,17 +251,15 @@ impl Auth {
             };
             rejected.is_none_or(|rejected| rejected.value != token.value) && until > Instant::now()
         };
-        let fetch = || token::fetch(connections, bearer, &scopes, credential);
+        let fetch = async || {
+            let lookup = self.search.finish().await.map_err(NoToken::Failed)?;
+            token::fetch(connections, bearer, &scopes, lookup.credential.as_ref()).await
+        };
         match self.network.standings().token(key, good, fetch).await {
             Ok(token) => Ok(Some(Authorization::new(&base, token.value))),
             Err(NoToken::Refused(said)) => Err(self.refused(&said)),
             Err(NoToken::Failed(error)) => Err(error),
         }
-    }
-
-    fn is_served_by(&self, challenge: &Challenge) -> bool {
-        let has_password = matches!(self.lookup.credential, Some(Credential::Basic { .. }));
-        has_password || *challenge != Challenge::Basic
     }
 
     fn scopes(&self, need: Need<'_>) -> Scopes {

@@ -15,7 +15,7 @@ use super::error::{Refusal, place};
 use super::redirect;
 use super::refused::Tried;
 use super::replay;
-use crate::access::{Access, Fingerprint, Terms};
+use crate::access::{Access, Terms};
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_REDIRECTS;
@@ -72,19 +72,19 @@ impl Call<'_> {
 // === impl Client ===
 
 impl Client {
-    /// Looks up credentials and reads certificates. Connects to nothing yet.
+    /// Looks up credentials, as far as no program has to be asked for them, and reads certificates. Connects to nothing yet.
     pub(super) async fn open(
         repository: &Repository,
         access: &Access,
         actions: Actions,
     ) -> Result<Self> {
         let registry = &repository.registry;
-        let lookup = access.credentials.lookup(registry, &repository.path).await?;
-        let owner = Fingerprint::of(lookup.credential.as_ref());
+        let search = access.credentials.search(registry, &repository.path).await?;
+        let owner = search.owner();
         let connections = Connections::open(registry, access, owner).await?;
         let network = access.network.clone();
         let terms = Terms { policy: access.tls, trust: connections.trust(), owner };
-        let auth = Auth::new(repository.clone(), actions, lookup, network, terms);
+        let auth = Auth::new(repository.clone(), actions, search, network, terms);
         Ok(Self { repository: repository.clone(), connections, auth, actions })
     }
 
@@ -325,7 +325,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::access::{TlsPolicy, install_crypto_provider};
+    use crate::access::{Fingerprint, TlsPolicy, install_crypto_provider};
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_does_not_count_against_an_upload() {

@@ -80,7 +80,7 @@ fn a_password_that_docker_put_into_a_store_is_found_there() {
 
     fs::write(&file, json!({"credHelpers": {&registry.host: "absent"}}).to_string()).unwrap();
     let expected = format!(
-        "error: inspecting `docker://{host}/team/app:1`: opening `docker://{host}/team/app:1`: \
+        "error: inspecting `docker://{host}/team/app:1`: reading manifest `1` of `docker://{host}/team/app`: \
          looking up credentials in `{}`: asking the credential helper `absent`: \
          there is no program `docker-credential-absent` in `PATH`",
         file.display(),
@@ -140,6 +140,75 @@ fn a_helper_sees_no_secret_of_ours() {
     let seen = String::from_utf8(fs::read(home.join("seen")).unwrap()).unwrap();
     assert!(seen.ends_with(&other.host), "{seen}");
     assert!(!seen.contains("canary"), "{seen}");
+}
+
+/// A helper that knows our login, and leaves a line in `runs` each time.
+fn counting_helper(folder: &Path, name: &str) {
+    let answer = json!({"Username": USER, "Secret": PASSWORD});
+    helper(folder, name, &format!("echo run >>\"$HOME/runs\"; echo '{answer}'"));
+}
+
+fn runs(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("runs")).map_or(0, |text| text.lines().count())
+}
+
+#[test]
+fn a_helper_is_run_once_a_registry_asks_and_not_before() {
+    let (open, closed) = (DockerRegistry::plain(), registry());
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    counting_helper(home, "counting");
+    fs::write(home.join("config.json"), r#"{"credsStore":"counting"}"#).unwrap();
+    crate::support::images::image(53).write_layout(&home.join("a"), Some("1"));
+    for (registry, expected) in [(&open, 0), (&closed, 1)] {
+        let to = format!("docker://{}/a:1", registry.host);
+        let flags = ["push", "-q", "--tls-verify=false", "--authfile", "config.json"];
+        let mut command = program(home, &[&flags[..], &["oci:a:1", &to]].concat());
+        let output = command.env("PATH", path_with(home)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(runs(home), expected);
+    }
+}
+
+#[test]
+fn helpers_that_registries_conf_lists_mean_what_they_mean_to_skopeo() {
+    let registry = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    counting_helper(home, "counting");
+    helper(home, "empty", "echo credentials not found; exit 1");
+    let (conf, path) = (home.join(".config/containers/registries.conf"), path_with(home));
+    let file = home.join(".docker/config.json");
+    let wrong = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "alice:wrong");
+    fs::create_dir(home.join(".docker")).unwrap();
+    fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    let ours = || outcome(inspect(home, &registry, &[]).env("PATH", &path));
+    let theirs = || {
+        let name = format!("docker://{}/team/app:1", registry.host);
+        let mut command = Command::new("skopeo");
+        command.args(["inspect", "--raw", "--tls-verify=false", &name]).env_clear();
+        outcome(command.env("HOME", home).env("PATH", &path)) == "let in"
+    };
+    for (listed, entry, let_in) in [
+        (&["counting"][..], None, true),
+        (&["empty", "counting"], None, true),
+        (&["containers-auth.json", "counting"], None, true),
+        (&["containers-auth.json", "counting"], Some(&wrong), false),
+        (&["counting", "containers-auth.json"], Some(&wrong), true),
+        (&["counting"], Some(&wrong), true),
+        (&["empty"], None, false),
+    ] {
+        fs::write(&conf, format!("credential-helpers = {}", json!(listed))).unwrap();
+        let auths = entry.map_or(json!({}), |auth| json!({&registry.host: {"auth": auth}}));
+        fs::write(&file, json!({"auths": auths}).to_string()).unwrap();
+        assert_eq!((ours() == "let in", theirs()), (let_in, let_in), "{listed:?} {entry:?}");
+    }
+    let nothing = format!(
+        "`{}`, whose credential helper `empty` has nothing for `{}`",
+        conf.display(),
+        registry.host
+    );
+    assert!(ours().contains(&nothing), "{}", ours());
 }
 
 /// Somebody else may have written a Secret, so it chooses no program; nor is a file of ours looked into for it.

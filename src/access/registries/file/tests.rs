@@ -15,7 +15,7 @@ fn every_key_is_read() {
     let text = r#"
         unqualified-search-registries = ["a.io", "b.io:5000/"]
         short-name-mode = "enforcing"
-        credential-helpers = ["containers-auth.json"]
+        credential-helpers = ["containers-auth.json", "pass"]
         future = 1
 
         [[registry]]
@@ -83,6 +83,7 @@ fn every_key_is_read() {
             ("busybox".into(), "docker.io/library/busybox".into()),
             ("gone".into(), String::new()),
         ]),
+        credential_helpers: vec!["containers-auth.json".into(), "pass".into()],
     };
     assert_eq!(parsed(text), Ok(expected));
     assert_eq!(parsed("short-name-mode = \"\""), Ok(File::default()));
