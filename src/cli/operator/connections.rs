@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::access::{Egress, NetworkSettings, Place, Proxies};
+use crate::access::{Egress, NetworkSettings, Place, Proxies, TokenServer};
 
 /// Where connections to registries may lead.
 ///
@@ -49,6 +49,17 @@ pub(super) struct ConnectionArgs {
     /// Reach registries by the proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name
     #[arg(long, env = "IMAGEPUSH_PROXY_FROM_ENVIRONMENT", hide_env_values = true)]
     proxy_from_environment: bool,
+
+    /// Let the token server HOST have the credentials of REGISTRY, for all objects. Without this, they go to the registry's
+    /// own host and domain only. May be given several times; in the variable, with commas between
+    #[arg(
+        long,
+        value_name = "REGISTRY=HOST[:PORT]",
+        env = "IMAGEPUSH_TOKEN_SERVER",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    token_server: Vec<TokenServer>,
 }
 
 // === impl ConnectionArgs ===
@@ -56,12 +67,18 @@ pub(super) struct ConnectionArgs {
 impl ConnectionArgs {
     /// What holds for the operator's connections.
     pub(super) fn settings(self) -> NetworkSettings {
-        let Self { egress_allow, egress_deny, egress_only, proxy_from_environment } = self;
+        let Self { egress_allow, egress_deny, egress_only, proxy_from_environment, token_server } =
+            self;
         let egress = egress_allow.into_iter().fold(Egress::operator(), Egress::allow);
         let egress = egress_deny.into_iter().fold(egress, Egress::deny);
         let egress = egress_only.into_iter().fold(egress, Egress::only);
         let proxies = if proxy_from_environment { Proxies::Environment } else { Proxies::None };
-        NetworkSettings { egress, proxies, ..NetworkSettings::default() }
+        NetworkSettings {
+            egress,
+            proxies,
+            token_servers: token_server,
+            ..NetworkSettings::default()
+        }
     }
 }
 
@@ -108,6 +125,21 @@ mod tests {
             let settings = parse(arguments).unwrap();
             assert_eq!((settings.egress, settings.proxies), (egress, proxies), "{arguments}");
         }
+    }
+
+    #[test]
+    fn token_servers_are_trusted_for_the_registries_they_are_named_with() {
+        let arguments = "--token-server a.example=b.example,c.example:5000=d.example:444 --token-server e.example=f.example";
+        let expected =
+            ["a.example=b.example", "c.example:5000=d.example:444", "e.example=f.example"];
+        let expected = expected.map(|text| text.parse::<TokenServer>().unwrap());
+        assert_eq!(parse(arguments).unwrap().token_servers, expected);
+        assert_eq!(parse("").unwrap().token_servers, []);
+        let error = parse("--token-server b.example").err().unwrap();
+        assert!(
+            error.contains("`b.example` does not name a registry and its token server"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -79,8 +79,8 @@ fn token_server(connections: &Connections, bearer: &Bearer) -> Result<Url> {
         let message = format!("the registry names a token server that is not followed: {reason}");
         Error::new(Kind::AuthenticationFailed, message)
             .hint(
-                "credentials go to the registry's own host or domain; on the command line, `--token-server` \
-                 names another that you trust",
+                "credentials go to the registry's own host or domain; `--token-server`, of the command line \
+                 or of the operator, names another that you trust",
             )
     })
 }

@@ -175,6 +175,7 @@ async fn values_get_to_their_places() {
             "--egress-deny=10.96.0.0/12",
             "--egress-only=*.example",
             "--proxy-from-environment",
+            "--token-server=registry.example=login.example:8443",
         ])
     );
     let digest = "a".repeat(64);

@@ -101,8 +101,8 @@ async fn a_realm_elsewhere_gets_no_credentials() {
         format!(
             "AuthenticationFailed Permanent: reading manifest `1` of `docker://{}/app`: the registry names \
              a token server that is not followed: its host `localhost` is not the registry's \
-             // credentials go to the registry's own host or domain; on the command line, `--token-server` \
-             names another that you trust",
+             // credentials go to the registry's own host or domain; `--token-server`, of the command line \
+             or of the operator, names another that you trust",
             registry.host
         )
     );
