@@ -11,7 +11,8 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 
 use super::body::Incoming;
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use crate::blob::Chunks;
 use crate::error::{Class, Error, Result};
 use crate::image::Descriptor;

@@ -1,6 +1,6 @@
 //! `docker://`: images in registries, by the OCI distribution specification v1.1.
 //!
-//! `reference` parses names; `client` sends every request and decides about addresses, with `auth`, `challenge`, `scope` and
+//! `reference` parses names; `client` sends every request (a `call`) and decides about addresses, with `auth`, `challenge`, `scope` and
 //! `token` for credentials, `redirect` and `realm` for where they may go and `echo` for what comes back of them; `connections` has one HTTP client or another send
 //! it; `source` and `destination` speak the protocol, with `reuse` for blobs that are there, `upload` for the others (its
 //! requests are in `sending`, its sessions in `session`, and what registries want otherwise in `manner`), `publish`, `named` and
@@ -8,6 +8,7 @@
 
 mod auth;
 mod body;
+mod call;
 mod challenge;
 mod client;
 mod connections;

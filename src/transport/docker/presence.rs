@@ -3,7 +3,8 @@
 use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use reqwest::{Method, StatusCode};
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use crate::error::{Error, Kind, Result};
 use crate::image::Digest;
 

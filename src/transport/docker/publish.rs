@@ -7,7 +7,8 @@ use oci_client::errors::OciErrorCode as Code;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::{Refusal, unexpected};
 use super::named;
 use super::presence::{agrees, content_digest};

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::body;
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::place;
 use super::reference::Target;
 use super::source::{get_manifest, media_type};

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::OnceCell;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::presence::{Presence, content_digest, presence};
 use super::session::{Session, Sessions};
 use crate::error::{Kind, Result};

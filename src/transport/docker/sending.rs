@@ -8,7 +8,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::{Refusal, unexpected};
 use super::manner::Manner;
 use super::presence::{Presence, Word, agrees, presence};

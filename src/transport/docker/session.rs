@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::Refusal;
 use super::redirect;
 use crate::error::{Error, Result};

@@ -7,7 +7,8 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 
 use super::body;
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::download;
 use super::reference::Target;
 use super::referrers;

@@ -13,7 +13,8 @@ use reqwest::{Method, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::super::body;
-use super::super::client::{Call, Client};
+use super::super::call::Call;
+use super::super::client::Client;
 use super::super::reference::Target;
 use super::super::source::{ask_manifest, media_type};
 use super::listing::bounded;

@@ -1,0 +1,50 @@
+//! A request of the distribution specification, before it is sent.
+
+use reqwest::header::HeaderMap;
+use reqwest::{Body, Method, Request};
+use url::Url;
+
+use super::auth::{Effort, Need};
+use crate::transport::Repository;
+
+/// A request that can be sent again.
+#[derive(Clone)]
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    /// The whole body, shared between attempts.
+    pub(super) body: bytes::Bytes,
+    /// Another repository that has to be readable, too.
+    pub(super) other: Option<&'a Repository>,
+    /// Whether only the registry itself can answer.
+    pub(super) at_home: bool,
+    /// Whether a redirect led here: then the URL is meant as it is.
+    pub(super) moved: bool,
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// A request without headers or body of its own.
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        let (headers, body, other, at_home) = (HeaderMap::new(), bytes::Bytes::new(), None, false);
+        Self { method, url, headers, body, other, at_home, moved: false }
+    }
+
+    /// What it needs to be let in.
+    pub(super) fn need(&self, effort: Effort) -> Need<'_> {
+        Need { method: &self.method, other: self.other, effort }
+    }
+
+    /// The request, without what says who we are.
+    pub(super) fn request(&self) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        let may_have_body = matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
+        if may_have_body {
+            *request.body_mut() = Some(Body::from(self.body.clone()));
+        }
+        request
+    }
+}
