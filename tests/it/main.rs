@@ -8,6 +8,7 @@ mod bundle;
 mod charts;
 mod cli;
 mod conformance;
+mod container_image;
 mod crash;
 mod crd;
 mod credentials;
