@@ -50,8 +50,13 @@ impl Copied {
         self.below.values().any(|(_, outcome)| *outcome == Some(BlobOutcome::Sent))
     }
 
-    /// The result of a push that wrote this, with all that was done for its blobs.
-    pub(super) fn pushed(self, source_digest: Digest, state: &CopyState) -> Pushed {
+    /// The result of a push that wrote this in the place of another, with all that was done for its blobs.
+    pub(super) fn pushed(
+        self,
+        source_digest: Digest,
+        replaced: Option<Digest>,
+        state: &CopyState,
+    ) -> Pushed {
         let mut blobs = BlobCounts::default();
         let (mut bytes_sent, mut size) = (0u64, self.manifest.bytes().len() as u64);
         for (digest, (bytes, outcome)) in self.below {
@@ -69,6 +74,7 @@ impl Copied {
         Pushed {
             source_digest,
             digest: self.manifest.digest().clone(),
+            replaced,
             media_type: self.manifest.media_type().clone(),
             size_bytes: Some(size),
             manifests: self.images,

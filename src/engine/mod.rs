@@ -36,6 +36,9 @@ pub struct Pushed {
     pub source_digest: Digest,
     /// Digest of the manifest or index that the destination's name points to now.
     pub digest: Digest,
+    /// Digest that the name pointed to when the push began, if that was another one. Whoever wrote it after that has been
+    /// overwritten, too.
+    pub replaced: Option<Digest>,
     /// Media type of that manifest or index.
     pub media_type: MediaType,
     /// Its size and that of everything it points to, in bytes; shared blobs count once. `None` where an index was in

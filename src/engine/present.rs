@@ -15,6 +15,7 @@ pub(super) fn present(source: &Manifest, plan: Option<&Plan>, current: Option<&C
     Pushed {
         source_digest: source.digest().clone(),
         digest: current.map_or(planned.digest(), |now| &now.digest).clone(),
+        replaced: None,
         media_type: current.map_or(planned.media_type(), |now| &now.media_type).clone(),
         // Of an image that is known by its config, the sizes there are not those of the source's layers.
         size_bytes: match current {

@@ -14,7 +14,7 @@ use super::retry::{retry, retry_while_wanted};
 use super::tree::{Reader, Selection, select};
 use super::{Preview, Pushed};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::Manifest;
+use crate::image::{Digest, Manifest};
 use crate::options::{Layers, PushOptions};
 use crate::transport::{
     Current, ImageDestination, ImageIdentity, ImageSource, LayerForm, Repository, Role,
@@ -170,7 +170,8 @@ impl Session<'_> {
                 Err(error) => return Err(error),
                 Ok(()) => {
                     let digest = self.named.digest().clone();
-                    return Ok(Attempt::Published(copied.pushed(digest, state)));
+                    let replaced = self.replaced_by(&copied.manifest);
+                    return Ok(Attempt::Published(copied.pushed(digest, replaced, state)));
                 }
             }
         }
@@ -223,6 +224,12 @@ impl Session<'_> {
     async fn has_now(&self, named: &Manifest) -> bool {
         let current = self.destination.current().await;
         matches!(current, Ok(Some(current)) if current.digest == *named.digest())
+    }
+
+    /// What the name had before a manifest was put there.
+    fn replaced_by(&self, named: &Manifest) -> Option<Digest> {
+        let before = self.current.as_ref().map(|current| &current.digest);
+        before.filter(|before| *before != named.digest()).cloned()
     }
 
     async fn commit(self) -> Result<()> {

@@ -9,4 +9,5 @@ mod push;
 mod registries_conf;
 pub(crate) mod run;
 mod secrets;
+mod seen_by_others;
 mod usage;

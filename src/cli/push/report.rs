@@ -15,6 +15,7 @@ struct PushDocument<'a> {
     source: String,
     destination: String,
     digest: &'a Digest,
+    replaced_digest: Option<&'a Digest>,
     media_type: &'a MediaType,
     size_bytes: Option<u64>,
     blobs: BlobsDocument,
@@ -81,8 +82,11 @@ fn summary(options: &PushOptions, pushed: &Pushed) -> String {
     }
     let BlobCounts { sent, reused, mounted } = pushed.blobs;
     let bytes = HumanBytes(pushed.bytes_sent);
+    let replaced = pushed.replaced.as_ref();
+    let replaced = replaced.map(|digest| format!(", in the place of `{digest}`"));
     format!(
-        "pushed `{source}` to `{destination}`: blobs: {sent} sent ({bytes}), {reused} reused, {mounted} mounted"
+        "pushed `{source}` to `{destination}`{}: blobs: {sent} sent ({bytes}), {reused} reused, {mounted} mounted",
+        replaced.unwrap_or_default()
     )
 }
 
@@ -92,6 +96,7 @@ fn push_document<'a>(options: &PushOptions, pushed: &'a Pushed) -> PushDocument<
         source: options.source.reference.to_string(),
         destination: options.destination.reference.to_string(),
         digest: &pushed.digest,
+        replaced_digest: pushed.replaced.as_ref(),
         media_type: &pushed.media_type,
         size_bytes: pushed.size_bytes,
         blobs: BlobsDocument { sent, reused, mounted },

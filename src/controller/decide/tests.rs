@@ -64,6 +64,7 @@ fn pushed(already_present: bool) -> Outcome {
         blobs: BlobCounts::default(),
         bytes_sent: 0,
         already_present,
+        replaced: None,
     }))
 }
 

@@ -12,12 +12,19 @@ const CLOCK: &str = "check this machine's clock";
 const NAMED: &str = "use a name that the certificate lists";
 const REISSUE: &str =
     "have the registry's certificate made anew, or trust any with `--tls-verify=false`";
+const PROXY: &str = "have the registry's certificate verified, with `--cert-dir` if need be, or name a proxy by `http://`, \
+                     or leave the registry to `NO_PROXY`";
 const IDENTITY: &str =
     "if the registry wants a client certificate, put it into the directory of `--cert-dir`";
 
 /// The error for a handshake with the server at `place` that failed.
 pub(super) fn explain(fault: &rustls::Error, place: &str) -> Error {
     let (message, hint) = match fault {
+        // What our own verifier says of anybody but the registry, where the registry's certificate is taken as it is.
+        rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+            let what = "shows a certificate, which is not verified where the registry's is not";
+            (format!("the proxy on the way to `{place}` {what}"), PROXY)
+        }
         rustls::Error::InvalidCertificate(cause) => {
             let (what, hint) = of_certificate(cause);
             (format!("the certificate of `{place}` {what}"), hint)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::run::{program, run_in};
 use crate::support::images::{self, Content, OCI_INDEX, OCI_MANIFEST};
+use crate::support::registry::Registry;
 
 /// A directory with the layout `a`, which holds one image by the name `1`.
 fn folder_with(content: &Content) -> tempfile::TempDir {
@@ -102,6 +103,7 @@ fn json_is_one_document() {
             "source": "oci:a:1",
             "destination": "oci:b:2",
             "digest": image.digest(),
+            "replacedDigest": null,
             "mediaType": OCI_MANIFEST,
             "sizeBytes": size,
             "blobs": {"sent": sent, "reused": 0, "mounted": 0},
@@ -111,6 +113,25 @@ fn json_is_one_document() {
     assert_eq!(document(&run_in(folder.path(), &arguments), 0), expected(3));
     let second = document(&run_in(folder.path(), &arguments), 0);
     assert_eq!(second["blobs"]["sent"], 0, "{second}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_name_had_before_is_told() {
+    let registry = Registry::start().await;
+    let name = format!("docker://{}/app:1", registry.host);
+    let [old, new, newest] = [30, 31, 32].map(images::image);
+    let push = |image: &images::Content, more: &[&str]| {
+        let folder = folder_with(image);
+        let arguments = ["push", "--tls-verify=false", "oci:a:1", &name];
+        run_in(folder.path(), &[&arguments, more].concat())
+    };
+    let json = ["--output", "json"];
+    assert_eq!(document(&push(&old, &json), 0)["replacedDigest"], Value::Null);
+    assert_eq!(document(&push(&new, &json), 0)["replacedDigest"], old.digest());
+    assert_eq!(document(&push(&new, &json), 0)["replacedDigest"], Value::Null);
+    let told = format!("pushed `oci:a:1` to `{name}`, in the place of `{}`: blobs: ", new.digest());
+    let said = push(&newest, &[]);
+    assert!(said.contains(&told), "{said}");
 }
 
 #[test]

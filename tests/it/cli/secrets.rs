@@ -9,6 +9,9 @@ use std::process::{Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use imagepush::access::{
+    Access, AuthFile, Certificates, ClientIdentity, Credentials, Secret, TrustedCertificates,
+};
 use serde_json::json;
 use url::form_urlencoded;
 
@@ -183,6 +186,36 @@ async fn a_registry_that_repeats_it_in_other_places_is_not_quoted() {
             assert!(text.contains(told), "{path}: {text}");
             assert!(text.contains("[hidden]"), "{path}: {text}");
         }
+    }
+}
+
+/// Whoever prints the options of a push, as in a log.
+#[test]
+fn options_of_a_push_print_without_secrets() {
+    let (password, key) = (Canary::password(), Canary::token());
+    let login = format!("alice:{}", password.text());
+    let arguments = ["imagepush", "push", "docker://a.test/x", "docker://b.test/x"];
+    let arguments = [&arguments[..], &["--creds", &login, "--source-creds", &login]].concat();
+    let mut options = imagepush::cli::push_options(arguments.into_iter().map(Into::into)).unwrap();
+    let text = entry("a.test", &password);
+    let file = AuthFile::parse(text.as_bytes(), "secret `login`").unwrap();
+    let identity = ClientIdentity { certificate: String::new(), key: Secret::new(key.text()) };
+    let more = Access {
+        credentials: Credentials::Text(file),
+        certificates: Certificates::Pem(TrustedCertificates {
+            authorities: vec![],
+            identity: Some(identity),
+        }),
+        ..Access::default()
+    };
+    for _ in 0..2 {
+        for printed in [format!("{options:?}"), format!("{options:#?}")] {
+            assert!(printed.contains("[hidden]"), "{printed}");
+            password.is_not_in("what is printed", &printed);
+            key.is_not_in("what is printed", &printed);
+        }
+        options.source.access = more.clone();
+        options.destination.access = more.clone();
     }
 }
 

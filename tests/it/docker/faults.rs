@@ -6,9 +6,12 @@ use bytes::Bytes;
 use imagepush::blob::Blob;
 use imagepush::error::{Class, Error, Kind};
 use imagepush::image::{Descriptor, MediaType};
+use imagepush::options::Retry;
 use imagepush::transport::{BlobKind, Role};
 
 use super::harness::*;
+use crate::support::push;
+use crate::support::raw::{Deed, Raw};
 use crate::support::registry::{Act, Registry, Rule};
 
 /// The error of reading `app:1`, with the host written as `HOST`.
@@ -308,6 +311,60 @@ async fn a_silent_registry_is_given_up() {
              nothing and answered nothing for 60 s"
         )
     );
+}
+
+/// Its window is full, and stays so.
+#[tokio::test]
+async fn a_registry_that_stops_taking_is_given_up() {
+    let begun =
+        "HTTP/1.1 202 Accepted\r\nlocation: /v2/app/blobs/uploads/1\r\ncontent-length: 0\r\n\r\n";
+    let server = Raw::start(vec![Deed::answer(begun), Deed::Hang]).await;
+    let to = destination(&format!("{}/app:1", server.host), &plain()).await;
+    let large = Bytes::from(vec![7; 32 << 20]);
+    let mut upload = std::pin::pin!(to.put_blob(blob(&large), BlobKind::Layer));
+    let asked = async {
+        while server.heads().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // As much as there is room for goes on its way.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    tokio::select! {
+        _ = &mut upload => panic!("it ended before the registry stopped"),
+        () = asked => {}
+    }
+    tokio::time::pause();
+    let ended = tokio::time::timeout(Duration::from_mins(5), upload).await;
+    let error = ended.expect("it is given up").unwrap_err();
+    assert_eq!((error.kind(), error.class()), (Kind::Timeout, Class::Transient), "{error}");
+    assert!(error.to_string().ends_with("took nothing and answered nothing for 60 s"), "{error}");
+}
+
+/// As many requests as attempts, and each upload that was opened is ended.
+#[tokio::test]
+async fn a_registry_that_only_fails_is_given_up() {
+    for (method, path, opened) in [
+        ("HEAD", "/manifests/", 0),
+        ("POST", "/uploads/", 0),
+        ("PUT", "/uploads/", 3),
+        ("PUT", "/manifests/", 0),
+    ] {
+        let registry = Registry::start().await;
+        registry.add_rule(Rule::each(method, path, Act::Respond(503, vec![], vec![])));
+        let folder = tempfile::tempdir().unwrap();
+        crate::support::layout::write_layout(folder.path(), "1", 0, 0);
+        let source = format!("oci:{}:1", folder.path().display());
+        let mut options = push::options(&source, &format!("docker://{}/app:1", registry.host));
+        options.destination.access = plain();
+        options.retry = Retry::new(2, Some(Duration::from_millis(1))).unwrap();
+        let error = push::run(&options).await.unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (Kind::RegistryUnavailable, 75), "{error}");
+        let log = registry.take_log();
+        let failed = log.iter().filter(|line| line.starts_with(method) && line.ends_with("503"));
+        assert_eq!(failed.count(), 3, "{method} {path}: {log:#?}");
+        let ended = log.iter().filter(|line| line.starts_with("DELETE")).count();
+        assert_eq!((registry.open_sessions(), ended), (0, opened), "{method} {path}: {log:#?}");
+    }
 }
 
 #[tokio::test]

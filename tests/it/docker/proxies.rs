@@ -129,6 +129,18 @@ async fn a_proxy_that_refuses_says_why() {
     }
 }
 
+/// Whoever says that a registry's certificate need not be good has not said so of the proxy's. That one is verified only
+/// where the registry's is.
+#[tokio::test]
+async fn a_proxy_with_a_certificate_is_not_believed_for_the_registrys_sake() {
+    let proxy = TlsServer::start(config(Shown::unknown(), None)).await;
+    let variables = [("HTTPS_PROXY", format!("https://{}", proxy.host))];
+    let shown = inspect("docker://registry.test/app:1", &variables).await;
+    let told = "the proxy on the way to `registry.test` shows a certificate, which is not verified where the registry's is not";
+    assert!(shown.starts_with("exit 1\n") && shown.contains(told), "{shown}");
+    assert_eq!(proxy.heads(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_registry_warns_once() {
     let answer = "HTTP/1.1 404 Not Found\r\nwarning: 299 - \"moves to \u{202e}\"\r\nwarning: 299 - \"moves to \u{202e}\"\r\ncontent-length: 0\r\n\r\n";

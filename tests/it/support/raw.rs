@@ -27,6 +27,8 @@ pub(crate) enum Deed {
     Early(usize, Vec<u8>),
     /// Closes.
     Close,
+    /// Reads no more, and says nothing.
+    Hang,
 }
 
 impl Deed {
@@ -100,6 +102,7 @@ async fn serve(
                 return;
             }
             Deed::Close => return,
+            Deed::Hang => std::future::pending().await,
         }
     }
 }
