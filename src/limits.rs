@@ -308,6 +308,9 @@ pub const IDLE_CONNECTION_LIFE: Duration = Duration::from_secs(50);
 /// Redirects followed for one request.
 pub const MAX_REDIRECTS: usize = 5;
 
+/// Finding out whether a push is still wanted, right before it changes a name: a lease's holder knows that by itself.
+pub const STILL_WANTED_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Wait for another process that writes the same layout.
 pub const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 

@@ -110,7 +110,7 @@ impl Copy<'_> {
     async fn copy_instance(&self, n: usize, plan: &Plan) -> Result<(usize, Copied)> {
         let mut heals = Heals::default();
         loop {
-            let copied = self.doubting(heals.doubt(plan)).copy(plan).await?;
+            let copied = self.doubting(heals.doubt()).copy(plan).await?;
             match self.put_instance(&copied.manifest, heals.are_patient(&copied)).await {
                 Err(error) if heals.are_due(&error) => self.state.forget(),
                 put => return put.map(|()| (n, copied)),

@@ -4,7 +4,6 @@
 //! is then written again with the patience of the retry policy. At last everything is sent, whatever the destination says.
 
 use super::copied::Copied;
-use super::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_HEALS;
 
@@ -36,12 +35,11 @@ impl Heals {
         true
     }
 
-    /// What is doubted by now of what is below a manifest.
-    pub(super) fn doubt(&self, plan: &Plan) -> Doubt {
+    /// What is doubted by now of what is below a manifest. The manifests below an index are written anew each time.
+    pub(super) fn doubt(&self) -> Doubt {
         match self.0 {
             0 => Doubt::None,
-            // Below an index there are manifests, which are written anew each time.
-            MAX_HEALS if plan.source.as_image().is_some() => Doubt::All,
+            MAX_HEALS => Doubt::All,
             _ => Doubt::Mounts,
         }
     }

@@ -28,6 +28,7 @@ pub use progress::{BlobOutcome, Event, NoProgress, Progress};
 use crate::error::Result;
 use crate::image::{Digest, MediaType, Platform};
 use crate::options::{Endpoint, PushOptions, Retry};
+pub use crate::transport::{StillWanted, Wanted};
 
 /// What a push did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,15 +123,20 @@ pub struct PreviewBlob {
 /// destination's name has what it had before; if the outcome of the last step is unknown, the error says so. So it does if
 /// the name was changed, and what was written is then not found to be right.
 ///
-/// **Errors** name the side and the object; a cancelled push has the kind `Cancelled`.
+/// **While wanted.** `wanted` is a [`CancellationToken`], or with it something else that the push depends on
+/// ([`Wanted::while_holds`]), such as a lease. Cancelling interrupts all waiting at once, but not the exchange by which the
+/// name changes; right before that the rest is asked. Once the name has changed, the push goes on to its end.
+///
+/// **Errors** name the side and the object; a cancelled push has the kind `Cancelled`, and one that isn't wanted for another
+/// reason that reason's error.
 pub async fn push(
     options: &PushOptions,
     progress: &Arc<dyn Progress>,
-    cancel: &CancellationToken,
+    wanted: impl Into<Wanted>,
 ) -> Result<Pushed> {
     let (source, destination) = (&options.source.reference, &options.destination.reference);
     let doing = || format!("pushing `{source}` to `{destination}`");
-    session::push(options, progress, cancel).await.map_err(|error| error.doing(doing()))
+    session::push(options, progress, &wanted.into()).await.map_err(|error| error.doing(doing()))
 }
 
 /// Tells what [`push`] would do. Reads manifests only and writes nothing.

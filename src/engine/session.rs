@@ -13,11 +13,12 @@ use super::progress::{Event, NoProgress, Progress};
 use super::retry::{retry, retry_while_wanted};
 use super::tree::{Reader, Selection, select};
 use super::{Preview, Pushed};
-use crate::error::{Error, Kind, Result, Side};
+use crate::error::{Class, Error, Kind, Result, Side};
 use crate::image::{Digest, Manifest};
 use crate::options::{Layers, PushOptions};
 use crate::transport::{
-    Current, ImageDestination, ImageIdentity, ImageSource, LayerForm, Repository, Role,
+    Current, Gate, ImageDestination, ImageIdentity, ImageSource, LayerForm, Repository, Role,
+    Wanted,
 };
 
 /// The next step where nobody knows whether the last request was carried out.
@@ -33,15 +34,17 @@ struct Session<'a> {
     wants: Wants,
     named: Manifest,
     current: Option<Current>,
+    gate: Gate,
 }
 
 /// See [`super::push`].
 pub(super) async fn push(
     options: &PushOptions,
     progress: &Arc<dyn Progress>,
-    cancel: &CancellationToken,
+    wanted: &Wanted,
 ) -> Result<Pushed> {
-    let session = until(cancel, open(options, progress)).await?;
+    let cancel = wanted.cancel();
+    let session = until(cancel, open(options, progress, wanted)).await?;
     match session.run(cancel).await {
         Ok(Attempt::Present(pushed)) => Ok(pushed),
         Ok(Attempt::Published(pushed)) => session.commit().await.map(|()| pushed),
@@ -64,7 +67,7 @@ enum Attempt {
 pub(super) async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let preview = async {
-        let session = open(options, &progress).await?;
+        let session = open(options, &progress, &Wanted::until_cancelled(cancel)).await?;
         let (tree, choices) = session.tree_and_choices().await?;
         let plan = session.first_plan(&tree, &choices)?;
         let present = session.is_same_as_source() || session.has(&plan);
@@ -89,6 +92,7 @@ pub(super) async fn until<T>(
 async fn open<'a>(
     options: &'a PushOptions,
     progress: &'a Arc<dyn Progress>,
+    wanted: &Wanted,
 ) -> Result<Session<'a>> {
     let (source, destination) = (&options.source, &options.destination);
     let read_source = async {
@@ -114,7 +118,8 @@ async fn open<'a>(
     let may_edit = pinned.map_or(Ok(()), |_| Err("the destination names a digest"));
     let capabilities = destination.capabilities();
     let wants = Wants { capabilities, layers: options.layers, may_edit };
-    Ok(Session { options, progress, source, destination, wants, named, current })
+    let gate = Gate::new(wanted.clone());
+    Ok(Session { options, progress, source, destination, wants, named, current, gate })
 }
 
 // === impl Session ===
@@ -162,7 +167,7 @@ impl Session<'_> {
         let copy = self.copy(state);
         let mut heals = Heals::default();
         loop {
-            let copied = until(cancel, copy.doubting(heals.doubt(&plan)).copy(&plan)).await?;
+            let copied = until(cancel, copy.doubting(heals.doubt()).copy(&plan)).await?;
             self.check_pinned(&copied.manifest)?;
             let patient = heals.are_patient(&copied);
             match self.publish_and_verify(&copy, &copied.manifest, patient, cancel).await {
@@ -192,27 +197,27 @@ impl Session<'_> {
         cancel: &CancellationToken,
     ) -> Result<()> {
         self.publish(named, patient, cancel).await?;
-        // The name has changed: calling the push off now would not be the truth.
-        let verified = copy.verify(named, Role::Named, patient).await;
+        // The name has changed by now, which the error says whatever it is.
+        let verified = until(cancel, copy.verify(named, Role::Named, patient)).await;
         verified.map_err(|error| error.doing("checking the name after it was changed"))
     }
 
     /// Puts the manifest under the name, while the push is still wanted.
     ///
-    /// The request itself is not interrupted: that would leave open what the name points to. Where its end is unknown,
-    /// the destination is asked.
+    /// All waiting can be interrupted, but not the exchange that changes the name: that would leave open what it points to.
+    /// Where its end is unknown, the destination is asked.
     async fn publish(
         &self,
         named: &Manifest,
         patient: bool,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        let put =
-            async || waiting(patient, self.destination.put_manifest(named, Role::Named).await);
-        let put = retry_while_wanted(self.options.retry, self.progress.as_ref(), cancel, put).await;
-        if let Err(error) = put.and_then(identity) {
-            let unknown = [Kind::Timeout, Kind::NetworkError].contains(&error.kind());
-            if !(unknown && self.has_now(named).await) {
+        let put = async || waiting(patient, self.destination.put_named(named, &self.gate).await);
+        let put = retry_while_wanted(self.options.retry, self.progress.as_ref(), cancel, put);
+        if let Err(error) = self.gate.unless_cancelled(put).await.and_then(identity) {
+            let unknown = self.is_unknown(&error).await;
+            let cancelled = error.kind() == Kind::Cancelled;
+            if cancelled || !(unknown && self.has_now(named, cancel).await) {
                 let error = while_writing(error, named);
                 return Err(if unknown { error.hint(UNKNOWN_OUTCOME) } else { error });
             }
@@ -221,8 +226,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn has_now(&self, named: &Manifest) -> bool {
-        let current = self.destination.current().await;
+    /// Whether nobody can tell from an error what the name points to.
+    async fn is_unknown(&self, error: &Error) -> bool {
+        let open = error.class() == Class::Transient || error.kind() == Kind::Cancelled;
+        open && error.kind() != Kind::ContentMissing && self.gate.may_have_changed().await
+    }
+
+    async fn has_now(&self, named: &Manifest, cancel: &CancellationToken) -> bool {
+        let current = until(cancel, self.destination.current()).await;
         matches!(current, Ok(Some(current)) if current.digest == *named.digest())
     }
 
@@ -233,6 +244,13 @@ impl Session<'_> {
     }
 
     async fn commit(self) -> Result<()> {
+        // A name that has changed by now stays so, whether that is still wanted or not.
+        if !self.gate.may_have_changed().await
+            && let Err(error) = self.gate.pass().await
+        {
+            self.destination.abandon().await;
+            return Err(error);
+        }
         let committing = self.destination.commit().await;
         committing.map_err(|error| error.during("committing the image").on(Side::Destination))
     }

@@ -357,6 +357,45 @@ async fn cancelling_at_any_step_leaves_the_name_as_it_was() {
     }
 }
 
+/// A lease that is lost.
+struct Lost;
+
+#[async_trait::async_trait]
+impl StillWanted for Lost {
+    async fn check(&self) -> Result<()> {
+        Err(Error::new(Kind::Cancelled, "another one leads by now"))
+    }
+}
+
+#[tokio::test]
+async fn a_push_whose_condition_ends_changes_no_name() {
+    for at_once in [true, false] {
+        let (source, destination, manifest) = pair();
+        if at_once {
+            destination.store().publish_at_once();
+        }
+        let wanted = Wanted::until_cancelled(&CancellationToken::new()).while_holds(Arc::new(Lost));
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        let error = push(&options(&source, &destination), &progress, wanted).await.unwrap_err();
+        assert!(error.to_string().ends_with("another one leads by now"), "{error}");
+        assert_eq!(error.next_step(), None);
+        let put = Call::PutManifest(manifest.digest().clone(), Role::Named);
+        let calls = destination.store().calls();
+        assert_eq!(calls.contains(&put), !at_once);
+        assert!(!calls.contains(&Call::Commit));
+    }
+}
+
+#[tokio::test]
+async fn what_an_index_lacks_is_sent_at_last_whatever_the_destination_says() {
+    let (source, destination) = (Memory::new("source"), Memory::new("destination"));
+    let index = source.store().add_index(&["linux/amd64", "linux/arm64"], &[b"shared"]);
+    source.store().name(&index);
+    destination.store().lose(b"shared");
+    run(&options(&source, &destination)).await.unwrap();
+    assert_eq!(destination.store().named(), Some(index.digest().clone()));
+}
+
 #[tokio::test]
 async fn a_destination_by_digest_takes_only_that_image() {
     let (source, destination, manifest) = pair();

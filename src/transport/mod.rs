@@ -7,6 +7,7 @@
 mod dir;
 mod docker;
 mod docker_archive;
+mod gate;
 mod local;
 mod oci;
 mod oci_archive;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use gate::{Gate, Passage, StillWanted, Wanted};
 pub use reference::{names, parse, parse_destination};
 
 use crate::access::Access;
@@ -157,11 +159,15 @@ pub trait ImageSource: Send + Sync {
 /// An image being written.
 ///
 /// **Order.** The engine calls `current` first, then for each blob `reuse_blob` and, unless that found it, `put_blob`;
-/// then `put_manifest` for the instances of an index; then `put_manifest` for the named manifest; then `commit`.
-/// Blobs come in any order and at the same time; a manifest comes after everything it points to.
+/// then `put_manifest` for the instances of an index; then `put_named` for the named manifest; then `commit`.
+/// Blobs come in any order and at the same time; a manifest comes after everything it points to. Where reading back is wanted,
+/// `verify` follows each manifest that was put, the named one too. If that or a manifest fails with `ContentMissing`, blobs are
+/// looked for or put anew and their manifests put again, even after the named manifest was put; the same happens with other
+/// manifests after one that was rejected.
 ///
 /// **Visibility.** Until `commit` (for a registry: until the named manifest is put) a reader of the name sees what was
-/// there before. `commit` publishes in one step; a crash at any moment leaves the old image or the new one.
+/// there before. `commit` publishes in one step; a crash at any moment leaves the old image or the new one. The step that
+/// publishes passes the [`Gate`]: in `put_named`, or, if nothing passed it there, by the engine right before `commit`.
 ///
 /// **Failure.** A method that fails may be called again with the same arguments. If a blob's stream fails,
 /// `put_blob` returns that error unchanged and shows nothing of the blob. What was begun may be kept for another attempt at the
@@ -200,6 +206,14 @@ pub trait ImageDestination: Send + Sync {
     /// Writes a manifest or index. Fails with `ManifestRejected` if another format may be accepted, and with
     /// `ContentMissing` if something that it points to is gone again: blobs are then to be reused or put anew.
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()>;
+
+    /// Writes the manifest that the name is to point to, as `put_manifest` does. Where the name changes with it, it passes
+    /// the gate right before the exchange that does that, with everything waited for: then the engine lets that exchange come
+    /// to its end, while all else can be interrupted.
+    async fn put_named(&self, manifest: &Manifest, gate: &Gate) -> Result<()> {
+        let _ = gate;
+        self.put_manifest(manifest, Role::Named).await
+    }
 
     /// Lists what is attached to the manifest of this digest: artifacts that name it as their `subject`, such as
     /// signatures. With `artifact_type`, those of this kind only.

@@ -22,4 +22,5 @@ mod tls;
 mod token_server;
 mod tokens;
 mod verification;
+mod wanted;
 mod wire;

@@ -18,8 +18,8 @@ use crate::image::{
     MediaType,
 };
 use crate::transport::{
-    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, ImageReference, ImageSource,
-    LayerForm, Locality, Reference, Repository, Reused, Role, Transport, Verifier,
+    BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, ImageReference,
+    ImageSource, LayerForm, Locality, Reference, Repository, Reused, Role, Transport, Verifier,
 };
 
 /// Something a destination was asked.
@@ -42,6 +42,7 @@ pub(super) struct Memory {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a behaviour of its own")]
 pub(super) struct Store {
     blobs: HashMap<Digest, Bytes>,
     manifests: HashMap<Digest, Manifest>,
@@ -59,6 +60,10 @@ pub(super) struct Store {
     /// Digests of the blobs that were read, in this order.
     reads: Vec<Digest>,
     cancel: Option<(usize, CancellationToken)>,
+    /// The named manifest changes the name, not the commit.
+    publishes_at_once: bool,
+    /// A blob that has gone, though that is denied until it is put again.
+    lost: Option<Digest>,
 }
 
 /// Keeps the events of a push as text.
@@ -198,6 +203,9 @@ impl ImageDestination for Memory {
         if self.store().confirms {
             identity.confirm();
         }
+        if self.store().lost.as_ref() == Some(&digest) {
+            self.store().lost = None;
+        }
         self.store().blobs.insert(digest, bytes.into());
         Ok(())
     }
@@ -208,6 +216,9 @@ impl ImageDestination for Memory {
         if store.rejected == Some(manifest.format()) {
             return Err(Error::new(Kind::ManifestRejected, "manifest invalid"));
         }
+        if role == Role::Named && store.lost.is_some() {
+            return Err(Error::new(Kind::ContentMissing, "blob unknown"));
+        }
         store.add_manifest(manifest);
         if role == Role::Named {
             store.named = Some(manifest.digest().clone());
@@ -216,6 +227,18 @@ impl ImageDestination for Memory {
             }
         }
         Ok(())
+    }
+
+    async fn put_named(&self, manifest: &Manifest, gate: &Gate) -> Result<()> {
+        if !self.store().publishes_at_once {
+            return self.put_manifest(manifest, Role::Named).await;
+        }
+        let passage = gate.pass().await?;
+        let put = self.put_manifest(manifest, Role::Named).await;
+        if put.as_ref().is_err_and(|error| error.kind() != Kind::Timeout) {
+            passage.refused();
+        }
+        put
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
@@ -398,7 +421,18 @@ impl Store {
 
     /// Answers to the named manifest get lost from now on.
     pub(super) fn fall_silent(&mut self) {
-        self.silent = true;
+        (self.silent, self.publishes_at_once) = (true, true);
+    }
+
+    /// The named manifest changes the name from now on.
+    pub(super) fn publish_at_once(&mut self) {
+        self.publishes_at_once = true;
+    }
+
+    /// Has a blob, by its own word only.
+    pub(super) fn lose(&mut self, bytes: &[u8]) {
+        self.put_blob(bytes);
+        self.lost = Some(Digest::of(bytes));
     }
 
     /// The next calls fail.

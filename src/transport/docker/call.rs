@@ -5,7 +5,7 @@ use reqwest::{Body, Method, Request};
 use url::Url;
 
 use super::auth::{Effort, Need};
-use crate::transport::Repository;
+use crate::transport::{Gate, Repository};
 
 /// A request that can be sent again.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub(super) struct Call<'a> {
     pub(super) at_home: bool,
     /// Whether a redirect led here: then the URL is meant as it is.
     pub(super) moved: bool,
+    /// What it passes right before it is sent.
+    pub(super) gate: Option<&'a Gate>,
 }
 
 // === impl Call ===
@@ -29,7 +31,7 @@ impl Call<'_> {
     /// A request without headers or body of its own.
     pub(super) fn new(method: Method, url: Url) -> Self {
         let (headers, body, other, at_home) = (HeaderMap::new(), bytes::Bytes::new(), None, false);
-        Self { method, url, headers, body, other, at_home, moved: false }
+        Self { method, url, headers, body, other, at_home, moved: false, gate: None }
     }
 
     /// What it needs to be let in.

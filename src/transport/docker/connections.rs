@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, WARNING};
-use reqwest::{Request, Response};
+use reqwest::{Request, Response, StatusCode};
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -14,6 +14,8 @@ use super::error;
 use crate::access::{Access, Audience, Certificates, Fingerprint, Network, TlsPolicy, Trust};
 use crate::error::{Error, Result};
 use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::transport::Gate;
+use crate::transport::local::blocking;
 
 /// The host that serves Docker Hub, which references call `docker.io`.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -96,24 +98,28 @@ impl Connections {
         request: Request,
         wait: Option<Duration>,
     ) -> Result<Response> {
-        let attempt = self.attempt(request, wait).await?;
+        let attempt = self.attempt(request, wait, None).await?;
         attempt.map_err(|(failure, url)| error::of_failure(&failure, &url))
     }
 
-    /// The same, and if the registry speaks no TLS and the user allows that, in plain HTTP, without credentials.
+    /// The same, and if the registry speaks no TLS and the user allows that, in plain HTTP, without credentials. A request
+    /// that passes a gate does so when all that it has to wait for is over.
     pub(super) async fn execute_or_in_plain(
         &self,
         request: Request,
         wait: Option<Duration>,
+        gate: Option<&Gate>,
     ) -> Result<Response> {
         let again = request.try_clone();
-        match self.attempt(request, wait).await? {
-            Ok(response) => Ok(response),
-            Err((failure, url)) => match again.and_then(|again| self.in_plain(again, &failure)) {
-                Some(again) => self.execute(again, wait).await,
-                None => Err(error::of_failure(&failure, &url)),
-            },
-        }
+        let (failure, url) = match self.attempt(request, wait, gate).await? {
+            Ok(response) => return Ok(response),
+            Err(failed) => failed,
+        };
+        let Some(again) = again.and_then(|again| self.in_plain(again, &failure)) else {
+            return Err(error::of_failure(&failure, &url));
+        };
+        let attempt = self.attempt(again, wait, gate).await?;
+        attempt.map_err(|(failure, url)| error::of_failure(&failure, &url))
     }
 
     /// How long the answer to a request without a long body may take.
@@ -138,17 +144,26 @@ impl Connections {
         &self,
         request: Request,
         wait: Option<Duration>,
+        gate: Option<&Gate>,
     ) -> Result<Result<Response, (reqwest::Error, Url)>> {
         let url = request.url().clone();
         let method = request.method().clone();
         self.ready(&url).await?;
-        let answer = self.client_for(&url).await?.execute(request);
+        let client = self.client_for(&url).await?;
+        let passage = match gate {
+            Some(gate) => Some(gate.pass().await?),
+            None => None,
+        };
+        let answer = client.execute(request);
         let answer = match wait {
             None => answer.await,
             Some(wait) => {
                 tokio::time::timeout(wait, answer).await.map_err(|_| error::no_answer(&url))?
             }
         };
+        if let Some(passage) = passage.filter(|_| changed_nothing(&answer)) {
+            passage.refused();
+        }
         if let Ok(response) = &answer {
             self.settle(&url);
             self.heed(&url, response);
@@ -231,13 +246,23 @@ impl Connections {
     }
 }
 
+/// Whether a request is known not to have been carried out.
+fn changed_nothing(answer: &Result<Response, reqwest::Error>) -> bool {
+    match answer {
+        Ok(response) => {
+            let status = response.status();
+            let refused = status.is_client_error() || status.is_redirection();
+            refused || status == StatusCode::SERVICE_UNAVAILABLE
+        }
+        Err(failure) => failure.is_connect(),
+    }
+}
+
 /// Reads certificates, on a thread that may block where they are in files.
 async fn trust(certificates: &Certificates, registry: &str) -> Result<Trust> {
     if !matches!(certificates, Certificates::Directory(_) | Certificates::Search(_)) {
         return Trust::load(certificates, registry);
     }
     let (certificates, registry) = (certificates.clone(), registry.to_owned());
-    tokio::task::spawn_blocking(move || Trust::load(&certificates, &registry))
-        .await
-        .map_err(|error| Error::internal(format!("reading certificates stopped: {error}")))?
+    blocking(move || Trust::load(&certificates, &registry)).await
 }

@@ -19,7 +19,7 @@ use crate::blob::Blob;
 use crate::error::{Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::transport::{
-    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
+    BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, LayerForm, Repository,
     Reused, Role, Verifier,
 };
 
@@ -49,8 +49,17 @@ impl DockerDestination {
         &self,
         manifest: &Manifest,
         target: &Target,
+        gate: Option<&Gate>,
     ) -> Result<Option<HeaderMap>> {
-        self.heed(publish::write(&self.client, manifest, target).await)
+        self.heed(publish::write(&self.client, manifest, target, gate).await)
+    }
+
+    async fn put(&self, manifest: &Manifest, role: Role, gate: Option<&Gate>) -> Result<()> {
+        let target = self.target_of(manifest, role);
+        self.write_manifest(manifest, &target, gate).await.map(|_| ()).map_err(|error| {
+            let repository = self.client.repository();
+            error.doing(format!("writing manifest `{target}` to `docker://{repository}`"))
+        })
     }
 
     /// After content has gone missing each blob is asked for.
@@ -108,11 +117,11 @@ impl ImageDestination for DockerDestination {
     }
 
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
-        let target = self.target_of(manifest, role);
-        self.write_manifest(manifest, &target).await.map(|_| ()).map_err(|error| {
-            let repository = self.client.repository();
-            error.doing(format!("writing manifest `{target}` to `docker://{repository}`"))
-        })
+        self.put(manifest, role, None).await
+    }
+
+    async fn put_named(&self, manifest: &Manifest, gate: &Gate) -> Result<()> {
+        self.put(manifest, Role::Named, Some(gate)).await
     }
 
     async fn attachments(
@@ -127,7 +136,7 @@ impl ImageDestination for DockerDestination {
         let target = Target::Digest(artifact.digest().clone());
         let put = async {
             let entry = referrers::Entry::of(artifact)?;
-            let answered = self.write_manifest(artifact, &target).await?;
+            let answered = self.write_manifest(artifact, &target, None).await?;
             entry.write(&self.client, answered.as_ref()).await
         };
         put.await.map_err(|error| {

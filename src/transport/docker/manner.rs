@@ -20,11 +20,30 @@ pub(super) enum Manner {
     Pieces(u64),
 }
 
+/// What is known by now of how a registry takes blobs. It gets stricter only, whoever learns what first: blobs move at the
+/// same time, and one that is sent by what was known before must not take back what another has learnt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Manners {
+    /// The registry takes bytes by PATCH only.
+    patch_only: bool,
+    /// It takes at most so many bytes with one request.
+    piece: Option<u64>,
+}
+
+/// What a refusal teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lesson {
+    /// Bytes go by PATCH only.
+    PatchOnly,
+    /// At most so many bytes with one request.
+    Piece(u64),
+}
+
 /// What to do about a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Send the blob in this manner.
-    Manner(Manner),
+    /// Send the blob in the manner that follows from this.
+    Learn(Lesson),
     /// Send it from its first byte: where the registry said that it stood, it did not.
     Restart,
     /// Report it.
@@ -53,9 +72,9 @@ pub(super) fn next(refused: &Refused<'_>) -> Next {
         (413, _) => shorter(length, minimum),
         (400..500, _) if resumed => Next::Restart,
         (416, _) | (411, Manner::Patch) => shorter(length, minimum),
-        (405 | 411 | 501, Manner::Whole) => Next::Manner(Manner::Patch),
+        (405 | 411 | 501, Manner::Whole) => Next::Learn(Lesson::PatchOnly),
         (400 | 404, Manner::Whole) if knows_patch_only(refusal.code()) => {
-            Next::Manner(Manner::Patch)
+            Next::Learn(Lesson::PatchOnly)
         }
         _ => Next::GiveUp,
     }
@@ -66,7 +85,7 @@ fn shorter(length: u64, minimum: u64) -> Next {
     let mut pieces =
         [PIECE, SMALL_PIECE].map(|piece| piece.max(minimum).min(LARGEST_PIECE)).into_iter();
     match pieces.find(|piece| *piece < length) {
-        Some(piece) => Next::Manner(Manner::Pieces(piece)),
+        Some(piece) => Next::Learn(Lesson::Piece(piece)),
         None => Next::GiveUp,
     }
 }
@@ -76,22 +95,27 @@ fn knows_patch_only(code: Option<&Code>) -> bool {
     matches!(code, Some(Code::BlobUnknown | Code::BlobUploadInvalid | Code::Unsupported))
 }
 
-// === impl Manner ===
+// === impl Manners ===
 
-impl Manner {
-    /// The manner for a blob of known size: what is no longer than a piece needs no pieces.
-    pub(super) fn of_size(self, size: u64) -> Self {
-        match self {
-            Self::Pieces(piece) if size <= piece => Self::Whole,
-            manner => manner,
+impl Manners {
+    /// The manner for a blob of this size, or of one that isn't known: what is no longer than a piece needs no pieces.
+    pub(super) fn manner(self, size: Option<u64>) -> Manner {
+        let long = |piece: &u64| size.is_none_or(|size| size > *piece);
+        match self.piece.filter(long) {
+            Some(piece) => Manner::Pieces(piece),
+            None if self.patch_only || size.is_none() => Manner::Patch,
+            None => Manner::Whole,
         }
     }
 
-    /// The manner for a blob whose size isn't known.
-    pub(super) fn without_size(self) -> Self {
-        match self {
-            Self::Whole => Self::Patch,
-            manner => manner,
+    /// The same with what has been learnt.
+    pub(super) fn learn(self, lesson: Lesson) -> Self {
+        match lesson {
+            Lesson::PatchOnly => Self { patch_only: true, ..self },
+            Lesson::Piece(piece) => {
+                let shortest = self.piece.map_or(piece, |known| known.min(piece));
+                Self { piece: Some(shortest), ..self }
+            }
         }
     }
 }
@@ -106,8 +130,9 @@ mod tests {
     fn what_a_refusal_leads_to() {
         use Manner::{Patch, Pieces, Whole};
         use Next::{GiveUp, Restart};
-        let (first, second) = (Next::Manner(Pieces(PIECE)), Next::Manner(Pieces(SMALL_PIECE)));
-        let patch = Next::Manner(Patch);
+        let (first, second) =
+            (Next::Learn(Lesson::Piece(PIECE)), Next::Learn(Lesson::Piece(SMALL_PIECE)));
+        let patch = Next::Learn(Lesson::PatchOnly);
         for (used, length, status, code, expected) in [
             (Whole, LARGE, 413, None, first),
             (Whole, LARGE, 416, None, first),
@@ -144,6 +169,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_learnt_is_never_taken_back() {
+        use Lesson::{PatchOnly, Piece};
+        use Manner::{Patch, Pieces, Whole};
+        for (lessons, small, large, unknown) in [
+            (&[][..], Whole, Whole, Patch),
+            (&[PatchOnly], Patch, Patch, Patch),
+            (&[Piece(PIECE)], Whole, Pieces(PIECE), Pieces(PIECE)),
+            (&[Piece(SMALL_PIECE), Piece(PIECE)], Whole, Pieces(SMALL_PIECE), Pieces(SMALL_PIECE)),
+            (&[PatchOnly, Piece(PIECE)], Patch, Pieces(PIECE), Pieces(PIECE)),
+            (&[Piece(PIECE), PatchOnly], Patch, Pieces(PIECE), Pieces(PIECE)),
+        ] {
+            let known = lessons.iter().fold(Manners::default(), |known, it| known.learn(*it));
+            let found = [Some(SMALL_PIECE), Some(LARGE), None].map(|size| known.manner(size));
+            assert_eq!(found, [small, large, unknown], "{lessons:?}");
+        }
+    }
+
+    #[test]
     fn pieces_are_as_long_as_the_registry_wants_within_our_bound() {
         let refusal = Refusal::coded(413, None);
         for (length, minimum, expected) in [
@@ -154,7 +197,7 @@ mod tests {
         ] {
             let used = Manner::Whole;
             let refused = Refused { used, resumed: false, length, minimum, refusal: &refusal };
-            let expected = expected.map_or(Next::GiveUp, |size| Next::Manner(Manner::Pieces(size)));
+            let expected = expected.map_or(Next::GiveUp, |size| Next::Learn(Lesson::Piece(size)));
             assert_eq!(next(&refused), expected, "{length} {minimum}");
         }
     }

@@ -17,21 +17,22 @@ use super::reference::Target;
 use super::source::get_manifest;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Manifest, ManifestFormat, MediaType};
-use crate::transport::Current;
+use crate::transport::{Current, Gate};
 
 /// Writes a manifest, and returns what the registry says of it beside 201. `None`: the manifest is there, but the answer
-/// was lost, or says nothing that counts.
+/// was lost, or says nothing that counts. The request passes the gate, if there is one.
 pub(super) async fn write(
     client: &Client,
     manifest: &Manifest,
     target: &Target,
+    gate: Option<&Gate>,
 ) -> Result<Option<HeaderMap>> {
     if let Some(pinned) = target.digest().filter(|pinned| *pinned != manifest.digest()) {
         let message = format!("the manifest is `{}` and not `{pinned}`", manifest.digest());
         return Err(Error::new(Kind::ContentMismatch, message)
             .hint("name a tag, or copy the image without changing it"));
     }
-    let response = match client.send(&call(client, manifest, target)?).await {
+    let response = match client.send(&Call { gate, ..call(client, manifest, target)? }).await {
         Ok(response) => response,
         Err(error) if [Kind::NetworkError, Kind::Timeout].contains(&error.kind()) => {
             let there = gives_back(client, manifest, target).await.unwrap_or(false);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_client::errors::OciErrorCode as Code;
 
-use super::manner::{Manner, Next, Refused, next};
+use super::manner::{Lesson, Manner, Manners, Next, Refused, next};
 use super::presence::{Presence, Word, presence};
 use super::sending::{Failure, Passing, Sending};
 use super::session::{Resumed, Session, Sessions};
@@ -22,7 +22,7 @@ use crate::limits::MIN_RESUMED;
 pub(super) struct Uploads {
     sessions: Arc<Sessions>,
     /// How this registry takes blobs, as far as is known by now.
-    manner: Mutex<Manner>,
+    manners: Mutex<Manners>,
     /// Whether an upload that went on where the registry said it stood has turned out wrong.
     misled: AtomicBool,
 }
@@ -50,7 +50,7 @@ struct Sent {
 
 impl Uploads {
     pub(super) fn new(sessions: Arc<Sessions>) -> Self {
-        Self { sessions, manner: Mutex::new(Manner::Whole), misled: AtomicBool::new(false) }
+        Self { sessions, manners: Mutex::default(), misled: AtomicBool::new(false) }
     }
 
     /// Sends a blob. Errors of its stream come back unchanged, others say what was being done.
@@ -83,12 +83,9 @@ impl Uploads {
     ) -> Result<Word> {
         let (mut session, start) = self.place(digest, size).await?;
         let chunks = passing.observe(chunks, start);
-        let manner = self.manner();
-        let mut sending = Sending {
-            client: self.sessions.client(),
-            session: &mut session,
-            manner: manner.of_size(size),
-        };
+        let used = self.manner(Some(size));
+        let client = self.sessions.client();
+        let mut sending = Sending { client, session: &mut session, manner: used };
         let failure = match sending.known((digest, size), start, chunks).await {
             Ok(word) => {
                 session.ended();
@@ -111,10 +108,10 @@ impl Uploads {
             self.sessions.keep_corrected(digest, session, offset);
             return Err(misplaced(start, offset).send_again());
         }
-        let (used, complete) = (manner.of_size(size), sent == size);
+        let complete = sent == size;
         let Outcome { error, keep } = match passing.failure() {
             Some(error) => Outcome { keep: error.class() == Class::Transient, error },
-            None => self.judge(failure, manner, Sent { used, size, start, complete }),
+            None => self.judge(failure, Sent { used, size, start, complete }),
         };
         let misled = self.misled.load(Ordering::Relaxed);
         if keep && !misled && sent > 0 && size >= MIN_RESUMED {
@@ -133,8 +130,7 @@ impl Uploads {
     ) -> Result<Word> {
         let mut session = self.sessions.start().await?;
         let chunks = passing.observe(chunks, 0);
-        let manner = self.manner();
-        let used = manner.without_size();
+        let used = self.manner(None);
         let client = self.sessions.client();
         let mut sending = Sending { client, session: &mut session, manner: used };
         let failure = match sending.unknown(identity, chunks).await {
@@ -153,7 +149,7 @@ impl Uploads {
         // What is made anew may come out with other bytes: nothing could be gone on with.
         session.cancel().await;
         let sent = Sent { used, size: u64::MAX, start: 0, complete: false };
-        Err(self.judge(failure, manner, sent).error)
+        Err(self.judge(failure, sent).error)
     }
 
     /// The session for a blob, and the offset to go on from.
@@ -169,8 +165,8 @@ impl Uploads {
         Ok((self.sessions.start().await?, 0))
     }
 
-    /// Decides about a failure. `known` is what we knew of the registry when we started.
-    fn judge(&self, failure: Failure, known: Manner, sent: Sent) -> Outcome {
+    /// Decides about a failure.
+    fn judge(&self, failure: Failure, sent: Sent) -> Outcome {
         let refusal = match failure {
             Failure::Forgetful => return Outcome { error: forgetful(), keep: false },
             Failure::Broken(error) => {
@@ -206,24 +202,25 @@ impl Uploads {
                 self.misled.store(true, Ordering::Relaxed);
                 Outcome { error: error.send_again(), keep: false }
             }
-            Next::Manner(other) => {
-                self.change(known, other);
+            Next::Learn(lesson) => {
+                self.learn(lesson);
                 Outcome { error: error.send_again(), keep: false }
             }
         }
     }
 
-    /// Takes up another manner, unless somebody else has meanwhile.
-    fn change(&self, from: Manner, to: Manner) {
-        let mut manner = self.manner.lock().unwrap_or_else(PoisonError::into_inner);
-        if *manner == from {
-            tracing::info!(?from, ?to, "the registry wants blobs in another manner");
-            *manner = to;
+    /// Sends blobs otherwise from now on.
+    fn learn(&self, lesson: Lesson) {
+        let mut manners = self.manners.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = manners.learn(lesson);
+        if *manners != known {
+            tracing::info!(?lesson, "the registry wants blobs in another manner");
+            *manners = known;
         }
     }
 
-    fn manner(&self) -> Manner {
-        *self.manner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn manner(&self, size: Option<u64>) -> Manner {
+        self.manners.lock().unwrap_or_else(PoisonError::into_inner).manner(size)
     }
 
     /// What the registry says of a blob whose last request had no answer, if it is there all the same.

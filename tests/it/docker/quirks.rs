@@ -6,6 +6,7 @@ use imagepush::blob::Codec;
 use imagepush::error::{Error, Kind};
 use imagepush::image::{Compression, ManifestFormat, MediaType};
 use imagepush::options::{Layers, PushOptions, Retry};
+use imagepush::transport::BlobKind;
 
 use super::harness::*;
 use crate::support::images::{self, Content, Form};
@@ -120,6 +121,32 @@ async fn a_registry_that_takes_blobs_whole_never_gets_pieces() {
         job.push(Layers::DoNotCompress, 0).await.unwrap();
         assert!(!job.registry.take_log().iter().any(|line| line.starts_with("PATCH")), "{quirk:?}");
     }
+}
+
+/// Sends blobs one after another; returns how many requests were refused for each.
+async fn refusals(registry: &Registry, sizes: &[usize]) -> Vec<usize> {
+    let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+    let mut refused = vec![];
+    for size in sizes {
+        let bytes = bytes::Bytes::from(vec![u8::try_from(refused.len()).unwrap(); *size]);
+        registry.take_log();
+        while let Err(error) = to.put_blob(blob(&bytes), BlobKind::Layer).await {
+            assert!(error.wants_sending_again(), "{error}");
+        }
+        let log = registry.take_log();
+        refused.push(log.iter().filter(|line| line.contains(" 4")).count());
+    }
+    refused
+}
+
+#[tokio::test]
+async fn what_a_registry_wants_of_large_and_of_all_blobs_is_known_for_good() {
+    let registry = Registry::start_as(Quirk::ProxiedJfrog).await;
+    let (large, small) = (9 << 20, 3000);
+    let found = refusals(&registry, &[large, small, large, small, large]).await;
+    // The first two teach what the registry wants.
+    assert_eq!(found, [1, 1, 0, 0, 0]);
+    assert_eq!(registry.open_sessions(), 0);
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ impl Client {
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
         tokio::select! {
-            answer = self.connections.execute_or_in_plain(request, None) => answer,
+            answer = self.connections.execute_or_in_plain(request, None, None) => answer,
             stalled = watch.stalled() => Err(stalled),
         }
     }
@@ -160,7 +160,8 @@ impl Client {
             // An empty body has a length, too: some proxies want one (411), and HTTP leaves it out.
             request.headers_mut().insert(CONTENT_LENGTH, call.body.len().into());
         }
-        let response = self.connections.execute_or_in_plain(request, Connections::PATIENCE).await;
+        let patience = Connections::PATIENCE;
+        let response = self.connections.execute_or_in_plain(request, patience, call.gate).await;
         response.map(|response| self.received(response, authorization))
     }
 

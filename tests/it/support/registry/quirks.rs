@@ -26,6 +26,8 @@ pub(crate) enum Quirk {
     Quay,
     /// Takes bytes by PATCH only.
     Jfrog,
+    /// The same behind a proxy that takes no request above 4 MiB.
+    ProxiedJfrog,
     /// Forgets an upload whose connection broke. Its tags don't change.
     Harbor,
     /// Wants pieces of 5 MiB at least, and stands behind a proxy that takes no more.
@@ -36,13 +38,14 @@ const MIB: u64 = 1 << 20;
 
 impl Quirk {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::None,
         Self::Ecr,
         Self::Ghcr,
         Self::Aliyun,
         Self::Quay,
         Self::Jfrog,
+        Self::ProxiedJfrog,
         Self::Harbor,
         Self::Gitlab,
     ];
@@ -51,6 +54,7 @@ impl Quirk {
     fn most(self) -> (u64, StatusCode) {
         match self {
             Self::Ghcr => (4 * MIB, StatusCode::RANGE_NOT_SATISFIABLE),
+            Self::ProxiedJfrog => (4 * MIB, StatusCode::PAYLOAD_TOO_LARGE),
             Self::Gitlab => (5 * MIB, StatusCode::PAYLOAD_TOO_LARGE),
             _ => (u64::MAX, StatusCode::OK),
         }
@@ -83,7 +87,9 @@ impl Quirk {
                 store.end_session(seen);
                 Some(refusal(StatusCode::NOT_FOUND, "BLOB_UPLOAD_INVALID", "blob upload invalid"))
             }
-            Self::Jfrog if sends && seen.method == Method::PUT && length != Some(0) => {
+            Self::Jfrog | Self::ProxiedJfrog
+                if sends && seen.method == Method::PUT && length != Some(0) =>
+            {
                 Some(refusal(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "blob unknown to registry"))
             }
             Self::Quay if seen.method == Method::POST && mounts_from_nowhere(seen) => {
