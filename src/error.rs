@@ -97,6 +97,14 @@ struct Inner {
 /// ENFILE and EMFILE of Linux, for which the standard library has no names.
 const TOO_MANY_OPEN_FILES: [i32; 2] = [23, 24];
 
+/// What to do about them.
+pub(crate) const RAISE_LIMIT: &str = "raise the limit of open files (`ulimit -n`)";
+
+/// Whether there are no descriptors left.
+pub(crate) fn lacks_descriptors(cause: &io::Error) -> bool {
+    cause.raw_os_error().is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code))
+}
+
 // === impl Kind ===
 
 impl Kind {
@@ -212,8 +220,8 @@ impl Error {
             _ => Kind::StorageFailed,
         };
         let error = Self::new(kind, format!("cannot {verb} `{}`: {cause}", path.display()));
-        if cause.raw_os_error().is_some_and(|code| TOO_MANY_OPEN_FILES.contains(&code)) {
-            return error.transient().hint("raise the limit of open files (`ulimit -n`)");
+        if lacks_descriptors(cause) {
+            return error.transient().hint(RAISE_LIMIT);
         }
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

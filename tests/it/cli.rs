@@ -5,6 +5,7 @@ mod confined;
 mod faults;
 mod interrupt;
 mod operator;
+mod operator_secrets;
 mod push;
 mod registries_conf;
 pub(crate) mod run;

@@ -15,7 +15,7 @@ use reqwest::{Response, StatusCode};
 use url::Url;
 
 use super::{body, session, tls_fault, tunnel_fault};
-use crate::error::{Class, Error, Kind};
+use crate::error::{Class, Error, Kind, RAISE_LIMIT, lacks_descriptors};
 use crate::limits::{DEFAULT_PAUSE, MAX_ERROR_BODY, MAX_ERROR_SHOWN, RESPONSE_TIMEOUT};
 
 /// An answer that is not what we hoped for.
@@ -236,6 +236,9 @@ pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
         format!("the connection to `{place}` broke: {cause}")
     };
     let error = Error::new(Kind::NetworkError, message);
+    if find::<io::Error>(failure).is_some_and(lacks_descriptors) {
+        return error.hint(RAISE_LIMIT);
+    }
     if is_refused(failure) {
         return error.hint("check that the registry runs, and its host and port");
     }

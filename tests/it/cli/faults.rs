@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::run::run_in;
+use super::run::{program, run_in, shown};
 use crate::support::images::{self, Content};
+use crate::support::layout::write_layout;
 use crate::support::registry::faults::Act;
 use crate::support::registry::{Login, Registry, Rule};
 
@@ -153,4 +154,25 @@ async fn a_registry_that_refuses_or_fails() {
     );
     // Let in, though the first request still tried TLS.
     check(&[plain, "-q", "--creds", "user:right"], 1, &format!("{missing}\nside: source"));
+}
+
+/// There are more blobs than descriptors. Another attempt, or one where there are more of these, may do.
+#[tokio::test(flavor = "multi_thread")]
+async fn want_of_descriptors_is_a_matter_of_time() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    write_layout(&folder.path().join("a"), "1", 80, 10 << 10);
+    let name = format!("docker://{}/app:1", registry.host);
+    let push = program(
+        folder.path(),
+        &["push", "-q", "--retry=0", "--tls-verify=false", "oci:a:1", &name],
+    );
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 32; exec \"$@\"", "sh"]);
+    limited.arg(push.get_program()).args(push.get_args()).current_dir(folder.path());
+    let output = tokio::task::spawn_blocking(move || limited.output().unwrap()).await.unwrap();
+    let shown = shown(&output);
+    assert!(shown.starts_with("exit 75\n"), "{shown}");
+    assert!(shown.ends_with("hint: raise the limit of open files (`ulimit -n`)\n"), "{shown}");
+    assert_eq!(registry.open_sessions(), 0);
 }

@@ -14,7 +14,7 @@ use crate::support::images;
 use crate::support::registry::{Act, Login, Registry, Rule};
 
 /// What the system shows of a process.
-fn shown(pid: u32) -> [(&'static str, Vec<u8>); 2] {
+pub(super) fn shown(pid: u32) -> [(&'static str, Vec<u8>); 2] {
     ["cmdline", "environ"].map(|name| (name, fs::read(format!("/proc/{pid}/{name}")).unwrap()))
 }
 

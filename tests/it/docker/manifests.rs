@@ -181,8 +181,13 @@ async fn blobs_that_a_registry_claims_to_have_mounted_are_sent() {
     let mut options = push::options(&name("app:1"), &name("to:1"));
     options.source.access = plain();
     options.destination.access = plain();
+    registry.take_log();
     let pushed = push::run(&options).await.unwrap();
     assert_eq!(pushed.blobs.sent, content.blobs.len() as u64 - 1);
+    // Once is enough to believe no mount any more.
+    let log = registry.take_log();
+    let puts = log.iter().filter(|line| line.starts_with("PUT /v2/to/manifests/")).count();
+    assert_eq!(puts, 2, "{log:#?}");
 }
 
 #[tokio::test]

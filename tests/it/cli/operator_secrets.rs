@@ -1,0 +1,165 @@
+//! No secret that objects of a cluster name gets out of the operator: not into their status, into events, into its log however
+//! much is logged, into a file, or to where others see processes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::run::program;
+use super::seen_by_others;
+use crate::support::canary::Canary;
+use crate::support::control_plane::{ControlPlane, POLL, control_plane};
+use crate::support::images;
+use crate::support::push;
+use crate::support::registry::{Act, Login, Registry, Rule};
+
+/// How long a step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The operator as a program; it ends with the test.
+struct Operator(Child);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The operator with everything logged.
+fn start(plane: &ControlPlane, namespace: &str, folder: &Path) -> Operator {
+    fs::create_dir(folder.join("tmp")).unwrap();
+    let arguments = ["operator", "--log-format=json", "--listen=none", "--egress-allow=127.0.0.1"];
+    let mut program = program(folder, &arguments);
+    program.env("KUBECONFIG", plane.kubeconfig()).env("IMAGEPUSH_WATCH_NAMESPACE", namespace);
+    program.env("RUST_LOG", "trace").env("TMPDIR", folder.join("tmp"));
+    program.stderr(fs::File::create(folder.join("log")).unwrap());
+    program.stdout(Stdio::null());
+    Operator(program.spawn().unwrap())
+}
+
+fn secret(name: &str, config: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+        "metadata": {"name": name}, "stringData": {".dockerconfigjson": config.to_string()},
+    })
+}
+
+fn login(host: &str, password: &Canary) -> Value {
+    let auth = STANDARD.encode(format!("alice:{}", password.text()));
+    json!({"auths": {host: {"auth": auth}}})
+}
+
+fn object(name: &str, source: &str, host: &str) -> Value {
+    let side = |host: &str| json!({"reference": format!("docker://{host}/app:1"), "tlsPolicy": "PlainHTTP"});
+    let mut destination = side(host);
+    destination["secretRef"] = json!({"name": name});
+    json!({
+        "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "metadata": {"name": name},
+        "spec": {"source": side(source), "destination": destination, "runPolicy": "Once"},
+    })
+}
+
+/// Waits until each of these objects says this of itself.
+async fn until(plane: &ControlPlane, namespace: &str, expected: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    let said = async {
+        loop {
+            let objects = ["-n", namespace, "get", "ipush", "-o", "json"];
+            text = plane.kubectl(&objects).await.succeeded();
+            let objects: Value = serde_json::from_str(&text).unwrap();
+            let says = |name: &str, words: &str| {
+                let items = objects["items"].as_array().into_iter().flatten();
+                let mut named = items.filter(|object| object["metadata"]["name"] == name);
+                named.any(|object| object["status"]["conditions"].to_string().contains(words))
+            };
+            if expected.iter().all(|(name, words)| says(name, words)) {
+                return;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let said = tokio::time::timeout(PATIENCE, said).await;
+    assert!(said.is_ok(), "the objects don't say what is expected: {text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_leaves_no_trace_of_a_secret() {
+    let (password, token, page) = (Canary::password(), Canary::token(), Canary::token());
+    let [registry, stranger, repeating, source] = [
+        Registry::start().await,
+        Registry::start().await,
+        Registry::start().await,
+        Registry::start().await,
+    ];
+    registry.set_login(Login::bearer("alice", password.text()).naming_tokens(token.text()));
+    stranger.set_login(Login::basic("alice", "another"));
+    repeating.set_login(Login::basic("alice", password.text()));
+    let words = format!("no {} for you", password.text());
+    let denied = json!({"errors": [{"code": "DENIED", "message": words}]}).to_string();
+    let denied = Act::Respond(403, vec![], denied.into());
+    repeating.add_rule(Rule::each("POST", "/uploads/", denied));
+    let pages = Registry::start().await;
+    let no_registrys = Act::Respond(403, vec![], format!("<html>{}", page.text()).into());
+    pages.add_rule(Rule::each("POST", "/uploads/", no_registrys));
+    let layout = tempfile::tempdir().unwrap();
+    images::image(1).write_layout(layout.path(), Some("1"));
+    let from = format!("oci:{}:1", layout.path().display());
+    let mut fill = push::options(&from, &format!("docker://{}/app:1", source.host));
+    fill.destination.access.tls = imagepush::access::TlsPolicy::PlainHttp;
+    push::run(&fill).await.unwrap();
+
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut operator = start(plane, &namespace, folder.path());
+    let items = [
+        secret("pushed", &login(&registry.host, &password)),
+        secret("refused", &login(&stranger.host, &password)),
+        secret("repeated", &login(&repeating.host, &password)),
+        secret("paged", &login(&pages.host, &password)),
+        secret("malformed", &json!({"auths": password.text()})),
+        object("pushed", &source.host, &registry.host),
+        object("refused", &source.host, &stranger.host),
+        object("repeated", &source.host, &repeating.host),
+        object("paged", &source.host, &pages.host),
+        object("malformed", &source.host, &registry.host),
+    ];
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    plane.kubectl_with(&["-n", &namespace, "create", "-f", "-"], &list).await.succeeded();
+    let expected = [
+        ("pushed", "PushSucceeded"),
+        ("refused", "AuthenticationFailed"),
+        ("repeated", "[hidden]"),
+        ("paged", "403 Forbidden"),
+        ("malformed", "secret `malformed` cannot be used"),
+    ];
+    let objects = until(plane, &namespace, &expected).await;
+    let seen_by_others = seen_by_others::shown(operator.0.id());
+    let events =
+        plane.kubectl(&["-n", &namespace, "get", "events", "-o", "json"]).await.succeeded();
+    kill_process(Pid::from_child(&operator.0), Signal::TERM).unwrap();
+    assert_eq!(operator.0.wait().unwrap().code(), Some(0));
+    let log = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(log.contains("\"level\":\"TRACE\"") || log.contains("\"level\":\"DEBUG\""), "{log}");
+    for secret in [&password, &token, &page] {
+        secret.is_not_in("the objects", &objects);
+        secret.is_not_in("the events", &events);
+        secret.is_not_in("the log", &log);
+        secret.is_not_below(&folder.path().join("tmp"));
+        for (name, text) in &seen_by_others {
+            secret.is_not_in(name, text);
+        }
+        for other in [&stranger, &repeating, &pages, &source] {
+            token.is_not_in("a foreign request", format!("{:?}", other.seen()));
+        }
+        password.is_not_in("a foreign request", format!("{:?}", source.seen()));
+    }
+}
