@@ -20,10 +20,13 @@ pub use auth_file::AuthFile;
 pub use auth_files::{AuthFiles, Variables};
 pub use certificates::{CertificateFolders, Certificates, ClientIdentity, TrustedCertificates};
 pub use lookup::Lookup;
+pub use network::{
+    AllowedRegistries, Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver,
+    TokenServer,
+};
 pub(crate) use network::{
     Audience, Bearer, Challenge, Fingerprint, NoToken, StandingKey, Terms, Token, TokenKey, Trust,
 };
-pub use network::{Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver, TokenServer};
 pub use registries::{
     Candidates, CredentialHelpers, Registries, RegistriesConf, SourcePlace, is_short_name,
 };

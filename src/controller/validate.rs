@@ -52,7 +52,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
     })
 }
 
-/// Refuses what a pod without volumes can't reach.
+/// Refuses what a pod without volumes can't reach, and registries that the administrator hasn't allowed.
 pub(crate) fn reachable(options: &PushOptions) -> Result<()> {
     let sides = [(Side::Source, &options.source), (Side::Destination, &options.destination)];
     for (side, endpoint) in sides {
@@ -64,6 +64,13 @@ pub(crate) fn reachable(options: &PushOptions) -> Result<()> {
             );
             return Err(Error::new(Kind::TransportUnsupported, message).on(side).hint(
                 "use a registry (`docker://…`), or run `imagepush push` where the files are",
+            ));
+        }
+        let registry = endpoint.reference.repository().map(|it| it.registry.as_str());
+        if let Some(registry) = registry.filter(|it| !endpoint.access.network.permits(it)) {
+            let message = format!("`{registry}` is none of the registries that may be used here");
+            return Err(Error::new(Kind::AccessDenied, message).on(side).hint(
+                "name another one, or have whoever runs the operator add it to `--allowed-registries`",
             ));
         }
     }
@@ -123,6 +130,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::access::{AllowedRegistries, Network, NetworkSettings};
 
     fn parsed(changes: &Value) -> Result<PushOptions> {
         let mut spec = json!({
@@ -192,5 +200,30 @@ mod tests {
             "`oci:/data/x:1` is on a file system, and the operator has none to read or write images on"
         );
         assert!(reachable(&parsed(&json!({})).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn registries_that_are_not_allowed_are_refused_on_either_side() {
+        let spec = json!({
+            "source": {"reference": "docker://a.example:5000/x:1"},
+            "destination": {"reference": "docker://b.example/x:1"},
+        });
+        let spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
+        let judged = |allowed: &str| {
+            let places = allowed.split(',').map(|it| it.parse().unwrap()).collect();
+            let registries = AllowedRegistries::new(places);
+            let settings = NetworkSettings { registries, ..NetworkSettings::default() };
+            let network = Network::new(settings);
+            let access = || Access { network: network.clone(), ..Access::default() };
+            let refused = reachable(&options(&spec, access(), access()).unwrap()).err();
+            refused.map(|error| (error.kind(), error.side(), error.to_string()))
+        };
+        let refused = |side, registry: &str| {
+            let message = format!("`{registry}` is none of the registries that may be used here");
+            Some((Kind::AccessDenied, Some(side), message))
+        };
+        assert_eq!(judged("a.example,b.example"), None);
+        assert_eq!(judged("b.example"), refused(Side::Source, "a.example:5000"));
+        assert_eq!(judged("a.example"), refused(Side::Destination, "b.example"));
     }
 }

@@ -2,6 +2,7 @@
 
 mod election;
 mod gitops;
+mod helm_test;
 
 use std::net::SocketAddr;
 use std::time::Duration;

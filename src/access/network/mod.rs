@@ -3,6 +3,7 @@
 //! One value serves both sides of a push on the command line, and all pushes of the operator, so that a connection that one
 //! has made is there for the next. It builds clients and decides what they may connect to, and sends nothing itself.
 
+mod allowed;
 mod any_certificate;
 mod clients;
 mod egress;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use reqwest::Client;
 use url::{Host, Url};
 
+pub use allowed::AllowedRegistries;
 pub(crate) use clients::Audience;
 use clients::Clients;
 pub use egress::Egress;
@@ -51,6 +53,7 @@ struct Shared {
     pauses: Pauses,
     warnings: Warnings,
     token_servers: Vec<TokenServer>,
+    registries: AllowedRegistries,
 }
 
 /// What holds for all connections of a program. The default is to connect anywhere, directly.
@@ -64,6 +67,8 @@ pub struct NetworkSettings {
     pub resolver: Arc<dyn Resolver>,
     /// Token servers beside a registry's own and those of its domain.
     pub token_servers: Vec<TokenServer>,
+    /// Which registries references may name.
+    pub registries: AllowedRegistries,
 }
 
 /// Whether there are proxies on the way.
@@ -81,7 +86,7 @@ pub enum Proxies {
 impl Network {
     /// A new network.
     pub fn new(settings: NetworkSettings) -> Self {
-        let NetworkSettings { egress, proxies, resolver, token_servers } = settings;
+        let NetworkSettings { egress, proxies, resolver, token_servers, registries } = settings;
         let names = Names { egress, resolver, proxies };
         Self(Arc::new(Shared {
             clients: Clients::default(),
@@ -91,6 +96,7 @@ impl Network {
             pauses: Pauses::default(),
             warnings: Warnings::default(),
             token_servers,
+            registries,
         }))
     }
 
@@ -143,6 +149,11 @@ impl Network {
         self.0.token_servers.iter().any(|trusted| trusted.admits(registry, token_server))
     }
 
+    /// Whether a reference may name this registry, as whoever runs the program has it.
+    pub(crate) fn permits(&self, registry: &str) -> bool {
+        self.0.registries.permit(registry)
+    }
+
     /// Judges a URL that a request is about to go to, as far as nothing has to be connected to for that: an address that
     /// stands in the URL is never looked up, and a name that a proxy looks up isn't either. Other names are judged by
     /// their addresses when the client connects.
@@ -171,6 +182,7 @@ impl Default for NetworkSettings {
             proxies,
             resolver: Arc::new(SystemResolver::default()),
             token_servers: vec![],
+            registries: AllowedRegistries::default(),
         }
     }
 }
@@ -183,11 +195,12 @@ impl Default for Network {
 
 impl fmt::Debug for NetworkSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { egress, proxies, resolver: _, token_servers } = self;
+        let Self { egress, proxies, resolver: _, token_servers, registries } = self;
         f.debug_struct("NetworkSettings")
             .field("egress", egress)
             .field("proxies", proxies)
             .field("token_servers", token_servers)
+            .field("registries", registries)
             .finish()
     }
 }

@@ -2,13 +2,27 @@
 
 use clap::Args;
 
-use crate::access::{Egress, NetworkSettings, Place, Proxies, TokenServer};
+use crate::access::{AllowedRegistries, Egress, NetworkSettings, Place, Proxies, TokenServer};
 
 /// Where connections to registries may lead.
 ///
 /// Who may create an ImagePush chooses its registries, and a registry chooses where it redirects to.
 #[derive(Debug, Default, Args)]
 pub(super) struct ConnectionArgs {
+    /// Let objects name this registry, domain (`*.example.com`) or range of addresses, others that are given so, and no
+    /// more, as source or destination. May be given several times; in the variable, with commas between [default: all]
+    ///
+    /// Nothing is sent to another one. Where a registry that is allowed sends us for downloads and tokens is for the
+    /// egress policy.
+    #[arg(
+        long,
+        value_name = "PLACE",
+        env = "IMAGEPUSH_ALLOWED_REGISTRIES",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    allowed_registries: Vec<Place>,
+
     /// Let connections to registries lead to this host, domain (`*.example.com`) or range of addresses (`127.0.0.0/8`),
     /// although it is denied otherwise. May be given several times; in the variable, with commas between
     #[arg(
@@ -67,8 +81,14 @@ pub(super) struct ConnectionArgs {
 impl ConnectionArgs {
     /// What holds for the operator's connections.
     pub(super) fn settings(self) -> NetworkSettings {
-        let Self { egress_allow, egress_deny, egress_only, proxy_from_environment, token_server } =
-            self;
+        let Self {
+            allowed_registries,
+            egress_allow,
+            egress_deny,
+            egress_only,
+            proxy_from_environment,
+            token_server,
+        } = self;
         let egress = egress_allow.into_iter().fold(Egress::operator(), Egress::allow);
         let egress = egress_deny.into_iter().fold(egress, Egress::deny);
         let egress = egress_only.into_iter().fold(egress, Egress::only);
@@ -77,6 +97,7 @@ impl ConnectionArgs {
             egress,
             proxies,
             token_servers: token_server,
+            registries: AllowedRegistries::new(allowed_registries),
             ..NetworkSettings::default()
         }
     }
@@ -143,8 +164,15 @@ mod tests {
     }
 
     #[test]
+    fn registries_that_are_named_are_the_only_ones() {
+        let given = parse("--allowed-registries a.example,*.b.example").unwrap().registries;
+        assert_eq!(given, AllowedRegistries::new(vec![place("a.example"), place("*.b.example")]));
+        assert_eq!(parse("").unwrap().registries, AllowedRegistries::default());
+    }
+
+    #[test]
     fn what_is_no_place_is_refused() {
-        for flag in ["egress-allow", "egress-deny", "egress-only"] {
+        for flag in ["allowed-registries", "egress-allow", "egress-deny", "egress-only"] {
             let expected = format!(
                 "error: invalid value '10.0.0.0/33' for '--{flag} <PLACE>': `10.0.0.0/33` is not an address, \
                  nor a range such as 10.0.0.0/8"

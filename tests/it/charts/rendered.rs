@@ -6,7 +6,8 @@ use crate::support::chart::{CHART, REPOSITORY, documents, find, names, tool, too
 
 /// What the chart renders in namespace `here` with `--set` arguments.
 async fn rendered(values: &[&str]) -> Vec<Value> {
-    let mut arguments = vec!["template", "mine", CHART, "-n", "here", "--set", REPOSITORY];
+    let mut arguments =
+        vec!["template", "mine", CHART, "--skip-tests", "-n", "here", "--set", REPOSITORY];
     arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     documents(&tool("helm", &arguments).await.succeeded())
 }
@@ -31,7 +32,8 @@ async fn values_choose_the_objects() {
             "ServiceAccount/mine-imagepush",
         ]
     );
-    let cases: [(&[&str], &[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str], &[&str]); 9] = [
+        (&["replicas=2"], &["PodDisruptionBudget/mine-imagepush"], &[]),
         (&["crds.install=false"], &[], &["CustomResourceDefinition/imagepushes.imagepush.dev"]),
         (
             &["watchNamespaces={one,two}"],
@@ -147,7 +149,7 @@ async fn a_release_for_namespaces_stays_in_them() {
 #[tokio::test]
 async fn values_get_to_their_places() {
     let text = include_str!("every_value.yaml");
-    let arguments = ["template", "mine", CHART, "-n", "here", "-f", "-"];
+    let arguments = ["template", "mine", CHART, "--skip-tests", "-n", "here", "-f", "-"];
     let documents = documents(&tool_with("helm", &arguments, text).await.succeeded());
     let deployment = find(&documents, "Deployment");
     let template = &deployment["spec"]["template"];
@@ -170,6 +172,8 @@ async fn values_get_to_their_places() {
             "--leader-election=true",
             "--lease=pushes",
             "--lease-namespace=leases",
+            "--allowed-registries=registry.example",
+            "--allowed-registries=*.corp.example",
             "--egress-allow=127.0.0.0/8",
             "--egress-allow=registry.example",
             "--egress-deny=10.96.0.0/12",
@@ -203,6 +207,11 @@ async fn values_get_to_their_places() {
     );
     assert_eq!(pod["serviceAccountName"], "pusher");
     assert_eq!(pod["imagePullSecrets"], json!([{"name": "pull"}]));
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    assert_eq!(
+        pod["topologySpreadConstraints"],
+        json!([{"topologyKey": "example/rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}])
+    );
     assert_eq!(pod["nodeSelector"], json!({"kubernetes.io/arch": "amd64"}));
     assert_eq!(pod["tolerations"], json!([{"key": "dedicated", "operator": "Exists"}]));
     assert_eq!(pod["affinity"], json!({"nodeAffinity": {}}));
@@ -252,4 +261,29 @@ async fn roles_of_people_are_part_of_the_clusters_own() {
         found.sort_unstable();
         assert_eq!(found, into, "{name}");
     }
+}
+
+/// Two operators at a time need a lease; where there is one, the new operator is there before the old one goes.
+#[tokio::test]
+async fn replicas_are_spread_and_take_turns() {
+    let one = rendered(&[]).await;
+    let deployment = &find(&one, "Deployment")["spec"];
+    assert_eq!(deployment["template"]["spec"]["topologySpreadConstraints"], Value::Null);
+    assert_eq!(
+        deployment["strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+    );
+    let alone = rendered(&["leaderElection.enabled=false"]).await;
+    assert_eq!(find(&alone, "Deployment")["spec"]["strategy"], json!({"type": "Recreate"}));
+
+    let three = rendered(&["replicas=3"]).await;
+    let selector = deployment["selector"].clone();
+    let spread =
+        &find(&three, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"];
+    let spread = spread.as_array().unwrap();
+    let keys: Vec<&Value> = spread.iter().map(|it| &it["topologyKey"]).collect();
+    assert_eq!(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]);
+    assert!(spread.iter().all(|it| it["labelSelector"] == selector), "{spread:#?}");
+    let budget = &find(&three, "PodDisruptionBudget")["spec"];
+    assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &selector));
 }

@@ -18,6 +18,13 @@ const NO_VALUE: [&str; 1] = ["help"];
 async fn bad_values_are_refused() {
     let cases = [
         ("", "image.repository must be set: the image of the operator that your cluster can pull"),
+        ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
+        (
+            "replicas=2,leaderElection.enabled=false",
+            "replicas must be 1 where leaderElection.enabled",
+        ),
+        ("allowedRegistries={a b}", "at '/allowedRegistries/0': 'a b' does not match pattern"),
+        ("topologySpreadConstraints={a}", "at '/topologySpreadConstraints/0': got string"),
         ("replica=2", "additional properties 'replica' not allowed"),
         ("image.repo=x", "additional properties 'repo' not allowed"),
         ("image.repository=x@y", "at '/image/repository': 'x@y' does not match pattern"),
@@ -54,6 +61,7 @@ async fn bad_values_are_refused() {
         ("networkPolicy.egress={all}", "at '/networkPolicy/egress/0': got string, want object"),
         ("resources.limit.memory=1Gi", "additional properties 'limit' not allowed"),
         ("resources.limits.memory=1 GB", "at '/resources/limits/memory': 'oneOf' failed"),
+        ("test.image=", "at '/test/image': '' does not match pattern"),
         ("podLabels.a=1", "at '/podLabels/a': got number, want string"),
     ];
     for (value, message) in cases {
