@@ -1,7 +1,11 @@
 //! The chart and the kustomize bases, as helm and kubectl read them.
 
+pub(crate) mod monitoring;
 mod rendered;
 mod values;
+
+use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -11,6 +15,13 @@ use crate::support::chart::{CHART, REPOSITORY, documents, find, names, tool};
 #[tokio::test]
 async fn helm_lints_the_chart_strictly() {
     tool("helm", &["lint", "--strict", CHART, "--set", REPOSITORY]).await.succeeded();
+}
+
+#[test]
+fn the_chart_installs_the_program_of_its_version() {
+    let about = fs::read_to_string(Path::new(CHART).join("Chart.yaml")).unwrap();
+    let about: Value = serde_yaml::from_str(&about).unwrap();
+    assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));
 }
 
 /// Whoever installs without Helm gets the same, and a namespace that is as strict as the pod.

@@ -1,8 +1,10 @@
 //! The operator on a real API server, with its own service account, pushing between registries.
 
+mod allowed;
 mod election;
 mod gitops;
 mod helm_test;
+mod monitoring;
 
 use std::net::SocketAddr;
 use std::time::Duration;

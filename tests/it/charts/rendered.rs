@@ -12,90 +12,97 @@ async fn rendered(values: &[&str]) -> Vec<Value> {
     documents(&tool("helm", &arguments).await.succeeded())
 }
 
-/// What a value adds to the names that are rendered without any, and what it takes away.
-#[tokio::test]
-async fn values_choose_the_objects() {
-    let all = names(&rendered(&[]).await);
-    assert_eq!(
-        all,
-        [
+/// What is rendered without any value.
+const ALL: [&str; 11] = [
+    "ClusterRole/here:mine-imagepush",
+    "ClusterRole/here:mine-imagepush-admin",
+    "ClusterRole/here:mine-imagepush-editor",
+    "ClusterRole/here:mine-imagepush-viewer",
+    "ClusterRoleBinding/here:mine-imagepush",
+    "CustomResourceDefinition/imagepushes.imagepush.dev",
+    "Deployment/mine-imagepush",
+    "NetworkPolicy/mine-imagepush",
+    "Role/mine-imagepush-election",
+    "RoleBinding/mine-imagepush-election",
+    "ServiceAccount/mine-imagepush",
+];
+
+/// Values, what they add to these, and what they take away.
+const CHOICES: [(&[&str], &[&str], &[&str]); 12] = [
+    (
+        &["metrics.serviceMonitor.enabled=true"],
+        &["Service/mine-imagepush-metrics", "ServiceMonitor/mine-imagepush"],
+        &[],
+    ),
+    (&["metrics.rules.enabled=true"], &["PrometheusRule/mine-imagepush"], &[]),
+    (&["metrics.dashboard.enabled=true"], &["ConfigMap/mine-imagepush-dashboard"], &[]),
+    (&["replicas=2"], &["PodDisruptionBudget/mine-imagepush"], &[]),
+    (&["crds.install=false"], &[], &["CustomResourceDefinition/imagepushes.imagepush.dev"]),
+    (
+        &["watchNamespaces={one,two}"],
+        &[
+            "Role/here:mine-imagepush",
+            "Role/here:mine-imagepush",
+            "RoleBinding/here:mine-imagepush",
+            "RoleBinding/here:mine-imagepush",
+        ],
+        &["ClusterRole/here:mine-imagepush", "ClusterRoleBinding/here:mine-imagepush"],
+    ),
+    (
+        &["rbac.create=false"],
+        &[],
+        &[
             "ClusterRole/here:mine-imagepush",
+            "ClusterRoleBinding/here:mine-imagepush",
+            "Role/mine-imagepush-election",
+            "RoleBinding/mine-imagepush-election",
+        ],
+    ),
+    (
+        &["leaderElection.enabled=false"],
+        &[],
+        &["Role/mine-imagepush-election", "RoleBinding/mine-imagepush-election"],
+    ),
+    (
+        &["rbac.userRoles.create=false"],
+        &[],
+        &[
             "ClusterRole/here:mine-imagepush-admin",
             "ClusterRole/here:mine-imagepush-editor",
             "ClusterRole/here:mine-imagepush-viewer",
-            "ClusterRoleBinding/here:mine-imagepush",
-            "CustomResourceDefinition/imagepushes.imagepush.dev",
+        ],
+    ),
+    (
+        &["serviceAccount.create=false", "serviceAccount.name=x"],
+        &[],
+        &["ServiceAccount/mine-imagepush"],
+    ),
+    (&["networkPolicy.enabled=false"], &[], &["NetworkPolicy/mine-imagepush"]),
+    (
+        &["fullnameOverride=x"],
+        &[
+            "Deployment/x",
+            "NetworkPolicy/x",
+            "Role/x-election",
+            "RoleBinding/x-election",
+            "ServiceAccount/x",
+        ],
+        &[
             "Deployment/mine-imagepush",
             "NetworkPolicy/mine-imagepush",
             "Role/mine-imagepush-election",
             "RoleBinding/mine-imagepush-election",
             "ServiceAccount/mine-imagepush",
-        ]
-    );
-    let cases: [(&[&str], &[&str], &[&str]); 9] = [
-        (&["replicas=2"], &["PodDisruptionBudget/mine-imagepush"], &[]),
-        (&["crds.install=false"], &[], &["CustomResourceDefinition/imagepushes.imagepush.dev"]),
-        (
-            &["watchNamespaces={one,two}"],
-            &[
-                "Role/here:mine-imagepush",
-                "Role/here:mine-imagepush",
-                "RoleBinding/here:mine-imagepush",
-                "RoleBinding/here:mine-imagepush",
-            ],
-            &["ClusterRole/here:mine-imagepush", "ClusterRoleBinding/here:mine-imagepush"],
-        ),
-        (
-            &["rbac.create=false"],
-            &[],
-            &[
-                "ClusterRole/here:mine-imagepush",
-                "ClusterRoleBinding/here:mine-imagepush",
-                "Role/mine-imagepush-election",
-                "RoleBinding/mine-imagepush-election",
-            ],
-        ),
-        (
-            &["leaderElection.enabled=false"],
-            &[],
-            &["Role/mine-imagepush-election", "RoleBinding/mine-imagepush-election"],
-        ),
-        (
-            &["rbac.userRoles.create=false"],
-            &[],
-            &[
-                "ClusterRole/here:mine-imagepush-admin",
-                "ClusterRole/here:mine-imagepush-editor",
-                "ClusterRole/here:mine-imagepush-viewer",
-            ],
-        ),
-        (
-            &["serviceAccount.create=false", "serviceAccount.name=x"],
-            &[],
-            &["ServiceAccount/mine-imagepush"],
-        ),
-        (&["networkPolicy.enabled=false"], &[], &["NetworkPolicy/mine-imagepush"]),
-        (
-            &["fullnameOverride=x"],
-            &[
-                "Deployment/x",
-                "NetworkPolicy/x",
-                "Role/x-election",
-                "RoleBinding/x-election",
-                "ServiceAccount/x",
-            ],
-            &[
-                "Deployment/mine-imagepush",
-                "NetworkPolicy/mine-imagepush",
-                "Role/mine-imagepush-election",
-                "RoleBinding/mine-imagepush-election",
-                "ServiceAccount/mine-imagepush",
-            ],
-        ),
-    ];
-    for (values, added, removed) in cases {
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn values_choose_the_objects() {
+    assert_eq!(names(&rendered(&[]).await), ALL);
+    for (values, added, removed) in CHOICES {
         let mut expected: Vec<String> =
-            all.iter().filter(|it| !removed.contains(&it.as_str())).cloned().collect();
+            ALL.iter().filter(|it| !removed.contains(it)).map(|&it| it.to_owned()).collect();
         expected.extend(added.iter().map(|&it| it.to_owned()));
         let mut found = names(&rendered(values).await);
         if values == ["fullnameOverride=x"] {
@@ -145,15 +152,17 @@ async fn a_release_for_namespaces_stays_in_them() {
     assert_eq!(documents.iter().find(is_role).unwrap()["rules"], whole["rules"]);
 }
 
-/// Each value by the place in the documents where it is to be found.
-#[tokio::test]
-async fn values_get_to_their_places() {
+/// What the chart renders with every value set.
+async fn with_every_value() -> Vec<Value> {
     let text = include_str!("every_value.yaml");
     let arguments = ["template", "mine", CHART, "--skip-tests", "-n", "here", "-f", "-"];
-    let documents = documents(&tool_with("helm", &arguments, text).await.succeeded());
-    let deployment = find(&documents, "Deployment");
-    let template = &deployment["spec"]["template"];
-    let pod = &template["spec"];
+    documents(&tool_with("helm", &arguments, text).await.succeeded())
+}
+
+#[tokio::test]
+async fn values_get_to_the_container() {
+    let documents = with_every_value().await;
+    let pod = &find(&documents, "Deployment")["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     assert_eq!(
         container["args"],
@@ -201,6 +210,14 @@ async fn values_get_to_their_places() {
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "http");
     }
+}
+
+#[tokio::test]
+async fn values_get_to_the_pod() {
+    let documents = with_every_value().await;
+    let deployment = find(&documents, "Deployment");
+    let template = &deployment["spec"]["template"];
+    let pod = &template["spec"];
     assert_eq!(
         pod["volumes"][1],
         json!({"name": "authorities", "configMap": {"name": "authorities"}})
@@ -218,6 +235,18 @@ async fn values_get_to_their_places() {
     assert_eq!(pod["priorityClassName"], "system-cluster-critical");
     assert_eq!(template["metadata"]["annotations"], json!({"example/scrape": "no"}));
     assert_eq!(template["metadata"]["labels"]["team"], "one");
+}
+
+#[tokio::test]
+async fn values_get_to_what_is_beside_the_pod() {
+    let documents = with_every_value().await;
+    let port = json!([{"name": "http", "port": 9090, "targetPort": "http"}]);
+    assert_eq!(find(&documents, "Service")["spec"]["ports"], port);
+    let monitor = find(&documents, "ServiceMonitor");
+    assert_eq!(monitor["spec"]["endpoints"][0]["interval"], "1m");
+    assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(find(&documents, "PrometheusRule")["metadata"]["labels"]["release"], "prometheus");
+    assert_eq!(find(&documents, "ConfigMap")["metadata"]["labels"]["grafana_dashboard"], "yes");
     let policy = &find(&documents, "NetworkPolicy")["spec"];
     assert_eq!(
         policy["ingress"],
@@ -286,4 +315,29 @@ async fn replicas_are_spread_and_take_turns() {
     assert!(spread.iter().all(|it| it["labelSelector"] == selector), "{spread:#?}");
     let budget = &find(&three, "PodDisruptionBudget")["spec"];
     assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &selector));
+}
+
+/// It reads Secrets one by one, and takes no right by which it could get others.
+#[tokio::test]
+async fn the_operator_gets_no_right_by_which_it_gets_more() {
+    for values in [&[][..], &["watchNamespaces={one}"], &["replicas=2"]] {
+        let documents = rendered(values).await;
+        let roles = documents.iter().filter(|it| {
+            let name = it["metadata"]["name"].as_str().unwrap_or_default();
+            let people = ["viewer", "editor", "admin"].iter().any(|role| name.ends_with(role));
+            ["Role", "ClusterRole"].iter().any(|kind| it["kind"] == *kind) && !people
+        });
+        for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
+            let list = |key: &str| -> Vec<&str> {
+                rule[key].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect()
+            };
+            for verb in ["*", "impersonate", "bind", "escalate"] {
+                assert!(!list("verbs").contains(&verb), "{rule:#}");
+            }
+            assert!(!list("resources").contains(&"*"), "{rule:#}");
+            if list("resources").contains(&"secrets") {
+                assert_eq!(list("verbs"), ["get"], "{rule:#}");
+            }
+        }
+    }
 }

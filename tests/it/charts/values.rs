@@ -52,6 +52,8 @@ async fn bad_values_are_refused() {
         ("extraArgs={--timeout}", "at '/extraArgs/0': 'not' failed"),
         ("extraEnv[0].value=x", "at '/extraEnv/0': missing property 'name'"),
         ("extraVolumeMounts[0].name=x", "at '/extraVolumeMounts/0': missing property 'mountPath'"),
+        ("metrics.enabled=true", "additional properties 'enabled' not allowed"),
+        ("metrics.serviceMonitor.interval=often", "at '/metrics/serviceMonitor/interval': 'often'"),
         ("crds.enabled=true", "additional properties 'enabled' not allowed"),
         ("rbac.userRoles.add=true", "additional properties 'add' not allowed"),
         (
