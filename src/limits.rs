@@ -394,3 +394,6 @@ pub const MAX_FOREIGN_LEASE: Duration = Duration::from_mins(1);
 
 /// Giving a lease back at the end; it runs out anyhow.
 pub const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Entries of the history in status: what an administrator looks at first, and no log.
+pub const MAX_HISTORY: usize = 5;

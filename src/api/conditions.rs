@@ -14,6 +14,9 @@ pub const RECONCILING: &str = "Reconciling";
 /// True while nothing happens until somebody changes something; absent otherwise.
 pub const STALLED: &str = "Stalled";
 
+/// True while the destination holds something else than what was pushed, which may not be overwritten; absent otherwise.
+pub const DRIFTED: &str = "Drifted";
+
 /// Whether the source could be read.
 pub const SOURCE_RESOLVED: &str = "SourceResolved";
 

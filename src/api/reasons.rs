@@ -24,6 +24,11 @@ pub const SECRET_INVALID: &str = "SecretInvalid";
 /// `Ready`, `Stalled`: an object that runs once has failed too often for reasons that may pass.
 pub const RETRIES_EXHAUSTED: &str = "RetriesExhausted";
 
+/// `Ready`, `Stalled`: somebody else has changed the destination, and the spec says not to overwrite that.
+pub const DESTINATION_DRIFTED: &str = "DestinationDrifted";
+/// `Drifted`: the destination holds another digest than the recorded one.
+pub const DESTINATION_CHANGED: &str = "DestinationChanged";
+
 /// A reason, and what it means to somebody who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
@@ -88,6 +93,18 @@ pub static REASONS: &[Reason] = &[
         Follows::Retry,
         "the registry keeps losing blobs that it has just taken",
         "look at the registry's storage and garbage collection",
+    ),
+    of(
+        DESTINATION_CHANGED,
+        Follows::Stall,
+        "`Drifted`: the destination holds another digest than the recorded one",
+        "as for `DestinationDrifted`",
+    ),
+    of(
+        DESTINATION_DRIFTED,
+        Follows::Stall,
+        "somebody else has changed the destination, and `overwritePolicy` is `FailOnDrift`",
+        "find out who; restore or delete the tag, or set `overwritePolicy` to `Replace` for once",
     ),
     of(
         "DestinationExists",

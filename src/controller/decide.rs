@@ -33,6 +33,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) push_digest: &'a str,
     /// Digest of how the sides are reached; `None` where that was not found out.
     pub(crate) access_digest: Option<&'a str>,
+    /// How long the attempt took that has ended.
+    pub(crate) took: Option<Duration>,
     /// From 0 to 1, drawn for this decision.
     pub(crate) chance: f64,
 }
@@ -55,6 +57,8 @@ pub(crate) enum Attempt<'a> {
 pub(crate) enum Outcome {
     /// The destination holds the image.
     Pushed(Box<Pushed>),
+    /// Nothing has changed at either end since the last success.
+    Unchanged,
     /// It is known what a push would do.
     Previewed(Box<Preview>),
     /// It failed.
@@ -91,6 +95,7 @@ pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp
     if object.spec.suspend {
         return suspend(draft, observed);
     }
+    draft.took = observed.took;
     let outcome = match &observed.attempt {
         Attempt::Outdated => {
             draft.start_over();
@@ -141,6 +146,7 @@ fn ended(
 ) -> Decision {
     match outcome {
         Outcome::Pushed(pushed) => draft.pushed(object, pushed, observed.push_digest),
+        Outcome::Unchanged => draft.unchanged(object, observed.push_digest),
         Outcome::Previewed(preview) => draft.previewed(object, preview, observed.push_digest),
         Outcome::Failed(failure) => return failures::fail(object, draft, failure, observed),
         Outcome::Cancelled => {}

@@ -33,6 +33,8 @@ fn pushed(spec: &ImagePushSpec) -> Value {
         timeout: _,
         suspend: _,
         mode,
+        // It says what may be overwritten, and not what is pushed.
+        overwrite_policy: _,
         platforms,
         format,
         compression,

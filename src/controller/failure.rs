@@ -40,6 +40,21 @@ impl Failure {
         Self::of_secret(reasons::SECRET_INVALID, &message, Class::Permanent)
     }
 
+    /// The destination was changed by somebody else.
+    pub(crate) fn drifted(reference: &str, digest: &str) -> Self {
+        let message = format!(
+            "`{reference}` holds {digest}, which was not pushed from here; restore or delete it, or set \
+             `overwritePolicy` to Replace"
+        );
+        Self {
+            reason: reasons::DESTINATION_DRIFTED,
+            message: bounded(&message),
+            class: Class::Permanent,
+            side: Some(Side::Destination),
+            retry_after: None,
+        }
+    }
+
     /// It came so often that no further attempt is made.
     pub(crate) fn exhausted(&self, attempts: i32) -> Self {
         let message = format!(

@@ -5,6 +5,7 @@
 //! (`executor`) and wakes the object when it ends. Everything can be lost at any moment and is found out again.
 
 mod decide;
+mod delivery;
 mod digests;
 mod executor;
 mod failure;

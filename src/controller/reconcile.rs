@@ -15,6 +15,7 @@ use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::decide::{Attempt, Decision, Observed, Step, check_after, decide};
+use super::delivery::{Delivery, known};
 use super::executor::{Attempts, Memory, Order};
 use super::failure::Failure;
 use super::lease::Leadership;
@@ -77,6 +78,7 @@ pub(crate) async fn reconcile(
         names_secrets: !resolve::names(&object.spec).is_empty(),
         push_digest: &digests::push(&object),
         access_digest: ready.and_then(Result::ok).map(|ready| ready.access.as_str()),
+        took: memory.attempt.as_ref().and_then(|record| record.took),
         chance,
     };
     let decision = decide(&object, &observed, now);
@@ -222,12 +224,17 @@ fn act(
                 uid,
                 work: digests::work(object),
                 options: prepared.options,
-                mode: object.spec.mode,
+                delivery: delivery(object),
                 timeout: timeout.unwrap_or(context.timeout),
             });
             later
         }
     }
+}
+
+fn delivery(object: &ImagePush) -> Delivery {
+    let known = known(object, &digests::push(object));
+    Delivery { mode: object.spec.mode, overwrite: object.spec.overwrite_policy, known }
 }
 
 // === impl Context ===

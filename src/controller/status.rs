@@ -4,14 +4,19 @@
 //! carries it. `content` turns what the engine found into fields, `write` sends the whole.
 
 mod content;
+mod history;
 mod write;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub(crate) use self::write::{Written, write};
 use super::failure::Failure;
-use crate::api::conditions::{self, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State};
+use crate::api::conditions::{
+    self, DRIFTED, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State,
+};
 use crate::api::reasons;
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, SourceStatus};
 use crate::engine::{self, Pushed};
@@ -23,6 +28,8 @@ use crate::image::Digest;
 pub(crate) struct Draft {
     pub(crate) status: ImagePushStatus,
     pub(crate) now: Timestamp,
+    /// How long the attempt took that is told of.
+    pub(crate) took: Option<Duration>,
     generation: i64,
 }
 
@@ -32,7 +39,7 @@ impl Draft {
     /// Starts from the status that the object has.
     pub(crate) fn new(object: &ImagePush, now: Timestamp) -> Self {
         let status = object.status.clone().unwrap_or_default();
-        Self { status, now, generation: object.metadata.generation.unwrap_or(0) }
+        Self { status, now, took: None, generation: object.metadata.generation.unwrap_or(0) }
     }
 
     /// Whether the last decision was about this generation.
@@ -46,6 +53,7 @@ impl Draft {
         let message = "the push is under way";
         self.remove(STALLED);
         self.remove(SOURCE_RESOLVED);
+        self.remove(DRIFTED);
         self.set(READY, State::Unknown, reasons::PROGRESSING, message);
         self.set(RECONCILING, State::True, reasons::PROGRESSING, message);
         self.status.retry = None;
@@ -71,7 +79,7 @@ impl Draft {
         let digest = pushed.digest.to_string();
         let known = self.is_true_for_this_generation()
             && self.status.artifact.as_ref().is_some_and(|artifact| artifact.digest == digest);
-        let artifact = content::artifact(pushed, self.status.artifact.as_ref());
+        let artifact = content::artifact(pushed, destination, self.status.artifact.as_ref());
         self.settled(object, &pushed.source_digest, spec_digest);
         self.status.artifact = Some(artifact);
         self.status.preview = None;
@@ -80,12 +88,36 @@ impl Draft {
             if !known {
                 let message = format!("`{destination}` holds {digest} already");
                 self.set(READY, State::True, reasons::ALREADY_PRESENT, &message);
+                self.remember(reasons::ALREADY_PRESENT, Some(digest));
             }
             return;
         }
         self.status.last_push_time = Some(Time(self.now));
         let message = format!("pushed {digest} to `{destination}`");
         self.set(READY, State::True, reasons::PUSH_SUCCEEDED, &message);
+        self.remember(reasons::PUSH_SUCCEEDED, Some(digest));
+    }
+
+    /// Nothing has changed since the last success.
+    pub(crate) fn unchanged(&mut self, object: &ImagePush, spec_digest: &str) {
+        let known = self.is_true_for_this_generation();
+        self.resolve(object);
+        self.settle(spec_digest);
+        if known {
+            return;
+        }
+        let destination = &object.spec.destination.reference;
+        let digest =
+            self.status.artifact.as_ref().map_or("it", |artifact| artifact.digest.as_str());
+        let message = format!("`{destination}` holds {digest} already");
+        self.set(READY, State::True, reasons::ALREADY_PRESENT, &message);
+    }
+
+    /// The source that status has recorded is the one that is there.
+    fn resolve(&mut self, object: &ImagePush) {
+        let Some(source) = &self.status.source else { return };
+        let message = format!("`{}` is {}", object.spec.source.reference, source.digest);
+        self.set(SOURCE_RESOLVED, State::True, reasons::RESOLVED, &message);
     }
 
     /// It is known what a push would do.
@@ -111,14 +143,17 @@ impl Draft {
 
     fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {
         let reference = object.spec.source.reference.clone();
-        let message = format!("`{reference}` is {source_digest}");
-        self.set(SOURCE_RESOLVED, State::True, reasons::RESOLVED, &message);
         self.status.source = Some(SourceStatus { reference, digest: source_digest.to_string() });
+        self.resolve(object);
+        self.settle(spec_digest);
+    }
+
+    fn settle(&mut self, spec_digest: &str) {
         self.status.observed_spec_digest = Some(spec_digest.to_owned());
-        self.remove(RECONCILING);
+        self.rest();
         self.remove(STALLED);
+        self.remove(DRIFTED);
         self.status.retry = None;
-        self.status.progress = None;
         self.status.observed_generation = Some(self.generation);
     }
 
@@ -135,6 +170,9 @@ impl Draft {
         self.remove(RECONCILING);
         self.failed(failure);
         self.set(STALLED, State::True, failure.reason, &failure.message);
+        if failure.reason == reasons::DESTINATION_DRIFTED {
+            self.set(DRIFTED, State::True, reasons::DESTINATION_CHANGED, &failure.message);
+        }
         self.status.retry = None;
         self.status.observed_generation = Some(self.generation);
     }
@@ -212,7 +250,7 @@ pub(crate) fn number(value: u64) -> i64 {
 }
 
 /// The failure of an attempt that was given up.
-pub(crate) fn timed_out(timeout: std::time::Duration) -> crate::error::Error {
+pub(crate) fn timed_out(timeout: Duration) -> crate::error::Error {
     let shown = humantime::format_duration(timeout);
     crate::error::Error::new(Kind::Timeout, format!("the push was not done after `{shown}`"))
         .hint("raise `spec.timeout` if the image needs longer")

@@ -23,6 +23,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         timeout: _,
         suspend: _,
         mode: _,
+        overwrite_policy: _,
         platforms: wanted,
         format,
         compression,

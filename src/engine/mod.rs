@@ -15,6 +15,7 @@ mod present;
 mod progress;
 mod retry;
 mod session;
+mod standing;
 mod tree;
 mod width;
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use inspect::Inspected;
 pub use progress::{BlobOutcome, Event, NoProgress, Progress};
+pub use standing::Standing;
 
 use crate::error::Result;
 use crate::image::{Digest, MediaType, Platform};
@@ -144,6 +146,15 @@ pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Resul
     let (source, destination) = (&options.source.reference, &options.destination.reference);
     let doing = || format!("planning the push of `{source}` to `{destination}`");
     session::preview(options, cancel).await.map_err(|error| error.doing(doing()))
+}
+
+/// Tells which digests the two names of a push have now, by one request to each registry. Writes nothing.
+///
+/// The registries' word is taken for it: this is for finding out whether anything has changed since it was looked at closely.
+pub async fn standing(options: &PushOptions, cancel: &CancellationToken) -> Result<Standing> {
+    let (source, destination) = (&options.source.reference, &options.destination.reference);
+    let doing = || format!("comparing `{source}` and `{destination}` with what they were");
+    standing::standing(options, cancel).await.map_err(|error| error.doing(doing()))
 }
 
 /// Reads the manifest or index that a name points to and, for a container image, its config. Writes nothing.

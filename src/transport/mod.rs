@@ -109,6 +109,11 @@ pub trait ImageSource: Send + Sync {
     /// The source need not compare digests: the engine does.
     async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest>;
 
+    /// Digest of the manifest that the reference names, found out at the least cost. Nobody has verified it.
+    async fn digest(&self) -> Result<Digest> {
+        Ok(self.manifest(None).await?.digest().clone())
+    }
+
     /// Opens a blob for reading from its first byte. The bytes are not verified: the engine does that, and reads no
     /// more than one chunk past the descriptor's size. Never fetches `urls`.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks>;

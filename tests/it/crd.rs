@@ -33,6 +33,7 @@ async fn a_new_object_has_defaults_and_does_not_read_as_done() {
             "source": {"reference": "docker://a.example/x:1"},
             "destination": {"reference": "docker://b.example/x:1"},
             "runPolicy": "Continuous", "interval": "10m", "suspend": false, "mode": "Apply",
+            "overwritePolicy": "Replace",
             "platforms": {"mode": "All"}, "retry": {"limit": 3},
         })
     );

@@ -133,9 +133,10 @@ const FLAGS_ALONE: [(&str, &str); 7] = [
 ];
 
 /// Fields without a flag.
-const FIELDS_ALONE: [(&str, &str); 6] = [
+const FIELDS_ALONE: [(&str, &str); 7] = [
     ("destination.reference", "an argument without a flag"),
     ("interval", "the command line pushes once"),
+    ("overwritePolicy", "who runs a command knows what is there, or asks with `inspect`"),
     ("runPolicy", "the command line pushes once"),
     ("source.reference", "an argument without a flag"),
     ("suspend", "whoever doesn't want the push doesn't start it"),

@@ -5,6 +5,7 @@ mod election;
 mod gitops;
 mod helm_test;
 mod monitoring;
+mod policy;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -139,11 +140,16 @@ fn spec(source: &str, destination: &str, more: &Value) -> Value {
 
 /// Puts an index under the name that the objects here read; returns its digest.
 async fn fill(host: &str, seed: u64) -> String {
+    fill_as(host, seed, "1").await
+}
+
+/// The same under another tag.
+async fn fill_as(host: &str, seed: u64, tag: &str) -> String {
     let content = images::index(seed);
     let folder = tempfile::tempdir().unwrap();
     content.write_layout(folder.path(), Some("1"));
     let source = format!("oci:{}:1", folder.path().display());
-    let mut options = push::options(&source, &format!("docker://{host}/app:1"));
+    let mut options = push::options(&source, &format!("docker://{host}/app:{tag}"));
     options.destination.access.tls = TlsPolicy::PlainHttp;
     push::run(&options).await.unwrap();
     content.digest().to_owned()
@@ -184,6 +190,7 @@ async fn a_push_becomes_ready_and_kubectl_shows_it() {
             "DESTINATION",
             "READY",
             "REASON",
+            "PROGRESS",
             "AGE",
             "DIGEST",
             "LAST",

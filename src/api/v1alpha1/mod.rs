@@ -8,8 +8,9 @@ mod status;
 
 pub use spec::{
     Compression, CompressionFormat, ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode,
-    PlatformMode, Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
+    OverwritePolicy, PlatformMode, Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
 };
 pub use status::{
-    Artifact, ArtifactManifest, ImagePushStatus, Preview, Progress, RetryStatus, SourceStatus,
+    Artifact, ArtifactManifest, HistoryEntry, ImagePushStatus, Preview, Progress, RetryStatus,
+    SourceStatus,
 };

@@ -49,6 +49,12 @@ use super::status::ImagePushStatus;
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
         description = "Why it is ready or not, in one word"
     ),
+    printcolumn(
+        name = "Progress",
+        type_ = "string",
+        json_path = ".status.progress.percent",
+        description = "How far the running attempt is"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Digest",
@@ -124,6 +130,12 @@ pub struct ImagePushSpec {
     /// `Apply` pushes. `DryRun` only reads manifests, tells in `status.preview` what a push would send, and writes nothing.
     #[serde(default)]
     pub mode: Mode,
+
+    /// What becomes of another image that the destination's name has. `Replace` overwrites it. `IfNotPresent` never
+    /// overwrites: what was pushed stays although the source moves. `FailOnDrift` overwrites only what was pushed from here, and
+    /// stalls if somebody else has changed it since. A name that was deleted is written again under each of them.
+    #[serde(default)]
+    pub overwrite_policy: OverwritePolicy,
 
     /// Which images of a multi-platform source are pushed. All of them where this is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,6 +234,18 @@ pub enum Mode {
     Apply,
     /// Only what would be pushed is told.
     DryRun,
+}
+
+/// What becomes of another image that the destination's name has.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverwritePolicy {
+    /// It is overwritten.
+    #[default]
+    Replace,
+    /// It stays, and the push stalls unless it is what would be pushed.
+    IfNotPresent,
+    /// It is overwritten if it was pushed from here; else the push stalls.
+    FailOnDrift,
 }
 
 /// Which images of a multi-platform source are pushed.

@@ -29,7 +29,8 @@ pub struct ImagePushStatus {
 
     /// `Ready` sums up: True when the destination holds the image. `Reconciling` is there while the operator works on
     /// it or waits to try again, `Stalled` while it takes a change by somebody else to go on; never both.
-    /// `SourceResolved` tells whether the source could be read.
+    /// `SourceResolved` tells whether the source could be read. `Drifted` is there while the destination holds something
+    /// that was not pushed from here and may not be overwritten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -57,6 +58,13 @@ pub struct ImagePushStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub observed_access_digest: Option<String>,
+
+    /// The last attempts that brought something new, the latest first: up to 5, where equal ones in a row are one. A
+    /// check that finds everything in place is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub history: Vec<HistoryEntry>,
 
     /// The failed attempts since the last success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,10 @@ pub struct SourceStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Artifact {
+    /// The name that it was pushed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 600))]
+    pub reference: Option<String>,
     /// Digest of its manifest or index: `repository@digest` pulls it.
     #[schemars(length(max = 256))]
     pub digest: String,
@@ -121,6 +133,28 @@ pub struct ArtifactManifest {
     pub size_bytes: i64,
 }
 
+/// How an attempt ended, or several in a row that ended alike.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// The reason that `Ready` had then.
+    #[schemars(length(max = 64))]
+    pub result: String,
+    /// Digest of what the destination then held; not set for a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub digest: Option<String>,
+    /// How many in a row ended like this.
+    #[schemars(range(min = 1))]
+    pub count: i32,
+    /// When the last of them ended.
+    pub last_time: Time,
+    /// How long it took, for example `1m 5s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub duration: Option<String>,
+}
+
 /// The failed attempts since the last success.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -145,6 +179,10 @@ pub struct RetryStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
+    /// The share of the bytes that were read, such as `42%`; it never goes back within an attempt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 8))]
+    pub percent: String,
     /// How many blobs the push consists of.
     #[schemars(range(min = 0))]
     pub blobs_total: i64,

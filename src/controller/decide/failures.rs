@@ -28,8 +28,12 @@ pub(super) fn fail(
     let once = object.spec.run_policy == RunPolicy::Once;
     let retry = counted(draft.status.retry.as_ref(), failure);
     if !may_pass(failure, &retry, once) || is_stalled_for(&draft, failure) {
+        if !is_stalled_for(&draft, failure) {
+            draft.remember(failure.reason, None);
+        }
         return stall(draft, failure, observed);
     }
+    draft.remember(failure.reason, None);
     let exhausted = retry.count >= MAX_ATTEMPTS;
     if exhausted && once {
         return stall(draft, &failure.exhausted(retry.count), observed);

@@ -50,6 +50,7 @@ fn observed(attempt: Attempt<'_>) -> Observed<'_> {
         names_secrets: false,
         push_digest: "sha256:spec",
         access_digest: Some(ACCESS),
+        took: None,
         chance: 0.5,
     }
 }
@@ -348,7 +349,13 @@ fn suspending_stops_and_keeps_what_is_settled() {
 
 #[test]
 fn progress_shows_and_goes() {
-    let progress = Progress { blobs_total: 3, blobs_done: 1, bytes_total: 9, bytes_done: 4 };
+    let progress = Progress {
+        percent: "44%".into(),
+        blobs_total: 3,
+        blobs_done: 1,
+        bytes_total: 9,
+        bytes_done: 4,
+    };
     let done = object(&continuous(), 1, Some(after(&continuous(), &pushed(false))));
     let running = check(&done, &observed(Attempt::Running(Some(progress.clone()))));
     assert_eq!(running.status.progress, Some(progress));
@@ -516,4 +523,48 @@ fn a_request_during_an_attempt_is_heard_after_it() {
     assert_eq!((ended.step, ended.again), (Step::Wait, Some(Duration::ZERO)));
     let asked = request(object(&once(), 1, Some(ended.status)), "now");
     assert_eq!(check(&asked, &observed(Attempt::None)).step, Step::Start);
+}
+
+#[test]
+fn what_has_not_changed_is_news_only_if_it_was_not_known() {
+    let before = after(&continuous(), &pushed(false));
+    let same = check(&object(&continuous(), 1, Some(before.clone())), &ended(&Outcome::Unchanged));
+    assert_eq!((same.step, &same.status), (Step::Wait, &before));
+    // After an edit of how the sides are reached, say, it is.
+    let mut look = observed(Attempt::None);
+    look.access_digest = Some("sha256:other");
+    let checking = check(&object(&continuous(), 2, Some(before)), &look).status;
+    let found = check(&object(&continuous(), 2, Some(checking)), &ended(&Outcome::Unchanged));
+    let conditions = ["Ready=True/AlreadyPresent", "SourceResolved=True/Resolved"];
+    assert_eq!(summary(&found.status), (conditions.map(str::to_owned).to_vec(), Some(2)));
+}
+
+#[test]
+fn drift_shows_until_it_is_gone() {
+    let before = after(&continuous(), &pushed(false));
+    let drifted = Outcome::Failed(Failure::drifted("docker://b.example/x:1", "sha256:other"));
+    let found = check(&object(&continuous(), 1, Some(before)), &ended(&drifted)).status;
+    let conditions = [
+        "Drifted=True/DestinationChanged",
+        "Ready=False/DestinationDrifted",
+        "SourceResolved=True/Resolved",
+        "Stalled=True/DestinationDrifted",
+    ];
+    assert_eq!(summary(&found), (conditions.map(str::to_owned).to_vec(), Some(1)));
+    let again = check(&object(&continuous(), 1, Some(found.clone())), &ended(&drifted)).status;
+    assert_eq!(again, found);
+    let healed = check(&object(&continuous(), 1, Some(found)), &ended(&Outcome::Unchanged)).status;
+    assert_eq!(summary(&healed).0, ["Ready=True/AlreadyPresent", "SourceResolved=True/Resolved"]);
+}
+
+#[test]
+fn status_remembers_attempts_and_not_checks() {
+    let history = |status: &ImagePushStatus| -> Vec<(String, i32)> {
+        status.history.iter().map(|entry| (entry.result.clone(), entry.count)).collect()
+    };
+    let mut status = after(&continuous(), &failed(Kind::Timeout));
+    for outcome in [failed(Kind::Timeout), pushed(false), pushed(true), Outcome::Unchanged] {
+        status = check(&object(&continuous(), 1, Some(status)), &ended(&outcome)).status;
+    }
+    assert_eq!(history(&status), [("PushSucceeded".to_owned(), 1), ("Timeout".to_owned(), 2)]);
 }

@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     blobs_done: Mutex<HashSet<Digest>>,
     bytes_total: AtomicU64,
     bytes_done: AtomicU64,
+    /// The highest that was told.
+    percent: AtomicU64,
     /// Set once enough time has passed for progress to be worth a write.
     shown: AtomicBool,
 }
@@ -33,13 +35,24 @@ impl Counters {
     pub(crate) fn read(&self) -> Option<v1alpha1::Progress> {
         let read = |counter: &AtomicU64| number(counter.load(Ordering::Relaxed));
         (self.shown.load(Ordering::Relaxed) && read(&self.blobs_total) > 0).then(|| {
+            let bytes_total = read(&self.bytes_total);
+            let bytes_done = read(&self.bytes_done).min(bytes_total);
             v1alpha1::Progress {
+                percent: self.percent(bytes_done, bytes_total),
                 blobs_total: read(&self.blobs_total),
                 blobs_done: number(self.done().len() as u64),
-                bytes_total: read(&self.bytes_total),
-                bytes_done: read(&self.bytes_done).min(read(&self.bytes_total)),
+                bytes_total,
+                bytes_done,
             }
         })
+    }
+
+    /// What is done twice, or planned anew for another format, doesn't take it back.
+    fn percent(&self, done: i64, total: i64) -> String {
+        let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+        let percent = u64::try_from(percent).unwrap_or(0);
+        let before = self.percent.fetch_max(percent, Ordering::Relaxed);
+        format!("{}%", percent.max(before))
     }
 
     fn done(&self) -> MutexGuard<'_, HashSet<Digest>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{self, Preview, Pushed};
+use crate::engine::{self, Preview, Pushed, Standing};
 use crate::error::Result;
 use crate::options::PushOptions;
 
@@ -22,6 +22,10 @@ pub(crate) trait Engine: Send + Sync {
 
     /// Tells what a push would do.
     async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview>;
+
+    /// Tells which digests the two names have.
+    async fn standing(&self, options: &PushOptions, cancel: &CancellationToken)
+    -> Result<Standing>;
 }
 
 /// The engine itself.
@@ -40,5 +44,13 @@ impl Engine for RealEngine {
 
     async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
         engine::preview(options, cancel).await
+    }
+
+    async fn standing(
+        &self,
+        options: &PushOptions,
+        cancel: &CancellationToken,
+    ) -> Result<Standing> {
+        engine::standing(options, cancel).await
     }
 }

@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::limits::Limits;
 use super::{Counters, Executor, Order};
-use crate::api::v1alpha1::Mode;
 use crate::blob::Pace;
 use crate::controller::decide::Outcome;
+use crate::controller::delivery::deliver;
 use crate::controller::failure::Failure;
 use crate::controller::metrics::Metrics;
 use crate::controller::status::timed_out;
 use crate::engine::Progress;
-use crate::error::{Kind, Result};
+use crate::error::Kind;
 use crate::options::PushOptions;
 
 /// Runs attempts as tasks of this process.
@@ -40,25 +40,6 @@ impl InProcess {
     ) -> Self {
         Self { engine, limits, pace, metrics }
     }
-
-    async fn work(
-        &self,
-        order: &Order,
-        progress: &Arc<dyn Progress>,
-        cancel: &CancellationToken,
-    ) -> Result<Outcome> {
-        let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };
-        match order.mode {
-            Mode::Apply => {
-                let pushed = self.engine.push(&options, progress, cancel).await?;
-                Ok(Outcome::Pushed(Box::new(pushed)))
-            }
-            Mode::DryRun => {
-                let preview = self.engine.preview(&options, cancel).await?;
-                Ok(Outcome::Previewed(Box::new(preview)))
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -75,7 +56,8 @@ impl Executor for InProcess {
         };
         let _running = self.metrics.running();
         let progress: Arc<dyn Progress> = counters;
-        let work = self.work(order, &progress, cancel);
+        let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };
+        let work = deliver(&*self.engine, &options, &order.delivery, &progress, cancel);
         let ended = tokio::time::timeout(order.timeout, work).await;
         match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
             Ok(outcome) => outcome,

@@ -27,9 +27,10 @@ pub(crate) use self::in_process::InProcess;
 pub use self::limits::Bounds;
 pub(crate) use self::limits::Limits;
 use super::decide::Outcome;
+use super::delivery::Delivery;
 use super::failure::Failure;
 use super::metrics::Metrics;
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
 use crate::error::Error;
 use crate::limits::{PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
@@ -55,7 +56,7 @@ pub(crate) struct Order {
     /// Digest of what the spec asks for: an attempt for another one is out of date.
     pub(crate) work: String,
     pub(crate) options: PushOptions,
-    pub(crate) mode: Mode,
+    pub(crate) delivery: Delivery,
     pub(crate) timeout: Duration,
 }
 
@@ -77,6 +78,8 @@ pub(crate) struct Record {
     pub(crate) work: String,
     pub(crate) progress: Arc<Counters>,
     pub(crate) outcome: Option<Outcome>,
+    /// How long it took, once it has ended.
+    pub(crate) took: Option<Duration>,
     cancel: CancellationToken,
 }
 
@@ -149,6 +152,7 @@ impl Attempts {
             work: order.work.clone(),
             progress: Arc::default(),
             outcome: None,
+            took: None,
             cancel: CancellationToken::new(),
         };
         let started = self.update(&order.uid, |memory| {
@@ -178,6 +182,7 @@ impl Attempts {
     }
 
     async fn attempt(self: Arc<Self>, order: Order, record: Record) {
+        let began = tokio::time::Instant::now();
         let (counters, cancel) = (record.progress.clone(), record.cancel.clone());
         let work = tokio::spawn({
             let (executor, order, counters) =
@@ -188,7 +193,9 @@ impl Attempts {
         self.metrics.attempt(&order.options, &outcome);
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
         let known = self.update(&order.uid, |memory| {
-            memory.attempt.as_mut().map(|record| record.outcome = Some(outcome))
+            memory.attempt.as_mut().map(|record| {
+                (record.outcome, record.took) = (Some(outcome), Some(began.elapsed()));
+            })
         });
         if known.flatten().is_some() {
             self.tell(&order.object).await;
@@ -235,6 +242,7 @@ impl Outcome {
     /// It in a word, for logs and metrics.
     pub(crate) fn word(&self) -> &'static str {
         match self {
+            Self::Unchanged => "AlreadyPresent",
             Self::Pushed(pushed) if pushed.already_present => "AlreadyPresent",
             Self::Pushed(_) => "PushSucceeded",
             Self::Previewed(_) => "DryRunSucceeded",

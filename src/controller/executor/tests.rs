@@ -8,8 +8,9 @@ use futures::StreamExt as _;
 
 use super::*;
 use crate::access::Access;
+use crate::api::v1alpha1::Mode;
 use crate::blob::Pace;
-use crate::engine::{self, Preview, Pushed};
+use crate::engine::{self, Preview, Pushed, Standing};
 use crate::error::{Kind, Result};
 use crate::limits::MEMORY_OF_PUSH;
 use crate::options::{Endpoint, Layers, Platforms, Retry};
@@ -72,6 +73,10 @@ impl Engine for Fake {
     async fn preview(&self, _: &PushOptions, _: &CancellationToken) -> Result<Preview> {
         Err(Error::new(Kind::NotFound, "nothing there"))
     }
+
+    async fn standing(&self, _: &PushOptions, _: &CancellationToken) -> Result<Standing> {
+        Ok(Standing::default())
+    }
 }
 
 struct Setup {
@@ -119,7 +124,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
             pace: Pace::default(),
             verify_after_push: false,
         },
-        mode: Mode::Apply,
+        delivery: Delivery::default(),
         timeout: Duration::from_mins(5),
     }
 }
@@ -148,7 +153,7 @@ async fn an_end_is_remembered_and_wakes_the_object() {
     setup.start(order("a", "r.example"));
     assert_eq!(failure(&setup.outcome("a").await), ("NetworkError", "no route"));
     let mut dry = order("b", "r.example");
-    dry.mode = Mode::DryRun;
+    dry.delivery.mode = Mode::DryRun;
     setup.start(dry);
     assert_eq!(failure(&setup.outcome("b").await), ("NotFound", "nothing there"));
 }

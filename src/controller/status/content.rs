@@ -7,13 +7,14 @@ use crate::limits::MAX_STATUS_MANIFESTS;
 
 /// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
 /// taken from what was known of the same digest.
-pub(super) fn artifact(pushed: &Pushed, known: Option<&Artifact>) -> Artifact {
+pub(super) fn artifact(pushed: &Pushed, reference: &str, known: Option<&Artifact>) -> Artifact {
     let digest = pushed.digest.to_string();
     if let Some(known) = known.filter(|known| known.digest == digest && pushed.already_present) {
-        return known.clone();
+        return Artifact { reference: Some(reference.to_owned()), ..known.clone() };
     }
     let manifests = pushed.manifests.iter().take(MAX_STATUS_MANIFESTS);
     Artifact {
+        reference: Some(reference.to_owned()),
         digest,
         media_type: pushed.media_type.to_string(),
         size_bytes: pushed.size_bytes.map(number),

@@ -10,10 +10,11 @@ use super::body;
 use super::call::Call;
 use super::client::Client;
 use super::download;
+use super::named;
 use super::reference::Target;
 use super::referrers;
 use crate::blob::Chunks;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
 use crate::transport::ImageSource;
 
@@ -49,6 +50,15 @@ impl ImageSource for DockerSource {
         };
         let manifest = get_manifest(&self.client, &target).await;
         manifest.map_err(|error| error.doing(reading_manifest(&self.client, &target)))
+    }
+
+    async fn digest(&self) -> Result<Digest> {
+        let found = named::look(&self.client, &self.target).await.and_then(|found| {
+            found.ok_or_else(|| Error::new(Kind::NotFound, "the registry has no such manifest"))
+        });
+        let current =
+            found.map_err(|error| error.doing(reading_manifest(&self.client, &self.target)));
+        current.map(|current| current.digest)
     }
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {

@@ -1,0 +1,172 @@
+//! What one attempt does: look whether anything is to be done, and may be done, and then do it.
+//!
+//! What was pushed before and has changed at neither end costs one request to each: their digests are compared with those
+//! that status has recorded, and not with each other, since layers or manifests may have been converted on the way. What
+//! the destination holds is overwritten as `overwritePolicy` says.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::decide::Outcome;
+use super::executor::Engine;
+use super::failure::Failure;
+use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
+use crate::engine::{Progress, Standing};
+use crate::error::{Error, Kind, Result, Side};
+use crate::image::Digest;
+use crate::options::PushOptions;
+
+/// What an attempt is to achieve, beside the options of the push.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// Whether anything is written.
+    pub(crate) mode: Mode,
+    /// What becomes of something else at the destination.
+    pub(crate) overwrite: OverwritePolicy,
+    /// What status has recorded.
+    pub(crate) known: Known,
+}
+
+/// What the last success left, as far as it is about the same push.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Digest of what was read; `None` if something else was to be pushed then.
+    pub(crate) source: Option<Digest>,
+    /// Digest of what this destination held then.
+    pub(crate) destination: Option<Digest>,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// Nothing.
+    Leave,
+    /// Push.
+    Push,
+    /// Push only if that would change nothing: the destination holds something else than what was recorded.
+    Compare,
+}
+
+/// Makes one attempt.
+pub(crate) async fn deliver(
+    engine: &dyn Engine,
+    options: &PushOptions,
+    delivery: &Delivery,
+    progress: &Arc<dyn Progress>,
+    cancel: &CancellationToken,
+) -> Result<Outcome> {
+    if delivery.mode == Mode::DryRun {
+        let preview = engine.preview(options, cancel).await?;
+        return Ok(Outcome::Previewed(Box::new(preview)));
+    }
+    match look(engine, options, delivery, cancel).await? {
+        (Course::Leave, _) => return Ok(Outcome::Unchanged),
+        (Course::Compare, standing) => {
+            if !engine.preview(options, cancel).await?.already_present {
+                return Ok(Outcome::Failed(refusal(options, delivery.overwrite, &standing)));
+            }
+        }
+        (Course::Push, _) => {}
+    }
+    let pushed = engine.push(options, progress, cancel).await?;
+    Ok(Outcome::Pushed(Box::new(pushed)))
+}
+
+/// What was recorded of the last success.
+pub(crate) fn known(object: &ImagePush, push_digest: &str) -> Known {
+    let Some(status) = &object.status else { return Known::default() };
+    let parse = |text: &String| text.parse().ok();
+    let same = status.observed_spec_digest.as_deref() == Some(push_digest);
+    let source = status.source.as_ref().filter(|_| same).map(|source| &source.digest);
+    let here = Some(object.spec.destination.reference.as_str());
+    let artifact = status.artifact.as_ref().filter(|it| it.reference.as_deref() == here);
+    Known {
+        source: source.and_then(parse),
+        destination: artifact.and_then(|artifact| parse(&artifact.digest)),
+    }
+}
+
+async fn look(
+    engine: &dyn Engine,
+    options: &PushOptions,
+    delivery: &Delivery,
+    cancel: &CancellationToken,
+) -> Result<(Course, Standing)> {
+    let Delivery { overwrite, known, .. } = delivery;
+    let replaces = *overwrite == OverwritePolicy::Replace;
+    if replaces && (known.source.is_none() || known.destination.is_none()) {
+        // Whatever is there, the push finds out what has to be done.
+        return Ok((Course::Push, Standing::default()));
+    }
+    let standing = engine.standing(options, cancel).await?;
+    Ok((course(*overwrite, known, &standing), standing))
+}
+
+fn course(overwrite: OverwritePolicy, known: &Known, now: &Standing) -> Course {
+    let Some(destination) = &now.destination else { return Course::Push };
+    let ours = known.destination.as_ref() == Some(destination);
+    let source_is_same = known.source.is_some() && known.source == now.source;
+    match overwrite {
+        _ if ours && source_is_same => Course::Leave,
+        OverwritePolicy::Replace => Course::Push,
+        // What we pushed stays although the source has moved.
+        OverwritePolicy::IfNotPresent if ours && known.source.is_some() => Course::Leave,
+        OverwritePolicy::FailOnDrift if ours || known.destination.is_none() => Course::Push,
+        OverwritePolicy::IfNotPresent | OverwritePolicy::FailOnDrift => Course::Compare,
+    }
+}
+
+/// The destination holds something that may not be overwritten.
+fn refusal(options: &PushOptions, overwrite: OverwritePolicy, now: &Standing) -> Failure {
+    let reference = &options.destination.reference;
+    let digest = now.destination.as_ref().map_or_else(String::new, ToString::to_string);
+    match overwrite {
+        OverwritePolicy::FailOnDrift => Failure::drifted(&reference.to_string(), &digest),
+        OverwritePolicy::IfNotPresent | OverwritePolicy::Replace => {
+            let message =
+                format!("`{reference}` holds {digest}, which is not what would be pushed");
+            let error = Error::new(Kind::DestinationExists, message).on(Side::Destination);
+            Failure::from(&error.hint("choose another tag, or set `overwritePolicy` to Replace"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use OverwritePolicy::{FailOnDrift, IfNotPresent, Replace};
+
+    use super::*;
+
+    fn digest(name: &str) -> Option<Digest> {
+        (!name.is_empty()).then(|| Digest::of(name.as_bytes()))
+    }
+
+    /// What was known of both ends, what they have now, and what follows under each policy.
+    #[test]
+    fn what_follows_from_what_is_there() {
+        use Course::{Compare, Leave, Push};
+        for ((known, now), courses) in [
+            // Nothing is known.
+            ((["", ""], ["s", ""]), [Push, Push, Push]),
+            ((["", ""], ["s", "d"]), [Push, Compare, Push]),
+            // Another push, or another destination, was recorded.
+            ((["", "d"], ["s", "d"]), [Push, Compare, Push]),
+            ((["s", ""], ["s", "d"]), [Push, Compare, Push]),
+            // All is as it was.
+            ((["s", "d"], ["s", "d"]), [Leave, Leave, Leave]),
+            // The source moved; it is gone.
+            ((["s", "d"], ["t", "d"]), [Push, Leave, Push]),
+            ((["s", "d"], ["", "d"]), [Push, Leave, Push]),
+            // The destination was deleted; it was changed.
+            ((["s", "d"], ["s", ""]), [Push, Push, Push]),
+            ((["s", "d"], ["s", "e"]), [Push, Compare, Compare]),
+        ] {
+            let known = Known { source: digest(known[0]), destination: digest(known[1]) };
+            let standing = Standing { source: digest(now[0]), destination: digest(now[1]) };
+            let found =
+                [Replace, IfNotPresent, FailOnDrift].map(|it| course(it, &known, &standing));
+            assert_eq!(found, courses, "{known:?} {standing:?}");
+        }
+    }
+}
