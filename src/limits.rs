@@ -397,3 +397,20 @@ pub const LEASE_RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Entries of the history in status: what an administrator looks at first, and no log.
 pub const MAX_HISTORY: usize = 5;
+
+/// How long the first list of a watch may take before it no longer holds up objects of other watches.
+pub const CLAIMS_WAIT: Duration = Duration::from_secs(30);
+
+/// How often an object's metadata is read anew because somebody else has changed it meanwhile.
+pub const MAX_CONFLICTS: u32 = 5;
+
+/// One try to take a deleted object's image away, and the wait before the next one.
+pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
+/// See [`CLEANUP_TIMEOUT`].
+pub const CLEANUP_RETRY: Duration = Duration::from_secs(30);
+
+/// How long a deleted object waits for its image to be taken away: a namespace must not wait for ever for a registry.
+pub const CLEANUP_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Pull secrets of a ServiceAccount that are read: each is a request for each attempt.
+pub const MAX_PULL_SECRETS: usize = 16;

@@ -26,5 +26,14 @@ pub const REQUESTED_AT: &str = "imagepush.dev/requestedAt";
 /// The same as Flux's tools write it.
 pub const FLUX_REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 
+/// The finalizer that keeps an object until what it pushed is cleaned up.
+pub const FINALIZER: &str = "imagepush.dev/cleanup";
+
+/// The annotation that, set to `true`, lets a deleted object go without cleaning up.
+pub const FORCE_CLEANUP: &str = "imagepush.dev/force-cleanup";
+
+/// The annotation of a Secret of type `kubernetes.io/basic-auth` that names the one registry it is for.
+pub const REGISTRY: &str = "imagepush.dev/registry";
+
 /// The field manager under which the operator writes status.
 pub const FIELD_MANAGER: &str = "imagepush-controller";

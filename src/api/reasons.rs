@@ -29,6 +29,11 @@ pub const DESTINATION_DRIFTED: &str = "DestinationDrifted";
 /// `Drifted`: the destination holds another digest than the recorded one.
 pub const DESTINATION_CHANGED: &str = "DestinationChanged";
 
+/// `Ready`, `Stalled`: an older object pushes to the same name.
+pub const DESTINATION_CONFLICT: &str = "DestinationConflict";
+/// `Ready`, `Stalled`: the ConfigMap that the digest was to be written to is somebody else's.
+pub const CONFIG_MAP_TAKEN: &str = "ConfigMapTaken";
+
 /// A reason, and what it means to somebody who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
@@ -83,6 +88,12 @@ pub static REASONS: &[Reason] = &[
         "",
     ),
     of(
+        CONFIG_MAP_TAKEN,
+        Follows::Stall,
+        "the image is there, but the ConfigMap for its digest was made by somebody else",
+        "choose another name in `digestOutput`, or delete that ConfigMap",
+    ),
+    of(
         "ContentMismatch",
         Follows::Stall,
         "content does not have the digest or size that it should have",
@@ -99,6 +110,12 @@ pub static REASONS: &[Reason] = &[
         Follows::Stall,
         "`Drifted`: the destination holds another digest than the recorded one",
         "as for `DestinationDrifted`",
+    ),
+    of(
+        DESTINATION_CONFLICT,
+        Follows::Stall,
+        "an older ImagePush pushes to the same name, and only one may",
+        "choose another destination, or delete that one",
     ),
     of(
         DESTINATION_DRIFTED,

@@ -75,7 +75,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     let (output, talk) = command.output();
     let printer = Printer::new(output, talk);
     let outcome = match logging::start(log_format, command.logged(), &printer) {
-        Ok(()) => command.run(&printer).await,
+        // What an operator holds is too much for the stack.
+        Ok(()) => Box::pin(command.run(&printer)).await,
         Err(error) => Err(error),
     };
     match outcome {

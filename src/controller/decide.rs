@@ -4,12 +4,14 @@
 //! `Reconciling` and `Stalled` are never both there. `Ready` is True only with `observedGeneration` equal to the
 //! object's generation. What follows a failure is in `failures`. A look that finds nothing new leaves the status as it was.
 
+mod expiry;
 mod failures;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub(crate) use self::failures::spoil;
 use super::failure::Failure;
 use super::requests;
 use super::status::Draft;
@@ -23,6 +25,8 @@ use crate::limits::SECRET_POLL;
 pub(crate) struct Observed<'a> {
     /// The attempt that this process made or makes.
     pub(crate) attempt: Attempt<'a>,
+    /// Why this object may not push: an older one pushes to the same place.
+    pub(crate) conflict: Option<&'a Failure>,
     /// Why no attempt can be made: Secrets or options are not as they should be.
     pub(crate) obstacle: Option<&'a Failure>,
     /// When a `Continuous` object is to be looked at again, if this process has looked at it.
@@ -87,6 +91,8 @@ pub(crate) enum Step {
     Start,
     /// Call the running attempt off; its end comes back here.
     Cancel,
+    /// Delete the object.
+    Delete,
 }
 
 /// Decides.
@@ -95,7 +101,15 @@ pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp
     if object.spec.suspend {
         return suspend(draft, observed);
     }
+    if let Some(failure) = observed.conflict {
+        return failures::give_way(draft, failure, observed);
+    }
     draft.took = observed.took;
+    expiry::expire(object, advance(object, draft, observed), now)
+}
+
+/// The object is not suspended, and may push.
+fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decision {
     let outcome = match &observed.attempt {
         Attempt::Outdated => {
             draft.start_over();
@@ -259,5 +273,7 @@ impl Draft {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

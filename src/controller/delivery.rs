@@ -64,7 +64,7 @@ pub(crate) async fn deliver(
         (Course::Leave, _) => return Ok(Outcome::Unchanged),
         (Course::Compare, standing) => {
             if !engine.preview(options, cancel).await?.already_present {
-                return Ok(Outcome::Failed(refusal(options, delivery.overwrite, &standing)));
+                return refusal(options, delivery.overwrite, &standing);
             }
         }
         (Course::Push, _) => {}
@@ -118,16 +118,18 @@ fn course(overwrite: OverwritePolicy, known: &Known, now: &Standing) -> Course {
 }
 
 /// The destination holds something that may not be overwritten.
-fn refusal(options: &PushOptions, overwrite: OverwritePolicy, now: &Standing) -> Failure {
+fn refusal(options: &PushOptions, overwrite: OverwritePolicy, now: &Standing) -> Result<Outcome> {
     let reference = &options.destination.reference;
     let digest = now.destination.as_ref().map_or_else(String::new, ToString::to_string);
     match overwrite {
-        OverwritePolicy::FailOnDrift => Failure::drifted(&reference.to_string(), &digest),
+        OverwritePolicy::FailOnDrift => {
+            Ok(Outcome::Failed(Failure::drifted(&reference.to_string(), &digest)))
+        }
         OverwritePolicy::IfNotPresent | OverwritePolicy::Replace => {
             let message =
                 format!("`{reference}` holds {digest}, which is not what would be pushed");
             let error = Error::new(Kind::DestinationExists, message).on(Side::Destination);
-            Failure::from(&error.hint("choose another tag, or set `overwritePolicy` to Replace"))
+            Err(error.hint("choose another tag, or set `overwritePolicy` to Replace"))
         }
     }
 }

@@ -35,6 +35,9 @@ fn pushed(spec: &ImagePushSpec) -> Value {
         mode,
         // It says what may be overwritten, and not what is pushed.
         overwrite_policy: _,
+        deletion_policy: _,
+        digest_output: _,
+        ttl_seconds_after_finished: _,
         platforms,
         format,
         compression,
@@ -53,8 +56,14 @@ fn pushed(spec: &ImagePushSpec) -> Value {
 
 fn reached(spec: &ImagePushSpec) -> Value {
     let side = |location: &ImageLocation| {
-        let ImageLocation { reference: _, secret_ref, cert_secret_ref, tls_policy } = location;
-        json!([secret_ref, cert_secret_ref, tls_policy])
+        let ImageLocation {
+            reference: _,
+            secret_ref,
+            service_account_name,
+            cert_secret_ref,
+            tls_policy,
+        } = location;
+        json!([secret_ref, service_account_name, cert_secret_ref, tls_policy])
     };
     json!([side(&spec.source), side(&spec.destination), spec.timeout, spec.retry])
 }
@@ -95,6 +104,7 @@ mod tests {
             (json!({"/compression": {"disabled": true}}), [true, false, true]),
             (json!({"/mode": "DryRun"}), [true, false, true]),
             (json!({"/source/secretRef": {"name": "s"}}), [false, true, true]),
+            (json!({"/source/serviceAccountName": "a"}), [false, true, true]),
             (json!({"/destination/certSecretRef": {"name": "s"}}), [false, true, true]),
             (json!({"/destination/tlsPolicy": "SkipVerify"}), [false, true, true]),
             (json!({"/timeout": "5m"}), [false, true, true]),

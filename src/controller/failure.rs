@@ -31,13 +31,21 @@ impl Failure {
     pub(crate) fn secret_not_found(name: &str) -> Self {
         let message =
             format!("secret `{name}` is not in this namespace; create it, or correct the name");
-        Self::of_secret(reasons::SECRET_NOT_FOUND, &message, Class::Transient)
+        Self::of_cluster(reasons::SECRET_NOT_FOUND, &message, Class::Transient)
+    }
+
+    /// A ServiceAccount that the spec names isn't there; it may come.
+    pub(crate) fn account_not_found(name: &str) -> Self {
+        let message = format!(
+            "service account `{name}` is not in this namespace; create it, or correct the name"
+        );
+        Self::of_cluster(reasons::SECRET_NOT_FOUND, &message, Class::Transient)
     }
 
     /// A Secret does not hold what it should.
     pub(crate) fn secret_invalid(name: &str, what: &str) -> Self {
         let message = format!("secret `{name}` cannot be used: {what}");
-        Self::of_secret(reasons::SECRET_INVALID, &message, Class::Permanent)
+        Self::of_cluster(reasons::SECRET_INVALID, &message, Class::Permanent)
     }
 
     /// The destination was changed by somebody else.
@@ -55,6 +63,30 @@ impl Failure {
         }
     }
 
+    /// An older object, named if it is of the same namespace, pushes to the same place.
+    pub(crate) fn conflict(reference: &str, name: Option<&str>) -> Self {
+        let message = match name {
+            Some(name) => format!(
+                "the older ImagePush `{name}` pushes to `{reference}`, too; choose another \
+                 destination, or delete that one"
+            ),
+            None => format!(
+                "an older ImagePush of another namespace pushes to `{reference}`, too; choose another \
+                 destination, or have that one deleted"
+            ),
+        };
+        Self::of_cluster(reasons::DESTINATION_CONFLICT, &message, Class::Permanent)
+    }
+
+    /// The ConfigMap for the digest is somebody else's.
+    pub(crate) fn config_map_taken(name: &str) -> Self {
+        let message = format!(
+            "the image is there, but the configmap `{name}` for its digest was made by somebody else; \
+             choose another name, or delete it"
+        );
+        Self::of_cluster(reasons::CONFIG_MAP_TAKEN, &message, Class::Permanent)
+    }
+
     /// It came so often that no further attempt is made.
     pub(crate) fn exhausted(&self, attempts: i32) -> Self {
         let message = format!(
@@ -69,7 +101,7 @@ impl Failure {
         }
     }
 
-    fn of_secret(reason: &'static str, message: &str, class: Class) -> Self {
+    fn of_cluster(reason: &'static str, message: &str, class: Class) -> Self {
         Self { reason, message: bounded(message), class, side: None, retry_after: None }
     }
 }

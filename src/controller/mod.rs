@@ -4,14 +4,20 @@
 //! observation and time → write status, if it changed → start or stop an attempt. The push itself runs in a task of its own
 //! (`executor`) and wakes the object when it ends. Everything can be lost at any moment and is found out again.
 
+mod claims;
+mod cleanup;
 mod decide;
+mod deletion;
 mod delivery;
+mod digest_output;
 mod digests;
 mod executor;
 mod failure;
+mod finalizer;
 mod lease;
 mod metrics;
 pub mod once;
+mod prepare;
 mod probes;
 mod reconcile;
 mod requests;
@@ -35,6 +41,7 @@ pub use executor::Bounds;
 pub use failure::Failure;
 pub use lease::ElectionConfig;
 
+use self::claims::{Claims, Register};
 use self::executor::{Attempts, Engine, InProcess, Limits, RealEngine};
 use self::lease::{Candidate, Leadership};
 use self::metrics::Metrics;
@@ -184,8 +191,10 @@ impl Operator {
     async fn work(&self, leadership: Leadership, stop: CancellationToken) {
         self.readiness.lead();
         let _leading = self.metrics.leading();
+        let claims = Claims::new(self.scopes.len());
         let watches = self.scopes.iter().map(|namespace| {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
+            let register = Register::new(claims.clone(), wake.clone());
             let (engine, limits) = (self.engine.clone(), self.limits.clone());
             let executor = InProcess::new(engine, limits, self.pace.clone(), self.metrics.clone());
             let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
@@ -193,13 +202,14 @@ impl Operator {
                 client: self.client.clone(),
                 attempts: Arc::new(attempts),
                 metrics: self.metrics.clone(),
+                claims: claims.clone(),
                 network: self.network.clone(),
                 timeout: self.timeout,
                 leadership: leadership.clone(),
                 stopping: stop.clone(),
             };
             let listed = || self.readiness.listed();
-            scope::look_after(namespace.clone(), Arc::new(context), woken, listed)
+            scope::look_after(namespace.clone(), Arc::new(context), woken, register, listed)
         });
         futures::future::join_all(watches).await;
     }

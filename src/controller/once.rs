@@ -9,15 +9,18 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 use tokio_util::sync::CancellationToken;
 
+use super::decide::Outcome;
+use super::delivery::{Delivery, Known, deliver};
 use super::digests;
+use super::executor::RealEngine;
 use super::failure::Failure;
 use super::resolve;
 pub use super::resolve::Secrets;
 use super::status::{Draft, timed_out};
 use super::validate;
 use crate::access::Network;
-use crate::api::v1alpha1::{ImagePush, Mode};
-use crate::engine::{self, Progress};
+use crate::api::v1alpha1::{ImagePush, ImagePushSpec};
+use crate::engine::Progress;
 use crate::error::{Error, Kind, Result};
 use crate::options::PushOptions;
 
@@ -40,6 +43,16 @@ pub fn prepare(mut object: ImagePush, secrets: &Secrets, network: &Network) -> R
         let message = format!("there is no secret `{name}` for it");
         return Err(Error::new(Kind::InvalidOptions, message)
             .hint("put the Secret into the same file, with the object's namespace"));
+    }
+    if let Some(account) = resolve::accounts(spec).into_iter().next() {
+        let message = format!("service account `{account}` is in a cluster only");
+        return Err(Error::new(Kind::InvalidOptions, message)
+            .hint("name a Secret by `secretRef`, and put it into the same file"));
+    }
+    if spec.digest_output.is_some() {
+        let message = "the ConfigMap of `digestOutput` is in a cluster only";
+        return Err(Error::new(Kind::InvalidOptions, message)
+            .hint("leave it out; `status.artifact.digest` of the output has the digest"));
     }
     let unusable = |failure: Failure| Error::new(Kind::InvalidOptions, failure.message);
     let source = resolve::access(&spec.source, secrets, network).map_err(unusable)?;
@@ -67,19 +80,25 @@ impl Prepared {
         let digest = digests::push(&object);
         let mut draft = Draft::new(&object, now());
         let attempt = async {
-            match object.spec.mode {
-                _ if object.spec.suspend => draft.suspended(),
-                Mode::Apply => {
-                    let pushed = engine::push(&options, progress, cancel).await?;
-                    draft.now = now();
-                    draft.pushed(&object, &pushed, &digest);
-                }
-                Mode::DryRun => {
-                    let preview = engine::preview(&options, cancel).await?;
-                    draft.now = now();
-                    draft.previewed(&object, &preview, &digest);
+            if object.spec.suspend {
+                draft.suspended();
+                return Ok(());
+            }
+            let ImagePushSpec { mode, overwrite_policy: overwrite, .. } = object.spec;
+            let delivery = Delivery { mode, overwrite, known: Known::default() };
+            let outcome = deliver(&RealEngine, &options, &delivery, progress, cancel).await?;
+            draft.now = now();
+            match outcome {
+                Outcome::Pushed(pushed) => draft.pushed(&object, &pushed, &digest),
+                Outcome::Previewed(preview) => draft.previewed(&object, &preview, &digest),
+                Outcome::Unchanged => draft.unchanged(&object, &digest),
+                Outcome::Cancelled => return Err(Error::cancelled()),
+                Outcome::Failed(failure) => {
+                    return Err(Error::new(Kind::DestinationExists, failure.message));
                 }
             }
+            // One attempt has no history.
+            draft.status.history.clear();
             Ok(())
         };
         let done = match timeout {

@@ -8,29 +8,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
-use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Attempt, Decision, Observed, Step, check_after, decide};
+use super::claims::Claims;
+use super::decide::{Attempt, Decision, Observed, Step, check_after, decide, spoil};
 use super::delivery::{Delivery, known};
 use super::executor::{Attempts, Memory, Order};
 use super::failure::Failure;
 use super::lease::Leadership;
 use super::metrics::Metrics;
+use super::prepare::{Prepared, prepare};
 use super::status::Written;
-use super::{digests, resolve, status, validate};
+use super::{
+    claims, cleanup, deletion, digest_output, digests, finalizer, resolve, status, validate,
+};
 use crate::access::Network;
+use crate::api::conditions::{self, READY};
 use crate::api::v1alpha1::ImagePush;
-use crate::options::PushOptions;
 
 /// What every look needs.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Who pushes where.
+    pub(crate) claims: Arc<Claims>,
     /// Connections to registries, shared by all attempts.
     pub(crate) network: Network,
     /// How long an attempt may take where the object doesn't say.
@@ -39,13 +45,6 @@ pub(crate) struct Context {
     pub(crate) leadership: Leadership,
     /// Cancelled when the operator is to stop: then nothing starts.
     pub(crate) stopping: CancellationToken,
-}
-
-/// What an attempt needs.
-struct Prepared {
-    options: PushOptions,
-    /// Digest of how the sides are reached.
-    access: String,
 }
 
 /// Wait after a look that failed: the API server could not be reached, or refused.
@@ -58,36 +57,45 @@ pub(crate) async fn reconcile(
 ) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if object.metadata.deletion_timestamp.is_some() {
-        context.attempts.forget(&uid);
-        return Ok(Action::await_change());
+        return deletion::look(&object, &context).await;
+    }
+    if !context.claims.is_complete() {
+        return Ok(Action::requeue(claims::UNKNOWN));
     }
     let memory = context.attempts.recall(&uid);
     let mut object = (*object).clone();
     if let Some(status) = &memory.status {
         object.status = Some(status.clone());
     }
-    let prepared = prepare(&object, &memory, &context).await;
+    let prepared = prepare_if_due(&object, &memory, &context).await;
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
     let next_check = schedule(&object, &memory, &context, &uid, chance, now);
     let ready = prepared.as_ref().map(Result::as_ref);
+    let conflict = context.claims.conflict(&object);
     let observed = Observed {
+        conflict: conflict.as_ref(),
         attempt: attempt(&object, &memory),
         obstacle: ready.and_then(Result::err),
         next_check,
-        names_secrets: !resolve::names(&object.spec).is_empty(),
+        names_secrets: resolve::names_any(&object.spec),
         push_digest: &digests::push(&object),
         access_digest: ready.and_then(Result::ok).map(|ready| ready.access.as_str()),
         took: memory.attempt.as_ref().and_then(|record| record.took),
         chance,
     };
     let decision = decide(&object, &observed, now);
-    let known = report(&object, &decision, &memory, &context, &uid).await?;
+    let decision = tell_digest(&object, decision, &memory, &context, now).await?;
+    let known = keep(&object, &decision, &context).await?
+        && report(&object, &decision, &memory, &context, &uid).await?;
     context.metrics.reconcile("ok");
     if !known {
         // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
         context.attempts.forget(&uid);
         return Ok(Action::await_change());
+    }
+    if decision.step == Step::Delete {
+        expired(&object, &context).await?;
     }
     Ok(act(&object, &decision, prepared, &context, uid))
 }
@@ -105,7 +113,7 @@ pub(crate) fn on_error(
 }
 
 /// Gets an attempt ready, if one might start now.
-async fn prepare(
+async fn prepare_if_due(
     object: &ImagePush,
     memory: &Memory,
     context: &Context,
@@ -113,24 +121,7 @@ async fn prepare(
     if object.spec.suspend || memory.attempt.is_some() {
         return None;
     }
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &object.namespace()?);
-    Some(match resolve::secrets(&secrets, &object.spec).await {
-        Ok(secrets) => prepared(object, &secrets, &context.network),
-        Err(failure) => Err(failure),
-    })
-}
-
-fn prepared(
-    object: &ImagePush,
-    secrets: &resolve::Secrets,
-    network: &Network,
-) -> Result<Prepared, Failure> {
-    let source = resolve::access(&object.spec.source, secrets, network)?;
-    let destination = resolve::access(&object.spec.destination, secrets, network)?;
-    let options = validate::options(&object.spec, source, destination)
-        .and_then(|options| validate::reachable(&options).map(|()| options))
-        .map_err(|error| Failure::from(&error))?;
-    Ok(Prepared { options, access: digests::access(object, &resolve::fingerprint(secrets)) })
+    Some(prepare(object, &context.client, &context.network).await)
 }
 
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
@@ -182,12 +173,10 @@ async fn report(
     context: &Context,
     uid: &str,
 ) -> Result<bool, kube::Error> {
-    if object.status.as_ref() != Some(&decision.status) {
-        let namespace = object.namespace().unwrap_or_default();
-        let api: Api<ImagePush> = Api::namespaced(context.client.clone(), &namespace);
-        if status::write(&api, object, &decision.status).await? == Written::Gone {
-            return Ok(false);
-        }
+    let news = object.status.as_ref() != Some(&decision.status);
+    let api = api_of(object, context);
+    if news && status::write(&api, object, &decision.status).await? == Written::Gone {
+        return Ok(false);
     }
     let told = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
     let updated = context.attempts.update(uid, |memory| {
@@ -208,7 +197,7 @@ fn act(
 ) -> Action {
     let later = decision.again.map_or_else(Action::await_change, Action::requeue);
     match decision.step {
-        Step::Wait => later,
+        Step::Wait | Step::Delete => later,
         Step::Cancel => {
             context.attempts.cancel(&uid);
             later
@@ -230,6 +219,54 @@ fn act(
             later
         }
     }
+}
+
+/// Writes the digest where the spec wants it, when an attempt has ended or the spec has changed.
+async fn tell_digest(
+    object: &ImagePush,
+    decision: Decision,
+    memory: &Memory,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Decision, kube::Error> {
+    let ended = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
+    let news = ended || object.status.as_ref() != Some(&decision.status);
+    let ready = conditions::is_true(&decision.status.conditions, READY);
+    let Some(artifact) = decision.status.artifact.as_ref().filter(|_| news && ready) else {
+        return Ok(decision);
+    };
+    let told = digest_output::write(&context.client, object, &artifact.digest).await?;
+    Ok(match told {
+        Ok(()) => decision,
+        Err(failure) => spoil(object, decision, &failure, now),
+    })
+}
+
+/// Sets or takes away the finalizer, before anything is written that would have to be cleaned up. `false` if the object is gone.
+async fn keep(
+    object: &ImagePush,
+    decision: &Decision,
+    context: &Context,
+) -> Result<bool, kube::Error> {
+    let wanted = cleanup::wants(object, decision);
+    if wanted == finalizer::is_set(object) {
+        return Ok(true);
+    }
+    finalizer::set(&api_of(object, context), object, wanted).await
+}
+
+/// The time of an object that runs once is over.
+async fn expired(object: &ImagePush, context: &Context) -> Result<(), kube::Error> {
+    let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api_of(object, context).delete(&object.name_any(), &parameters).await {
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        deleted => deleted.map(|_| ()),
+    }
+}
+
+fn api_of(object: &ImagePush, context: &Context) -> Api<ImagePush> {
+    Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default())
 }
 
 fn delivery(object: &ImagePush) -> Delivery {

@@ -4,36 +4,61 @@
 //! once. Of a dockerconfigjson, the entry for the reference's own registry is used and no other. Nothing of a
 //! Secret's content gets into a message.
 
+mod pull_secrets;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret as SecretObject;
-use kube::Api;
+use kube::{Api, Client, ResourceExt as _};
 
 use super::failure::Failure;
 use crate::access::{
-    Access, AuthFile, Certificates, ClientIdentity, Credentials, Network, Registries, Secret,
-    TlsPolicy, TrustedCertificates,
+    Access, AuthFile, Certificates, ClientIdentity, Credential, Credentials, Network, Registries,
+    Secret, TlsPolicy, TrustedCertificates,
 };
+use crate::api::REGISTRY;
 use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
 use crate::error::Error;
+use crate::transport;
 
 /// The Secrets that a spec names, by name.
 pub type Secrets = BTreeMap<String, SecretObject>;
 
+/// The type of a Secret with a user name and a password.
+const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
-/// Reads the Secrets that a spec names.
+/// Reads the Secrets that a spec names, itself or by a ServiceAccount.
 pub(crate) async fn secrets(
-    api: &Api<SecretObject>,
+    client: &Client,
+    namespace: &str,
     spec: &ImagePushSpec,
 ) -> Result<Secrets, Failure> {
+    let api: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
     let mut secrets = Secrets::new();
     for name in names(spec) {
-        let secret = api.get_opt(name).await.map_err(|cause| unreadable(name, &cause))?;
+        let secret = api.get_opt(name).await;
+        let secret = secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))?;
         secrets.insert(name.to_owned(), secret.ok_or_else(|| Failure::secret_not_found(name))?);
     }
+    for account in accounts(spec) {
+        let merged = pull_secrets::read(client, namespace, account).await?;
+        secrets.insert(pull_secrets::key(account), merged);
+    }
     Ok(secrets)
+}
+
+/// Whether a spec names anything that may change without it.
+pub(crate) fn names_any(spec: &ImagePushSpec) -> bool {
+    !names(spec).is_empty() || !accounts(spec).is_empty()
+}
+
+/// The ServiceAccounts of a spec.
+pub(crate) fn accounts(spec: &ImagePushSpec) -> BTreeSet<&str> {
+    let sides = [&spec.source, &spec.destination];
+    sides.into_iter().filter_map(|side| side.service_account_name.as_deref()).collect()
 }
 
 /// The names of the Secrets of a spec.
@@ -61,11 +86,17 @@ pub fn access(
     secrets: &Secrets,
     network: &Network,
 ) -> Result<Access, Failure> {
-    let ImageLocation { reference: _, secret_ref, cert_secret_ref, tls_policy } = location;
+    let ImageLocation { reference, secret_ref, service_account_name, cert_secret_ref, tls_policy } =
+        location;
     let find = |name: &str| secrets.get(name).ok_or_else(|| Failure::secret_not_found(name));
-    let credentials = match secret_ref {
-        Some(reference) => credentials(&reference.name, find(&reference.name)?)?,
-        None => Credentials::Anonymous,
+    let credentials = match (secret_ref, service_account_name) {
+        (Some(secret), _) => credentials(&secret.name, find(&secret.name)?, reference)?,
+        (None, Some(account)) => {
+            let found = secrets.get(&pull_secrets::key(account));
+            let found = found.ok_or_else(|| Failure::account_not_found(account))?;
+            docker_config(&format!("service account {account}"), account, found)?
+        }
+        (None, None) => Credentials::Anonymous,
     };
     let certificates = match cert_secret_ref {
         Some(reference) => certificates(&reference.name, find(&reference.name)?)?,
@@ -81,16 +112,46 @@ pub fn access(
     Ok(Access { credentials, certificates, tls, network: network.clone(), registries })
 }
 
-fn credentials(name: &str, secret: &SecretObject) -> Result<Credentials, Failure> {
+fn credentials(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentials, Failure> {
+    if secret.type_.as_deref() == Some(BASIC_AUTH) {
+        return basic(name, secret, reference);
+    }
+    docker_config(&format!("secret {name}"), name, secret)
+}
+
+fn docker_config(place: &str, name: &str, secret: &SecretObject) -> Result<Credentials, Failure> {
     let text = value(secret, DOCKER_CONFIG).ok_or_else(|| {
         let what = format!(
             "it has no key `{DOCKER_CONFIG}`; its type must be kubernetes.io/dockerconfigjson"
         );
         Failure::secret_invalid(name, &what)
     })?;
-    let file = AuthFile::parse(text, &format!("secret {name}"))
+    let file = AuthFile::parse(text, place)
         .map_err(|error| Failure::secret_invalid(name, &error.to_string()))?;
     Ok(Credentials::Text(file))
+}
+
+/// A login that says by itself which registry it is for: whoever may name a Secret can't send it elsewhere.
+fn basic(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentials, Failure> {
+    let invalid = |what: &str| Failure::secret_invalid(name, what);
+    let registry = secret.annotations().get(REGISTRY).ok_or_else(|| {
+        invalid(&format!("it has no annotation `{REGISTRY}`, which names the registry it is for"))
+    })?;
+    let parsed = transport::parse(reference).ok();
+    let named = parsed.as_ref().and_then(|parsed| parsed.repository()).map(|it| &it.registry);
+    if named.is_none_or(|named| !named.eq_ignore_ascii_case(registry)) {
+        let named = named.map_or("", String::as_str);
+        return Err(invalid(&format!(
+            "it is for the registry `{registry}`, and not for `{named}`"
+        )));
+    }
+    let text = |key: &str| {
+        let text = value(secret, key).and_then(|text| std::str::from_utf8(text).ok());
+        text.map(str::to_owned)
+            .ok_or_else(|| invalid(&format!("it has no key `{key}` with a text")))
+    };
+    let (username, password) = (text("username")?, text("password")?);
+    Ok(Credentials::Explicit(Credential::basic(username, Secret::new(password))))
 }
 
 fn certificates(name: &str, secret: &SecretObject) -> Result<Certificates, Failure> {
@@ -123,9 +184,9 @@ fn value<'a>(secret: &'a SecretObject, key: &str) -> Option<&'a [u8]> {
 }
 
 /// The API server can't be asked now, or does not let us.
-fn unreadable(name: &str, cause: &kube::Error) -> Failure {
+fn unreadable(what: &str, cause: &kube::Error) -> Failure {
     let error = Error::new(crate::error::Kind::NetworkError, cause.to_string())
-        .doing(format!("reading secret `{name}`"));
+        .doing(format!("reading {what}"));
     Failure::from(&error)
 }
 
@@ -141,6 +202,7 @@ mod tests {
         ImageLocation {
             reference: "docker://r.example/a:1".into(),
             secret_ref: secret.map(reference),
+            service_account_name: None,
             cert_secret_ref: certificates.map(reference),
             tls_policy: None,
         }
@@ -167,6 +229,52 @@ mod tests {
         assert_eq!(found("other.example").await, None);
         assert_eq!(found("r.example.evil.example").await, None);
         assert!(!format!("{access:?}").contains("canary"));
+    }
+
+    #[tokio::test]
+    async fn a_login_goes_to_the_registry_that_it_names_only() {
+        let mut secrets = secrets(&[("username", "u"), ("password", "canary")]);
+        let login = secrets.get_mut("s").unwrap();
+        login.type_ = Some(BASIC_AUTH.into());
+        let side = location(Some("s"), None);
+        let message =
+            |secrets: &Secrets| access(&side, secrets, &Network::default()).unwrap_err().message;
+        assert_eq!(
+            message(&secrets),
+            "secret `s` cannot be used: it has no annotation `imagepush.dev/registry`, which names \
+             the registry it is for"
+        );
+        let bind = |secrets: &mut Secrets, registry: &str| {
+            let annotations = [(REGISTRY.to_owned(), registry.to_owned())].into();
+            secrets.get_mut("s").unwrap().metadata.annotations = Some(annotations);
+        };
+        bind(&mut secrets, "other.example");
+        assert_eq!(
+            message(&secrets),
+            "secret `s` cannot be used: it is for the registry `other.example`, and not for `r.example`"
+        );
+        bind(&mut secrets, "r.example");
+        let found = access(&side, &secrets, &Network::default()).unwrap();
+        let found = found.credentials.lookup("r.example", "a").await.unwrap();
+        assert_eq!(found.credential.unwrap().user(), "u");
+        secrets.get_mut("s").unwrap().data.as_mut().unwrap().remove("password");
+        assert_eq!(
+            message(&secrets),
+            "secret `s` cannot be used: it has no key `password` with a text"
+        );
+    }
+
+    #[test]
+    fn a_service_account_that_is_not_there_is_told() {
+        let mut side = location(None, None);
+        side.service_account_name = Some("robot".into());
+        let failure = access(&side, &Secrets::new(), &Network::default()).unwrap_err();
+        assert_eq!(failure.reason, "SecretNotFound");
+        assert!(
+            failure.message.starts_with("service account `robot` is not"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]

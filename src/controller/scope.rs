@@ -9,8 +9,9 @@ use kube::{Api, ResourceExt as _};
 use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates};
 
+use super::claims::Register;
 use super::reconcile::{Context, on_error, reconcile};
-use super::watch::{events, forget_the_gone};
+use super::watch::{events, keep_account};
 use crate::api::v1alpha1::ImagePush;
 
 /// Looks at objects that change often together, not each time.
@@ -24,6 +25,7 @@ pub(crate) async fn look_after(
     scope: Option<String>,
     context: Arc<Context>,
     woken: impl Stream<Item = ObjectRef<ImagePush>> + Send + 'static,
+    register: Register,
     synced: impl FnOnce() + Send,
 ) {
     let client = context.client.clone();
@@ -33,7 +35,7 @@ pub(crate) async fn look_after(
     };
     let (reader, writer) = reflector::store::<ImagePush>();
     let watched = events(api, context.metrics.clone())
-        .inspect_ok(forget_the_gone(context.attempts.clone()))
+        .inspect_ok(keep_account(context.attempts.clone(), register))
         .default_backoff()
         .reflect(writer)
         .applied_objects()

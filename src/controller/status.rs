@@ -65,6 +65,7 @@ impl Draft {
     pub(crate) fn progress(&mut self, progress: Option<Progress>) {
         let Some(progress) = progress else { return };
         self.remove(STALLED);
+        self.remove(DRIFTED);
         let retries = conditions::find(&self.status.conditions, RECONCILING)
             .is_some_and(|condition| condition.reason == reasons::PROGRESSING_WITH_RETRY);
         if !retries {
@@ -242,6 +243,16 @@ pub(crate) fn is_settled(object: &ImagePush) -> bool {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
     let is_true = |kind| conditions::is_true(conditions.unwrap_or_default(), kind);
     is_true(READY) || is_true(STALLED)
+}
+
+/// Whether a condition is true for what the spec says now.
+pub(crate) fn is_true_now(object: &ImagePush, kind: &str) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+    let condition = conditions::find(conditions.unwrap_or_default(), kind);
+    condition.is_some_and(|condition| {
+        condition.status == State::True.as_str()
+            && condition.observed_generation == object.metadata.generation
+    })
 }
 
 /// Kubernetes has no unsigned numbers.

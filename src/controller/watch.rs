@@ -8,6 +8,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 use kube_runtime::watcher::{self, Event, watcher};
 
+use super::claims::Register;
 use super::executor::Attempts;
 use super::metrics::Metrics;
 use crate::api::v1alpha1::ImagePush;
@@ -40,16 +41,28 @@ pub(crate) fn events(
         })
 }
 
-/// An object without finalizers is gone at once, and nobody looks at it again: its attempt is called off from here.
-/// One that went while the watch was broken is missed by the next list.
-pub(crate) fn forget_the_gone(attempts: Arc<Attempts>) -> impl FnMut(&Event<ImagePush>) + Send {
+/// Keeps account of who is there and who claims what. An object without finalizers is gone at once, and nobody looks at it
+/// again: its attempt is called off from here. One that went while the watch was broken is missed by the next list.
+pub(crate) fn keep_account(
+    attempts: Arc<Attempts>,
+    mut register: Register,
+) -> impl FnMut(&Event<ImagePush>) + Send {
     let mut listed = HashSet::new();
     move |event| match event {
         Event::Init => listed.clear(),
-        Event::InitApply(object) => drop(listed.insert(object.uid().unwrap_or_default())),
-        Event::InitDone => attempts.keep_only(&listed),
-        Event::Delete(object) => attempts.forget(&object.uid().unwrap_or_default()),
-        Event::Apply(_) => {}
+        Event::InitApply(object) => {
+            listed.insert(object.uid().unwrap_or_default());
+            register.note(object);
+        }
+        Event::InitDone => {
+            attempts.keep_only(&listed);
+            register.keep_only(&listed);
+        }
+        Event::Delete(object) => {
+            attempts.forget(&object.uid().unwrap_or_default());
+            register.release(object);
+        }
+        Event::Apply(object) => register.note(object),
     }
 }
 

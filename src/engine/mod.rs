@@ -13,6 +13,7 @@ mod inspect;
 mod plan;
 mod present;
 mod progress;
+mod remove;
 mod retry;
 mod session;
 mod standing;
@@ -30,6 +31,7 @@ pub use standing::Standing;
 use crate::error::Result;
 use crate::image::{Digest, MediaType, Platform};
 use crate::options::{Endpoint, PushOptions, Retry};
+use crate::transport::Removed;
 pub use crate::transport::{StillWanted, Wanted};
 
 /// What a push did.
@@ -146,6 +148,17 @@ pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Resul
     let (source, destination) = (&options.source.reference, &options.destination.reference);
     let doing = || format!("planning the push of `{source}` to `{destination}`");
     session::preview(options, cancel).await.map_err(|error| error.doing(doing()))
+}
+
+/// Takes a name away if it points to this digest; what it points to is left to the place's own cleaning.
+pub async fn remove(
+    endpoint: &Endpoint,
+    expected: &Digest,
+    retry: Retry,
+    cancel: &CancellationToken,
+) -> Result<Removed> {
+    let doing = || format!("taking `{}` away", endpoint.reference);
+    remove::remove(endpoint, expected, retry, cancel).await.map_err(|error| error.doing(doing()))
 }
 
 /// Tells which digests the two names of a push have now, by one request to each registry. Writes nothing.

@@ -255,6 +255,13 @@ pub trait ImageDestination: Send + Sync {
         Err(no_attachments())
     }
 
+    /// Takes the name away if it points to this digest, and nothing else: what it points to and other names of it stay.
+    /// Idempotent.
+    async fn remove(&self, expected: &Digest) -> Result<Removed> {
+        let _ = expected;
+        Ok(Removed::Unsupported)
+    }
+
     /// Reads back a manifest that was put, and asks for each blob it points to. Fails with `ContentMissing` for what is
     /// gone, with `ContentMismatch` for what is another. Destinations that write on their own have nothing to add.
     async fn verify(&self, manifest: &Manifest, role: Role) -> Result<()> {
@@ -341,6 +348,19 @@ impl Current {
         let (digest, media_type) = (manifest.digest().clone(), manifest.media_type().clone());
         Self { digest, media_type, size, config: None }
     }
+}
+
+/// What became of a name that was to be taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It is gone.
+    Done,
+    /// It was not there.
+    Absent,
+    /// It points to this instead, and stays.
+    Changed(Digest),
+    /// The place can't take a single name away; it stays.
+    Unsupported,
 }
 
 /// How a blob came to be at the destination without being sent.

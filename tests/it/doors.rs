@@ -133,14 +133,20 @@ const FLAGS_ALONE: [(&str, &str); 7] = [
 ];
 
 /// Fields without a flag.
-const FIELDS_ALONE: [(&str, &str); 7] = [
+const FIELDS_ALONE: [(&str, &str); 13] = [
+    ("deletionPolicy", "there is no object to delete"),
     ("destination.reference", "an argument without a flag"),
+    ("digestOutput.configMapKeyRef.key", "there is no cluster; `--digestfile` writes a file"),
+    ("digestOutput.configMapKeyRef.name", "there is no cluster; `--digestfile` writes a file"),
     ("interval", "the command line pushes once"),
     ("overwritePolicy", "who runs a command knows what is there, or asks with `inspect`"),
     ("runPolicy", "the command line pushes once"),
+    ("destination.serviceAccountName", "a ServiceAccount is in a cluster only"),
     ("source.reference", "an argument without a flag"),
+    ("source.serviceAccountName", "a ServiceAccount is in a cluster only"),
     ("suspend", "whoever doesn't want the push doesn't start it"),
     ("timeout", "whoever starts the push can end it"),
+    ("ttlSecondsAfterFinished", "there is no object to delete"),
 ];
 
 #[test]

@@ -8,13 +8,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The families of faults with their numbers, in the document's order.
-const FAMILIES: [(&str, RangeInclusive<u8>); 6] = [
+const FAMILIES: [(&str, RangeInclusive<u8>); 7] = [
     ("R", 1..=23),
     ("R", 39..=39),
     ("R", 48..=48),
     ("R", 55..=55),
     ("R", 57..=57),
     ("REG", 1..=78),
+    ("CTL", 1..=56),
 ];
 
 /// One row: what a fault is, what is done about it, and what shows that.
@@ -35,7 +36,7 @@ fn document() -> Vec<Row> {
 }
 
 fn rows(text: &str) -> Vec<Row> {
-    let lines = text.lines().filter(|line| line.starts_with("| R"));
+    let lines = text.lines().filter(|line| line.starts_with("| R") || line.starts_with("| CTL"));
     lines
         .map(|line| row(line).unwrap_or_else(|| panic!("not a row of four cells: {line}")))
         .collect()
@@ -74,8 +75,10 @@ fn rows_are_whole_and_in_order() {
 }
 
 /// Faults that are good to cover, but need not be.
-const OPTIONAL: [&str; 8] =
-    ["R-13", "R-22", "R-23", "REG-16", "REG-75", "REG-76", "REG-77", "REG-78"];
+const OPTIONAL: [&str; 13] = [
+    "R-13", "R-22", "R-23", "REG-16", "REG-75", "REG-76", "REG-77", "REG-78", "CTL-52", "CTL-53",
+    "CTL-54", "CTL-55", "CTL-56",
+];
 
 /// A row is missing only if the document says so, and why.
 #[test]
@@ -91,11 +94,11 @@ fn no_row_is_missing() {
     assert_eq!(missing, owned_up());
 }
 
-/// The ids of the document's list of what has no test yet.
+/// The ids of the document's list of what has no test yet; of some rows only a part hasn't.
 fn owned_up() -> Vec<String> {
     let text = fs::read_to_string(root().join("docs/faults.md")).unwrap();
     let id = |line: &str| Some(line.strip_prefix("- ")?.split_once(": ")?.0.to_owned());
-    text.lines().filter_map(id).collect()
+    text.lines().filter_map(id).filter(|id| !id.starts_with("Of ")).collect()
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod bundle;
 mod charts;
 mod cli;
+mod compatibility;
 mod conformance;
 mod container_image;
 mod crash;

@@ -1,10 +1,13 @@
 //! The operator on a real API server, with its own service account, pushing between registries.
 
 mod allowed;
+mod deletion;
 mod election;
 mod gitops;
 mod helm_test;
 mod monitoring;
+mod outputs;
+mod ownership;
 mod policy;
 
 use std::net::SocketAddr;
@@ -56,8 +59,19 @@ impl Operator {
         listen: Option<SocketAddr>,
         egress: Egress,
     ) -> Self {
+        Self::start_for(plane, vec![namespace], listen, egress).await
+    }
+
+    /// One that looks after several namespaces; the first is the one that is asked about.
+    async fn start_for(
+        plane: &'static ControlPlane,
+        namespaces: Vec<String>,
+        listen: Option<SocketAddr>,
+        egress: Egress,
+    ) -> Self {
+        let namespace = namespaces[0].clone();
         let config = OperatorConfig {
-            namespaces: vec![namespace.clone()],
+            namespaces,
             listen,
             network: NetworkSettings { egress, ..NetworkSettings::default() },
             ..OperatorConfig::default()
@@ -404,6 +418,7 @@ async fn what_is_no_registry_is_not_quoted() {
         registry.add_rule(Rule::each("GET", name, Act::Respond(status, vec![], body.into())));
         let mut spec = spec(&registry.host, &to.host, &json!({"runPolicy": "Once"}));
         spec["source"]["reference"] = json!(format!("docker://{}/{name}:1", registry.host));
+        spec["destination"]["reference"] = json!(format!("docker://{}/app:{name}", to.host));
         operator.apply(name, &spec).await;
         let object = operator
             .until(name, |object| {

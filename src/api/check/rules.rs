@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::api::crd;
 use crate::api::v1alpha1::{
-    Compression, CompressionFormat, ImageLocation, ImagePushSpec, PlatformMode, Platforms, Retry,
-    RunPolicy, TlsPolicy,
+    Compression, CompressionFormat, DeletionPolicy, ImageLocation, ImagePushSpec, PlatformMode,
+    Platforms, Retry, RunPolicy, TlsPolicy,
 };
 use crate::error::{Error, Kind, Result};
 use crate::transport;
@@ -24,7 +24,19 @@ pub fn rules(spec: &ImagePushSpec) -> Result<()> {
 }
 
 fn of_spec(spec: &ImagePushSpec) -> Result<(), String> {
-    let ImagePushSpec { run_policy, interval, timeout, .. } = spec;
+    let ImagePushSpec { run_policy, interval, timeout, destination, .. } = spec;
+    demand(
+        spec.ttl_seconds_after_finished.is_none() || *run_policy == RunPolicy::Once,
+        "spec",
+        "`ttlSecondsAfterFinished` may only be specified when `runPolicy` is 'Once'",
+    )?;
+    let tagged =
+        destination.reference.starts_with("docker:") && !destination.reference.contains('@');
+    demand(
+        spec.deletion_policy == DeletionPolicy::Retain || tagged,
+        "spec",
+        "`deletionPolicy` may only be 'Delete' for docker destinations with a tag",
+    )?;
     demand(
         (*run_policy == RunPolicy::Continuous) == interval.is_some(),
         "spec",
@@ -47,13 +59,20 @@ fn of_spec(spec: &ImagePushSpec) -> Result<(), String> {
 }
 
 fn of_location(location: &ImageLocation, path: &str) -> Result<(), String> {
-    let ImageLocation { reference, secret_ref, cert_secret_ref, tls_policy } = location;
+    let ImageLocation { reference, secret_ref, service_account_name, cert_secret_ref, tls_policy } =
+        location;
     demand(has_transport(reference), path, &crd::transport_is_unknown())?;
-    let access = secret_ref.is_some() || cert_secret_ref.is_some() || tls_policy.is_some();
+    let credentials = secret_ref.is_some() || service_account_name.is_some();
+    let access = credentials || cert_secret_ref.is_some() || tls_policy.is_some();
     demand(
         reference.starts_with("docker:") || !access,
         path,
-        "`secretRef`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport",
+        "`secretRef`, `serviceAccountName`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport",
+    )?;
+    demand(
+        service_account_name.is_none() || secret_ref.is_none(),
+        path,
+        "`serviceAccountName` may not be specified together with `secretRef`",
     )?;
     demand(
         cert_secret_ref.is_none() || *tls_policy != Some(TlsPolicy::PlainHttp),

@@ -59,6 +59,9 @@ fn what_makes_sense_is_accepted() {
         json!({"compression": {"format": "gzip", "level": 9}}),
         json!({"compression": {"format": "zstd", "level": 20}}),
         json!({"retry": {"limit": 0, "delay": "2s"}}),
+        json!({"runPolicy": "Once", "interval": null, "ttlSecondsAfterFinished": 0}),
+        json!({"deletionPolicy": "Delete", "overwritePolicy": "IfNotPresent"}),
+        json!({"digestOutput": {"configMapKeyRef": {"name": "c", "key": "digest"}}}),
     ];
     for changes in cases {
         assert_eq!(refusals(&object(&changes), None), [""; 0], "{changes}");
@@ -70,7 +73,7 @@ fn what_makes_sense_is_accepted() {
 fn contradictions_are_refused_with_a_sentence() {
     let interval =
         "`interval` must be set when `runPolicy` is 'Continuous', and may not be set otherwise";
-    let docker = "`secretRef`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport";
+    let docker = "`secretRef`, `serviceAccountName`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport";
     let list = "`list` must be set when `mode` is 'List', and may not be set otherwise";
     let disabled = "`format` and `level` may not be specified when `disabled` is true";
     let with = |reference: &str, more: Value| {
@@ -83,6 +86,7 @@ fn contradictions_are_refused_with_a_sentence() {
          known transports: {}",
         crate::transport::names().join(", ")
     );
+    let tagged = "`deletionPolicy` may only be 'Delete' for docker destinations with a tag";
     let secret = json!({"name": "s"});
     let cases = [
         (with("app", json!({})), form.as_str()),
@@ -96,11 +100,25 @@ fn contradictions_are_refused_with_a_sentence() {
         (json!({"timeout": "25h"}), "`timeout` must be between 1s and 24h"),
         (json!({"retry": {"delay": "16m"}}), "`delay` must be less than or equal to 15m"),
         (with("oci:x", json!({"secretRef": secret})), docker),
+        (with("oci:x", json!({"serviceAccountName": "a"})), docker),
+        (
+            with("docker://a/x", json!({"secretRef": secret, "serviceAccountName": "a"})),
+            "`serviceAccountName` may not be specified together with `secretRef`",
+        ),
         (with("oci:x", json!({"certSecretRef": secret})), docker),
         (with("oci:x", json!({"tlsPolicy": "Verify"})), docker),
         (
             with("docker://a/x", json!({"certSecretRef": secret, "tlsPolicy": "PlainHTTP"})),
             "`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'",
+        ),
+        (
+            json!({"ttlSecondsAfterFinished": 60}),
+            "`ttlSecondsAfterFinished` may only be specified when `runPolicy` is 'Once'",
+        ),
+        (json!({"deletionPolicy": "Delete", "destination": {"reference": "oci:x"}}), tagged),
+        (
+            json!({"deletionPolicy": "Delete", "destination": {"reference": "docker://a/x@sha256:0"}}),
+            tagged,
         ),
         (json!({"platforms": {"mode": "List"}}), list),
         (json!({"platforms": {"list": ["linux/amd64"]}}), list),

@@ -7,8 +7,9 @@ mod spec;
 mod status;
 
 pub use spec::{
-    Compression, CompressionFormat, ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode,
-    OverwritePolicy, PlatformMode, Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
+    Compression, CompressionFormat, ConfigMapKeyReference, DeletionPolicy, DigestOutput,
+    ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode, OverwritePolicy, PlatformMode,
+    Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
 };
 pub use status::{
     Artifact, ArtifactManifest, HistoryEntry, ImagePushStatus, Preview, Progress, RetryStatus,

@@ -93,6 +93,11 @@ use super::status::ImagePushStatus;
 #[x_kube(validation = Rule::new(
     "!has(self.timeout) || (duration(self.timeout) >= duration('1s') && duration(self.timeout) <= duration('24h'))")
     .message("`timeout` must be between 1s and 24h").field_path(".timeout"))]
+#[x_kube(validation = Rule::new("!has(self.ttlSecondsAfterFinished) || self.runPolicy == 'Once'")
+    .message("`ttlSecondsAfterFinished` may only be specified when `runPolicy` is 'Once'"))]
+#[x_kube(validation = Rule::new(
+    "self.deletionPolicy == 'Retain' || (self.destination.reference.startsWith('docker:') && !self.destination.reference.contains('@'))")
+    .message("`deletionPolicy` may only be 'Delete' for docker destinations with a tag").field_path(".deletionPolicy"))]
 #[x_kube(validation = Rule::new("oldSelf.runPolicy == self.runPolicy")
     .message("`runPolicy` is immutable").field_path(".runPolicy"))]
 #[x_kube(validation = Rule::new(
@@ -137,6 +142,21 @@ pub struct ImagePushSpec {
     #[serde(default)]
     pub overwrite_policy: OverwritePolicy,
 
+    /// What becomes of the image when this object is deleted. `Retain` leaves it. `Delete` takes the tag away if it still
+    /// points to what was pushed and no other object pushes there; what it points to is left to the registry. An object
+    /// that is suspended leaves it, and so does another destination the one before.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
+    /// Where the digest of the image at the destination is written, beside status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_output: Option<DigestOutput>,
+
+    /// Deletes this object so many seconds after it is done, or has stalled. For `runPolicy: Once` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub ttl_seconds_after_finished: Option<i32>,
+
     /// Which images of a multi-platform source are pushed. All of them where this is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platforms: Option<Platforms>,
@@ -165,8 +185,10 @@ pub struct ImagePushSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
-    "self.reference.startsWith('docker:') || !(has(self.secretRef) || has(self.certSecretRef) || has(self.tlsPolicy))")
-    .message("`secretRef`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport"))]
+    "self.reference.startsWith('docker:') || !(has(self.secretRef) || has(self.serviceAccountName) || has(self.certSecretRef) || has(self.tlsPolicy))")
+    .message("`secretRef`, `serviceAccountName`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport"))]
+#[x_kube(validation = Rule::new("!has(self.serviceAccountName) || !has(self.secretRef)")
+    .message("`serviceAccountName` may not be specified together with `secretRef`"))]
 #[x_kube(validation = Rule::new(
     "!has(self.certSecretRef) || !has(self.tlsPolicy) || self.tlsPolicy != 'PlainHTTP'")
     .message("`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'"))]
@@ -178,10 +200,16 @@ pub struct ImageLocation {
     #[schemars(length(min = 1, max = 512))]
     pub reference: String,
 
-    /// Secret of type `kubernetes.io/dockerconfigjson` in the object's own namespace. Of its entries, the one for
-    /// this reference's registry is used, and for no other host. Without it, the registry is asked anonymously.
+    /// Secret in the object's own namespace, of type `kubernetes.io/dockerconfigjson`: of its entries, the one for this
+    /// reference's registry is used, and for no other host. Or of type `kubernetes.io/basic-auth`, whose annotation
+    /// `imagepush.dev/registry` names the registry that it is for. Without it, the registry is asked anonymously.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
+
+    /// ServiceAccount in the object's own namespace, whose `imagePullSecrets` are used as `secretRef` would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account_name: Option<String>,
 
     /// Secret in the object's own namespace with certificates in PEM: `ca.crt` is trusted beside the system's authorities;
     /// `tls.crt` with `tls.key` is shown to a registry that asks for a client certificate.
@@ -234,6 +262,37 @@ pub enum Mode {
     Apply,
     /// Only what would be pushed is told.
     DryRun,
+}
+
+/// What becomes of the image when its object is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// It stays.
+    #[default]
+    Retain,
+    /// Its tag is taken away.
+    Delete,
+}
+
+/// Where the digest of the image at the destination is written.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DigestOutput {
+    /// A key of a ConfigMap in the object's own namespace. The ConfigMap must not be there yet: it is made, belongs to this
+    /// object, and is deleted with it.
+    pub config_map_key_ref: ConfigMapKeyReference,
+}
+
+/// A key of a ConfigMap in the object's own namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapKeyReference {
+    /// Name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The key in its data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
 }
 
 /// What becomes of another image that the destination's name has.

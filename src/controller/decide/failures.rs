@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Decision, Observed, Step, due_in, sooner, until};
+use super::{Attempt, Decision, Observed, Step, due_in, sooner, until};
 use crate::api::conditions::{self, STALLED};
 use crate::api::reasons::{self, Follows};
 use crate::api::v1alpha1::{ImagePush, RetryStatus, RunPolicy};
@@ -60,6 +60,15 @@ pub(super) fn obstructed(mut draft: Draft, failure: &Failure, observed: &Observe
     draft.done(Step::Wait, Some(SECRET_POLL))
 }
 
+/// Another object pushes to the same place. Its end wakes this one.
+pub(super) fn give_way(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
+    draft.rest();
+    draft.status.observed_access_digest = None;
+    draft.stalled(failure);
+    let running = matches!(observed.attempt, Attempt::Running(_) | Attempt::Outdated);
+    draft.done(if running { Step::Cancel } else { Step::Wait }, None)
+}
+
 /// It takes somebody else to go on.
 fn stall(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
     draft.stalled(failure);
@@ -106,4 +115,23 @@ fn backoff(count: i32, chance: f64) -> Duration {
     let bound = first.saturating_mul(1 << doublings).min(longest);
     // Never at once: a registry in trouble gets a second of rest.
     bound.mul_f64(chance).max(Duration::from_secs(1))
+}
+
+/// The image is where it should be, but something beside it could not be done: the decision is to say so.
+pub(crate) fn spoil(
+    object: &ImagePush,
+    mut decision: Decision,
+    failure: &Failure,
+    now: Timestamp,
+) -> Decision {
+    let before = Draft::new(object, now);
+    if before.is_seen() && is_stalled_for(&before, failure) {
+        // As before: passing through `Ready` must not look like a transition.
+        decision.status = before.status;
+        return decision;
+    }
+    let told = ImagePush { status: Some(decision.status), ..object.clone() };
+    let mut draft = Draft::new(&told, now);
+    draft.stalled(failure);
+    Decision { status: draft.status, ..decision }
 }

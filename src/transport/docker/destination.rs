@@ -14,13 +14,13 @@ use super::reuse::Reuse;
 use super::session::Sessions;
 use super::source::reading_manifest;
 use super::upload::Uploads;
-use super::{named, publish, readback, referrers};
+use super::{named, publish, readback, referrers, removal};
 use crate::blob::Blob;
 use crate::error::{Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::transport::{
-    BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role, Verifier,
+    BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, LayerForm, Removed,
+    Repository, Reused, Role, Verifier,
 };
 
 /// An image in a registry, being written.
@@ -149,6 +149,13 @@ impl ImageDestination for DockerDestination {
         referrers::remove(&self.client, subject, attachment).await.map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("deleting attachment `{attachment}` of `docker://{repository}`"))
+        })
+    }
+
+    async fn remove(&self, expected: &Digest) -> Result<Removed> {
+        removal::remove(&self.client, &self.target, expected).await.map_err(|error| {
+            let (target, repository) = (&self.target, self.client.repository());
+            error.doing(format!("deleting tag `{target}` of `docker://{repository}`"))
         })
     }
 

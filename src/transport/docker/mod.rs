@@ -27,6 +27,7 @@ mod redirect;
 mod reference;
 mod referrers;
 mod refused;
+mod removal;
 mod replay;
 mod reuse;
 mod scope;

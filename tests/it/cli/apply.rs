@@ -99,7 +99,8 @@ fn objects_are_printed_with_their_status() {
         format!(
             "apiVersion: imagepush.dev/v1alpha1\nkind: ImagePush\nmetadata:\n  labels:\n    a: \"yes\"\n  \
              name: {name}\nspec:\n  source:\n    reference: oci:a:1\n  destination:\n    reference: oci:b:1\n  \
-             runPolicy: Once\n  suspend: {suspend}\n  mode: Apply\n\
+             runPolicy: Once\n  suspend: {suspend}\n  mode: Apply\n  overwritePolicy: Replace\n  \
+             deletionPolicy: Retain\n\
              status:\n  observedGeneration: 0\n  conditions:\n{status}"
         )
     };
@@ -119,8 +120,8 @@ fn objects_are_printed_with_their_status() {
             "Ready",
         ),
         format!(
-            "  source:\n    reference: oci:a:1\n    digest: {digest}\n  artifact:\n    digest: {digest}\n    \
-            mediaType: {}\n    sizeBytes: {size}\n    manifests:\n    - digest: {digest}\n      sizeBytes: {}\n",
+            "  source:\n    reference: oci:a:1\n    digest: {digest}\n  artifact:\n    reference: oci:b:1\n    \
+             digest: {digest}\n    mediaType: {}\n    sizeBytes: {size}\n    manifests:\n    - digest: {digest}\n      sizeBytes: {}\n",
             images::OCI_MANIFEST,
             image.blobs[digest].len()
         ),
@@ -242,6 +243,16 @@ fn nothing_moves_when_a_document_is_wrong() {
             Some("put the Secret into the same file, with the object's namespace"),
         ),
         (
+            object(
+                "out",
+                json!({"reference": "oci:a:1"}),
+                json!({"reference": "oci:c:1"}),
+                &json!({"digestOutput": {"configMapKeyRef": {"name": "x", "key": "y"}}}),
+            ),
+            "ImagePush `out`: the ConfigMap of `digestOutput` is in a cluster only",
+            Some("leave it out; `status.artifact.digest` of the output has the digest"),
+        ),
+        (
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}),
             "document 2: `ConfigMap` of `v1` can't be applied here",
             Some("this can: ImagePush of imagepush.dev/v1alpha1, and Secret of v1"),
@@ -266,6 +277,23 @@ fn nothing_moves_when_a_document_is_wrong() {
         run_in(folder.path(), &["apply", "-f", "none"]),
         "exit 1\n--- stdout\n--- stderr\nerror: cannot open `none`: No such file or directory (os error 2)\n"
     );
+}
+
+#[test]
+fn what_is_there_is_overwritten_as_the_policy_says() {
+    let folder = folder_with(&images::image(65));
+    images::image(66).write_layout(&folder.path().join("b"), Some("1"));
+    let keep = json!({"overwritePolicy": "IfNotPresent"});
+    let to = |destination: &str| {
+        let (from, to) = (json!({"reference": "oci:a:1"}), json!({"reference": destination}));
+        object("x", from, to, &keep)
+    };
+    let (code, reasons, said) = applied(folder.path(), &[to("oci:b:1")]);
+    assert_eq!((code, reasons), (1, vec!["False DestinationExists stalled".to_owned()]), "{said}");
+    let (code, reasons, said) = applied(folder.path(), &[to("oci:b:2")]);
+    assert_eq!((code, reasons), (0, vec!["True PushSucceeded".to_owned()]), "{said}");
+    let (code, reasons, said) = applied(folder.path(), &[to("oci:b:2")]);
+    assert_eq!((code, reasons), (0, vec!["True AlreadyPresent".to_owned()]), "{said}");
 }
 
 #[test]

@@ -135,7 +135,10 @@ impl Store {
             Method::GET | Method::HEAD => {}
             Method::DELETE => {
                 let repository = self.repositories.entry(name.to_owned()).or_default();
-                repository.manifests.remove(target);
+                // A tag alone; or a manifest, whose tags then lead nowhere.
+                if repository.tags.remove(target).is_none() {
+                    repository.manifests.remove(target);
+                }
                 return status(StatusCode::ACCEPTED);
             }
             _ => return refusal(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", ""),

@@ -1,0 +1,140 @@
+//! Who owns what, as events come in any order.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(namespace: &str, name: &str, created: i64, destination: &str, more: &Value) -> ImagePush {
+    let mut spec = json!({
+        "source": {"reference": "docker://a.example/x:1"},
+        "destination": {"reference": destination},
+    });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let created = Timestamp::from_second(1_700_000_000 + created).unwrap().to_string();
+    serde_json::from_value(json!({
+        "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "spec": spec,
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{name}"),
+            "creationTimestamp": created, "generation": 1},
+    }))
+    .unwrap()
+}
+
+fn push(name: &str, created: i64) -> ImagePush {
+    object("n", name, created, "docker://r.example/app:1", &json!({}))
+}
+
+fn setup() -> (Register, mpsc::Receiver<ObjectRef<ImagePush>>) {
+    let (wake, woken) = mpsc::channel(1);
+    (Register::new(Claims::new(1), wake), woken)
+}
+
+fn woken(queue: &mut mpsc::Receiver<ObjectRef<ImagePush>>) -> Vec<String> {
+    std::iter::from_fn(|| queue.try_recv().ok()).map(|object| object.name).collect()
+}
+
+#[tokio::test]
+async fn the_oldest_owns_and_the_next_is_woken_when_it_goes() {
+    let [old, twin, young] = [push("a", 1), push("b", 1), push("c", 2)];
+    let (mut register, mut queue) = setup();
+    for object in [&young, &twin, &old] {
+        register.note(object);
+    }
+    let conflicts = |register: &Register| {
+        [&old, &twin, &young].map(|object| register.claims.conflict(object).is_some())
+    };
+    assert_eq!(conflicts(&register), [false, true, true]);
+    // Each owner was told that it is none any more.
+    assert_eq!(woken(&mut queue), ["c", "b"]);
+    register.release(&old);
+    assert_eq!((conflicts(&register)[1], woken(&mut queue)), (false, vec!["b".to_owned()]));
+    register.release(&young);
+    assert_eq!((conflicts(&register)[1], woken(&mut queue)), (false, vec![]));
+    assert!(!register.claims.is_shared(&twin));
+}
+
+#[tokio::test]
+async fn a_name_is_the_same_however_it_is_written() {
+    let mut places = vec![];
+    for reference in [
+        "docker://r.example/app",
+        "docker://r.example/app:latest",
+        "docker://R.example/app:latest",
+        "docker://r.example:443/app:latest",
+    ] {
+        places.push(claim(&object("n", "x", 1, reference, &json!({}))));
+    }
+    places.dedup();
+    assert_eq!(places, [Some("docker://r.example/app:latest".to_owned())]);
+    let plain = json!({"reference": "docker://r.example:80/app", "tlsPolicy": "PlainHTTP"});
+    let plain = object("n", "x", 1, "docker://x/y", &json!({"destination": plain}));
+    assert_eq!(claim(&plain).as_deref(), Some("docker://r.example/app:latest"));
+    let hub =
+        ["docker://app", "docker://docker.io/library/app", "docker://index.docker.io/library/app"];
+    let hub = hub.map(|reference| claim(&object("n", "x", 1, reference, &json!({}))));
+    assert_eq!(hub, [(); 3].map(|()| Some("docker://docker.io/library/app:latest".to_owned())));
+    let [one, other] =
+        ["n", "m"].map(|namespace| claim(&object(namespace, "x", 1, "dir:/a", &json!({}))));
+    assert_ne!(one, other);
+}
+
+#[tokio::test]
+async fn what_writes_nothing_claims_nothing() {
+    let digest = format!("docker://r.example/app@sha256:{}", "0".repeat(64));
+    let dry = object("n", "x", 1, "docker://r.example/app:1", &json!({"mode": "DryRun"}));
+    assert_eq!(claim(&object("n", "x", 1, &digest, &json!({}))), None);
+    assert_eq!(claim(&dry), None);
+    let mut done = object("n", "x", 1, "docker://r.example/app:1", &json!({"runPolicy": "Once"}));
+    assert!(claim(&done).is_some());
+    let ready = json!({"observedGeneration": 1, "conditions": [{
+        "type": "Ready", "status": "True", "reason": "PushSucceeded", "message": "",
+        "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    done.status = Some(serde_json::from_value(ready).unwrap());
+    assert_eq!(claim(&done), None);
+    // It is done; if it is asked to look again, it gives way.
+    let (mut register, _queue) = setup();
+    assert_eq!(register.claims.conflict(&done), None);
+    register.note(&push("other", 9));
+    assert_eq!(register.claims.conflict(&done), None);
+    done.annotations_mut().insert("imagepush.dev/requestedAt".into(), "now".into());
+    assert!(register.claims.conflict(&done).is_some());
+    done.metadata.generation = Some(2);
+    assert!(claim(&done).is_some());
+}
+
+#[tokio::test]
+async fn other_namespaces_stay_unnamed() {
+    let (mut register, _queue) = setup();
+    register.note(&object("theirs", "secret-name", 1, "docker://r.example/app:1", &json!({})));
+    let message = |object: &ImagePush| register.claims.conflict(object).unwrap().message;
+    let stranger = message(&push("x", 2));
+    assert_eq!(
+        stranger,
+        "an older ImagePush of another namespace pushes to `docker://r.example/app:1`, too; \
+         choose another destination, or have that one deleted"
+    );
+    let neighbour = message(&object("theirs", "y", 2, "docker://r.example/app:1", &json!({})));
+    assert!(neighbour.starts_with("the older ImagePush `secret-name` pushes to"), "{neighbour}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_moves_a_claim_and_a_new_list_drops_what_is_gone() {
+    let (mut register, mut queue) = setup();
+    let (old, young) = (push("a", 1), push("b", 2));
+    assert!(!register.claims.is_complete());
+    register.note(&old);
+    register.note(&young);
+    register.keep_only(&["uid-a", "uid-b"].map(str::to_owned).into());
+    assert!(register.claims.is_complete());
+    register.note(&object("n", "a", 1, "docker://r.example/elsewhere", &json!({})));
+    assert_eq!(woken(&mut queue), ["b"]);
+    register.note(&old);
+    assert_eq!(woken(&mut queue), ["b"]);
+    register.keep_only(&["uid-b"].map(str::to_owned).into());
+    assert_eq!(woken(&mut queue), ["b"]);
+    assert_eq!(register.claims.conflict(&young), None);
+
+    let slow = Claims::new(2);
+    assert!(!slow.is_complete());
+    tokio::time::advance(CLAIMS_WAIT + Duration::from_secs(1)).await;
+    assert!(slow.is_complete());
+}

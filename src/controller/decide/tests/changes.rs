@@ -1,0 +1,172 @@
+//! What follows when something changes: the spec, a request, another object, the destination.
+
+use super::failures::attempts;
+use super::*;
+
+#[test]
+fn an_edit_starts_over_and_calls_a_running_attempt_off() {
+    for outcome in [pushed(false), failed(Kind::AccessDenied), failed(Kind::Timeout)] {
+        let edited = object(&continuous(), 2, Some(after(&continuous(), &outcome)));
+        for (attempt, step) in [(Attempt::None, Step::Start), (Attempt::Outdated, Step::Cancel)] {
+            let mut look = observed(attempt);
+            look.push_digest = "sha256:other";
+            let decision = check(&edited, &look);
+            assert_eq!(decision.step, step);
+            assert_eq!(decision.status.retry, None);
+            let ready = conditions::find(&decision.status.conditions, READY).unwrap();
+            assert_eq!((ready.status.as_str(), ready.observed_generation), ("Unknown", Some(2)));
+            assert!(!conditions::is_true(&decision.status.conditions, STALLED));
+        }
+    }
+}
+
+#[test]
+fn an_edit_of_when_to_push_changes_nothing_about_what_is_done() {
+    let edited = object(&continuous(), 2, Some(after(&continuous(), &pushed(false))));
+    let mut look = observed(Attempt::None);
+    look.next_check = later(60);
+    let decision = check(&edited, &look);
+    assert_eq!((decision.step, decision.again), (Step::Wait, Some(Duration::from_mins(1))));
+    assert_eq!(decision.status.observed_generation, Some(2));
+    // Of what, or how: it is looked at anew.
+    look.push_digest = "sha256:other";
+    let what = check(&edited, &look);
+    assert_eq!(
+        (what.step, summary(&what.status).0[0].as_str()),
+        (Step::Start, "Ready=Unknown/Progressing")
+    );
+    (look.push_digest, look.access_digest) = ("sha256:spec", Some("sha256:other"));
+    assert_eq!(check(&edited, &look).step, Step::Start);
+    // A running attempt for the same goes on.
+    let running = check(&edited, &observed(Attempt::Running(None)));
+    assert_eq!((running.step, running.status.observed_generation), (Step::Wait, Some(2)));
+}
+
+#[test]
+fn a_request_is_heard_at_once_and_once() {
+    let refused = attempts(&once(), &failed(Kind::AuthenticationFailed), 3).pop().unwrap().status;
+    for (spec, status, ready) in [
+        (once(), after(&once(), &pushed(false)), "Ready=True/PushSucceeded"),
+        (continuous(), after(&continuous(), &pushed(false)), "Ready=True/PushSucceeded"),
+        (once(), after(&once(), &failed(Kind::AccessDenied)), "Ready=Unknown/Progressing"),
+        (once(), refused, "Ready=Unknown/Progressing"),
+        (once(), after(&once(), &failed(Kind::Timeout)), "Ready=Unknown/Progressing"),
+    ] {
+        let asked = request(object(&spec, 1, Some(status)), "now");
+        let mut look = observed(Attempt::None);
+        look.next_check = later(600);
+        let decision = check(&asked, &look);
+        assert_eq!(decision.step, Step::Start, "{ready}");
+        assert_eq!(summary(&decision.status).0[0], ready);
+        assert_eq!(decision.status.last_handled_reconcile_at.as_deref(), Some("now"));
+        assert_eq!(decision.status.retry, None);
+        let outcome = pushed(true);
+        let mut again = ended(&outcome);
+        again.next_check = later(600);
+        let asked = request(object(&spec, 1, Some(decision.status)), "now");
+        let decision = check(&asked, &again);
+        assert_eq!((decision.step, decision.again), (Step::Wait, Some(Duration::from_mins(10))));
+    }
+}
+
+#[test]
+fn a_request_during_an_attempt_is_heard_after_it() {
+    let outcome = pushed(false);
+    let started = check(&object(&once(), 1, None), &observed(Attempt::None)).status;
+    let asked = request(object(&once(), 1, Some(started)), "now");
+    let running = check(&asked, &observed(Attempt::Running(None)));
+    assert_eq!((running.step, running.status.last_handled_reconcile_at), (Step::Wait, None));
+    let ended = check(&asked, &ended(&outcome));
+    assert_eq!((ended.step, ended.again), (Step::Wait, Some(Duration::ZERO)));
+    let asked = request(object(&once(), 1, Some(ended.status)), "now");
+    assert_eq!(check(&asked, &observed(Attempt::None)).step, Step::Start);
+}
+
+#[test]
+fn an_object_gives_way_to_an_older_one_and_goes_on_after_it() {
+    let older = Failure::conflict("docker://b.example/x:1", None);
+    let running = check(&object(&continuous(), 1, None), &observed(Attempt::None)).status;
+    for (status, attempt, step) in [
+        (None, Attempt::None, Step::Wait),
+        (Some(running), Attempt::Running(None), Step::Cancel),
+        (Some(after(&continuous(), &pushed(false))), Attempt::None, Step::Wait),
+        (Some(after(&continuous(), &failed(Kind::Timeout))), Attempt::None, Step::Wait),
+    ] {
+        let mut look = observed(attempt);
+        look.conflict = Some(&older);
+        let decision = check(&object(&continuous(), 1, status), &look);
+        assert_eq!((decision.step, decision.again), (step, None));
+        let conditions = summary(&decision.status).0;
+        assert!(
+            conditions.contains(&"Stalled=True/DestinationConflict".to_owned()),
+            "{conditions:?}"
+        );
+        assert_eq!(conditions[0], "Ready=False/DestinationConflict");
+        let again = check(&object(&continuous(), 1, Some(decision.status.clone())), &look);
+        assert_eq!(again.status, decision.status);
+        let freed = object(&continuous(), 1, Some(decision.status));
+        assert_eq!(check(&freed, &observed(Attempt::None)).step, Step::Start);
+    }
+}
+
+#[test]
+fn what_has_run_once_goes_when_its_time_is_over() {
+    let spec = json!({"runPolicy": "Once", "ttlSecondsAfterFinished": 60});
+    let at = |seconds: i64, spec: &Value, status: &ImagePushStatus| {
+        let object = object(spec, 1, Some(status.clone()));
+        let decision = decide(&object, &observed(Attempt::None), later(seconds).unwrap());
+        (decision.step, decision.again)
+    };
+    for status in [after(&spec, &pushed(false)), after(&spec, &failed(Kind::AccessDenied))] {
+        assert_eq!(at(20, &spec, &status), (Step::Wait, Some(Duration::from_secs(40))));
+        assert_eq!(at(60, &spec, &status).0, Step::Delete);
+        assert_eq!(at(999, &once(), &status).0, Step::Wait);
+        let suspended =
+            json!({"runPolicy": "Once", "ttlSecondsAfterFinished": 60, "suspend": true});
+        assert_eq!(at(999, &suspended, &status).0, Step::Wait);
+    }
+    // Not while it is tried again, nor for an edit that nobody has looked at.
+    let retrying = after(&spec, &failed(Kind::Timeout));
+    assert_eq!(at(1, &spec, &retrying).0, Step::Wait);
+    assert_eq!(at(999, &spec, &retrying).0, Step::Start);
+    let asked = request(object(&spec, 1, Some(after(&spec, &pushed(false)))), "now");
+    assert_eq!(decide(&asked, &observed(Attempt::None), later(999).unwrap()).step, Step::Start);
+}
+
+#[test]
+fn what_could_not_be_done_beside_the_push_is_told_once() {
+    let taken = Failure::config_map_taken("c");
+    let first = object(&continuous(), 1, None);
+    let ready = check(&first, &ended(&pushed(false)));
+    let told = spoil(&first, ready, &taken, now());
+    assert_eq!(
+        summary(&told.status).0,
+        [
+            "Ready=False/ConfigMapTaken",
+            "SourceResolved=True/Resolved",
+            "Stalled=True/ConfigMapTaken"
+        ]
+    );
+    let second = object(&continuous(), 1, Some(told.status.clone()));
+    let ready = decide(&second, &ended(&Outcome::Unchanged), later(600).unwrap());
+    assert!(conditions::is_true(&ready.status.conditions, READY));
+    assert_eq!(spoil(&second, ready, &taken, later(600).unwrap()).status, told.status);
+}
+
+#[test]
+fn drift_shows_until_it_is_gone() {
+    let before = after(&continuous(), &pushed(false));
+    let drifted = Outcome::Failed(Failure::drifted("docker://b.example/x:1", "sha256:other"));
+    let found = check(&object(&continuous(), 1, Some(before)), &ended(&drifted)).status;
+    let conditions = [
+        "Drifted=True/DestinationChanged",
+        "Ready=False/DestinationDrifted",
+        "SourceResolved=True/Resolved",
+        "Stalled=True/DestinationDrifted",
+    ];
+    assert_eq!(summary(&found), (conditions.map(str::to_owned).to_vec(), Some(1)));
+    let again = check(&object(&continuous(), 1, Some(found.clone())), &ended(&drifted)).status;
+    assert_eq!(again, found);
+    let healed = check(&object(&continuous(), 1, Some(found)), &ended(&Outcome::Unchanged)).status;
+    assert_eq!(summary(&healed).0, ["Ready=True/AlreadyPresent", "SourceResolved=True/Resolved"]);
+}

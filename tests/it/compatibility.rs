@@ -1,0 +1,145 @@
+//! The CRD of today takes every object that the last released one took, and means the same by it.
+//!
+//! `released.yaml` is what was released last; a release puts the CRD of its day there.
+
+use imagepush::api;
+use serde_json::{Value, json};
+
+const RELEASED: &str = include_str!("compatibility/released.yaml");
+
+/// What has become incompatible, with its path.
+fn broken(path: &str, old: &Value, new: &Value, problems: &mut Vec<String>) {
+    let mut problem = |what: String| problems.push(format!("{path} {what}"));
+    if new.is_null() {
+        return problem("is gone".into());
+    }
+    if old["type"] != new["type"] {
+        problem(format!("was of the type {}", old["type"]));
+    }
+    if old["default"] != new["default"] && !old["default"].is_null() {
+        problem(format!("had the default {}", old["default"]));
+    }
+    let texts = |schema: &Value, key: &str| -> Vec<String> {
+        schema[key].as_array().into_iter().flatten().map(Value::to_string).collect()
+    };
+    let values = texts(new, "enum");
+    for value in texts(old, "enum").iter().filter(|value| !values.contains(value)) {
+        problem(format!("could be {value}"));
+    }
+    if values.len() > texts(old, "enum").len() && texts(old, "enum").is_empty() {
+        problem("could be anything".into());
+    }
+    let required = texts(old, "required");
+    for field in texts(new, "required").iter().filter(|field| !required.contains(field)) {
+        problem(format!("did not require {field}"));
+    }
+    for (key, upper) in [
+        ("maxLength", true),
+        ("maxItems", true),
+        ("maximum", true),
+        ("minLength", false),
+        ("minItems", false),
+        ("minimum", false),
+    ] {
+        let narrower = |old: f64, new: f64| if upper { new < old } else { new > old };
+        let before = old[key].as_f64();
+        if new[key].as_f64().is_some_and(|new| before.is_none_or(|old| narrower(old, new))) {
+            problem(format!("had {key} {}", old[key]));
+        }
+    }
+    if !new["pattern"].is_null() && old["pattern"] != new["pattern"] {
+        problem(format!("had the pattern {}", old["pattern"]));
+    }
+    for (name, old) in old["properties"].as_object().into_iter().flatten() {
+        broken(&format!("{path}.{name}"), old, &new["properties"][name], problems);
+    }
+    if !old["items"].is_null() {
+        broken(&format!("{path}[]"), &old["items"], &new["items"], problems);
+    }
+}
+
+fn schema(crd: &Value) -> &Value {
+    &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}
+
+#[test]
+fn what_was_released_stays_valid() {
+    let old: Value = serde_yaml::from_str(RELEASED).unwrap();
+    let new = serde_json::to_value(api::crd().unwrap()).unwrap();
+    let mut problems = vec![];
+    broken("", schema(&old), schema(&new), &mut problems);
+    for pointer in [
+        "/spec/group",
+        "/spec/scope",
+        "/spec/names/plural",
+        "/spec/names/kind",
+        "/spec/names/shortNames",
+        "/spec/versions/0/name",
+    ] {
+        assert_eq!(old.pointer(pointer), new.pointer(pointer), "{pointer}");
+    }
+    for list in ["selectableFields", "additionalPrinterColumns"] {
+        let of = |crd: &Value| -> Vec<String> {
+            let all = crd["spec"]["versions"][0][list].as_array();
+            all.into_iter().flatten().map(|field| field["jsonPath"].to_string()).collect()
+        };
+        let there = of(&new);
+        problems.extend(of(&old).into_iter().filter(|path| !there.contains(path)));
+    }
+    assert_eq!(problems, [""; 0]);
+}
+
+/// Defaults within items of lists, and empty lists, look like changes to Argo CD for ever.
+#[test]
+fn nothing_in_the_crd_looks_like_a_change_for_ever() {
+    fn walk(path: &str, value: &Value, in_items: bool, problems: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                if in_items && fields.get("type").is_some() && fields.contains_key("default") {
+                    problems.push(format!("{path} has a default within a list"));
+                }
+                for (name, field) in fields {
+                    let inside = in_items || name == "items";
+                    walk(&format!("{path}/{name}"), field, inside, problems);
+                }
+            }
+            Value::Array(items) if items.is_empty() => problems.push(format!("{path} is empty")),
+            Value::Array(items) => {
+                items.iter().for_each(|item| walk(path, item, in_items, problems));
+            }
+            Value::Null => problems.push(format!("{path} is null")),
+            _ => {}
+        }
+    }
+    let mut problems = vec![];
+    walk("", &serde_json::to_value(api::crd().unwrap()).unwrap(), false, &mut problems);
+    assert_eq!(problems, [""; 0]);
+}
+
+#[test]
+fn what_breaks_objects_is_noticed() {
+    let old = json!({"type": "object", "required": ["a"], "properties": {
+        "a": {"type": "string", "maxLength": 9, "enum": ["x", "y"], "default": "x"},
+        "b": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+    }});
+    for (pointer, value, expected) in [
+        ("/properties/c", json!({"type": "string"}), ""),
+        ("/properties/a/maxLength", json!(10), ""),
+        ("/properties/a/enum", json!(["x", "y", "z"]), ""),
+        ("/properties/a/enum", json!(["x"]), ".a could be \"y\""),
+        ("/properties/a/default", json!("y"), ".a had the default \"x\""),
+        ("/properties/a/maxLength", json!(8), ".a had maxLength 9"),
+        ("/properties/a/type", json!("integer"), ".a was of the type \"string\""),
+        ("/properties/b/items/minimum", json!(2), ".b[] had minimum 1"),
+        ("/properties/b/maxItems", json!(5), ".b had maxItems null"),
+        ("/properties/b", Value::Null, ".b is gone"),
+        ("/required", json!(["a", "b"]), " did not require \"b\""),
+    ] {
+        let mut new = old.clone();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        new.pointer_mut(parent).unwrap()[field] = value;
+        let mut problems = vec![];
+        broken("", &old, &new, &mut problems);
+        assert_eq!(problems.join("; "), expected, "{pointer}");
+    }
+}
