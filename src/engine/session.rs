@@ -25,6 +25,9 @@ use crate::transport::{
 const UNKNOWN_OUTCOME: &str =
     "it is not known whether the name was changed; push again, which finds out";
 
+/// The next step where a push was cancelled too late for the name to be certain.
+const CANCELLED_LATE: &str = "the name may have been changed; push again, which finds out";
+
 /// Both ends, and what has been learnt of them with the first requests.
 struct Session<'a> {
     options: &'a PushOptions,
@@ -50,7 +53,8 @@ pub(super) async fn push(
         Ok(Attempt::Published(pushed)) => session.commit().await.map(|()| pushed),
         Err(error) => {
             session.destination.abandon().await;
-            Err(error)
+            let late = error.kind() == Kind::Cancelled && session.gate.may_have_changed().await;
+            Err(if late { error.hint(CANCELLED_LATE) } else { error })
         }
     }
 }
@@ -197,8 +201,8 @@ impl Session<'_> {
         cancel: &CancellationToken,
     ) -> Result<()> {
         self.publish(named, patient, cancel).await?;
-        // The name has changed by now, which the error says whatever it is.
-        let verified = until(cancel, copy.verify(named, Role::Named, patient)).await;
+        // The name has changed by now, which the error says whatever it is. A push that ends with that is not called off.
+        let verified = self.gate.unless_cancelled(copy.verify(named, Role::Named, patient)).await;
         verified.map_err(|error| error.doing("checking the name after it was changed"))
     }
 
@@ -216,8 +220,7 @@ impl Session<'_> {
         let put = retry_while_wanted(self.options.retry, self.progress.as_ref(), cancel, put);
         if let Err(error) = self.gate.unless_cancelled(put).await.and_then(identity) {
             let unknown = self.is_unknown(&error).await;
-            let cancelled = error.kind() == Kind::Cancelled;
-            if cancelled || !(unknown && self.has_now(named, cancel).await) {
+            if !(unknown && self.has_now(named, cancel).await) {
                 let error = while_writing(error, named);
                 return Err(if unknown { error.hint(UNKNOWN_OUTCOME) } else { error });
             }
@@ -228,8 +231,8 @@ impl Session<'_> {
 
     /// Whether nobody can tell from an error what the name points to.
     async fn is_unknown(&self, error: &Error) -> bool {
-        let open = error.class() == Class::Transient || error.kind() == Kind::Cancelled;
-        open && error.kind() != Kind::ContentMissing && self.gate.may_have_changed().await
+        let transient = error.class() == Class::Transient && error.kind() != Kind::ContentMissing;
+        transient && self.gate.may_have_changed().await
     }
 
     async fn has_now(&self, named: &Manifest, cancel: &CancellationToken) -> bool {

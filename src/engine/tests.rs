@@ -340,8 +340,11 @@ async fn what_fails_in_passing_is_tried_again() {
 
 #[tokio::test]
 async fn cancelling_at_any_step_leaves_the_name_as_it_was() {
-    for steps in 0..60 {
+    for (steps, at_once) in (0..60).flat_map(|steps| [(steps, false), (steps, true)]) {
         let (source, destination, manifest) = pair();
+        if at_once {
+            destination.store().publish_at_once();
+        }
         let cancel = CancellationToken::new();
         destination.store().cancel_after(steps, &cancel);
         let progress: Arc<dyn Progress> = Arc::new(NoProgress);
@@ -394,6 +397,29 @@ async fn what_an_index_lacks_is_sent_at_last_whatever_the_destination_says() {
     destination.store().lose(b"shared");
     run(&options(&source, &destination)).await.unwrap();
     assert_eq!(destination.store().named(), Some(index.digest().clone()));
+}
+
+#[tokio::test]
+async fn a_push_that_is_cancelled_with_its_outcome_open_says_so() {
+    let (source, destination, manifest) = pair();
+    destination.store().fall_silent();
+    let mut options = options(&source, &destination);
+    run(&options).await.unwrap();
+    let put = Call::PutManifest(manifest.digest().clone(), Role::Named);
+    let at = destination.store().calls().iter().position(|call| *call == put).unwrap();
+
+    let (source, destination, _) = pair();
+    destination.store().fall_silent();
+    options.source.reference = Arc::new(source);
+    options.destination.reference = Arc::new(destination.clone());
+    options.retry = Retry { limit: 1, delay: None };
+    let cancel = CancellationToken::new();
+    destination.store().cancel_after(at, &cancel);
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let error = push(&options, &progress, &cancel).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Cancelled);
+    let hint = "the name may have been changed; push again, which finds out";
+    assert_eq!(error.next_step(), Some(hint));
 }
 
 #[tokio::test]
