@@ -1,9 +1,11 @@
 //! Bytes from files to streams, and from streams to files.
 //!
 //! One chunk is read ahead and one is written behind, each on a blocking thread, so that the disk works while
-//! the stages in between do. Positions are given with each call: a file can be read from several places at once.
+//! the stages in between do. What the system has in memory is read in place: to wake a thread for a chunk costs more than to
+//! copy it. Positions are given with each call: a file can be read from several places at once.
 
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 use tokio::task::JoinHandle;
 
 use super::StagedFile;
@@ -43,6 +45,7 @@ pub(crate) fn read_range(file: Arc<File>, path: PathBuf, offset: u64, length: u6
         offset,
         end: offset.saturating_add(length),
         chunk: if length > SMALL_BLOB { CHUNK } else { SMALL_CHUNK },
+        in_memory: true,
         ahead: None,
     };
     stream::try_unfold(reading, Reading::next).boxed()
@@ -78,11 +81,20 @@ struct Reading {
     offset: u64,
     end: u64,
     chunk: usize,
+    /// Whether nothing had to be waited for so far.
+    in_memory: bool,
     ahead: Option<JoinHandle<Result<Bytes>>>,
 }
 
 impl Reading {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
+        if self.in_memory {
+            if let Some(chunk) = read_in_place(&self.file, self.offset, self.length()) {
+                self.offset += chunk.len() as u64;
+                return Ok(Some((chunk, self)));
+            }
+            self.in_memory = false;
+        }
         let Some(running) = self.ahead.take().or_else(|| self.start()) else { return Ok(None) };
         let stopped = |error| Error::internal(format!("reading stopped: {error}"));
         let chunk = running.await.map_err(stopped)??;
@@ -90,15 +102,31 @@ impl Reading {
         Ok(Some((chunk, self)))
     }
 
+    /// The length of the next chunk in bytes.
+    fn length(&self) -> usize {
+        let left = self.end - self.offset;
+        usize::try_from(left).map_or(self.chunk, |left| left.min(self.chunk))
+    }
+
     /// Starts to read the next chunk, if there is one.
     fn start(&mut self) -> Option<JoinHandle<Result<Bytes>>> {
-        let left = self.end - self.offset;
-        let length = usize::try_from(left).map_or(self.chunk, |left| left.min(self.chunk));
+        let length = self.length();
         let (file, path, offset) = (Arc::clone(&self.file), Arc::clone(&self.path), self.offset);
         self.offset += length as u64;
         let read = move || read_chunk(&file, &path, offset, length);
         (length > 0).then(|| tokio::task::spawn_blocking(read))
     }
+}
+
+/// Reads a chunk without waiting for a disk; `None` if that takes waiting, or the file system can't tell.
+fn read_in_place(file: &File, offset: u64, length: usize) -> Option<Bytes> {
+    if length == 0 {
+        return None;
+    }
+    let mut chunk = vec![0; length];
+    let buffers = &mut [IoSliceMut::new(&mut chunk)];
+    let read = rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT);
+    (read == Ok(length)).then(|| chunk.into())
 }
 
 fn read_chunk(file: &File, path: &Path, offset: u64, length: usize) -> Result<Bytes> {

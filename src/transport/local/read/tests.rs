@@ -34,6 +34,22 @@ async fn ranges_are_read_exactly() {
     assert_eq!(error.to_string(), expected);
 }
 
+#[test]
+fn what_is_in_memory_is_read_in_place_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let content = content();
+    std::fs::write(&path, &content).unwrap();
+    let file = open_file(&path).unwrap();
+    // What was just written is in memory, unless the file system can't tell.
+    let chunk = read_in_place(&file, 5, CHUNK);
+    assert!(chunk.is_none_or(|chunk| chunk == content[5..5 + CHUNK]));
+    // The end of a file is not made up for.
+    assert_eq!(read_in_place(&file, (SIZE - 1) as u64, 2), None);
+    assert_eq!(read_in_place(&file, 0, 0), None);
+    assert_eq!(read_in_place(&File::open("/proc/self/status").unwrap(), 0, 10), None);
+}
+
 #[tokio::test]
 async fn streams_are_written_in_order_and_their_errors_kept() {
     let folder = tempfile::tempdir().unwrap();
