@@ -13,6 +13,11 @@ const MIB: u64 = 1 << 20;
 /// code; the one that tests are built with, which is not optimised, with more.
 const GROWTH: u64 = 12 * MIB;
 
+/// Most memory of the program that tests are built with for a push that moves next to nothing: it is not optimised, and has
+/// its debugging information with it. Together with [`GROWTH`] it bounds every push. `make bench` prints the same of the
+/// released program beside the other tools', against the goal of 32 MiB in all.
+const START: u64 = 40 * MIB;
+
 #[test]
 fn the_memory_of_a_push_does_not_grow_with_the_image() {
     let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
@@ -24,6 +29,7 @@ fn the_memory_of_a_push_does_not_grow_with_the_image() {
     write_layout(&many, "1", 80, MIB - (64 << 10));
 
     let base = push(&oci(&tiny), &docker(&from)).peak_memory;
+    assert!(base <= START, "{} MiB for next to nothing", base / MIB);
     for (source, destination) in
         [(oci(&huge), docker(&from)), (docker(&from), docker(&to)), (oci(&many), docker(&from))]
     {
@@ -32,7 +38,7 @@ fn the_memory_of_a_push_does_not_grow_with_the_image() {
     }
 }
 
-/// A process that may write no byte to any file, not even to a temporary one, can push all the same.
+/// A process that may write no byte to any file, and has no place where it could make one, can push all the same.
 #[test]
 fn pushes_between_registries_and_from_layouts_write_no_file() {
     let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
@@ -45,6 +51,10 @@ fn pushes_between_registries_and_from_layouts_write_no_file() {
 }
 
 fn without_files(source: &str, destination: &str) {
-    let limited = ["-c", "ulimit -f 0; exec \"$@\"", "sh"];
+    // Nobody, not even root, can make a file in `/proc`.
+    let script =
+        "cd /proc && export TMPDIR=/proc HOME=/proc XDG_RUNTIME_DIR=/proc XDG_CACHE_HOME=/proc
+                  ulimit -f 0; exec \"$@\"";
+    let limited = ["-c", script, "sh"];
     measure("sh", &[limited.as_slice(), &pushing(source, destination)].concat());
 }

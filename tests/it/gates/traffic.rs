@@ -1,5 +1,7 @@
 //! What a push may cost the network: connections and bytes.
 
+use std::path::Path;
+
 use imagepush::limits::{PARALLEL_BLOBS, PARALLEL_SMALL_BLOBS};
 
 use super::{docker, oci, push};
@@ -20,12 +22,10 @@ async fn connections_are_shared_and_no_byte_is_sent_twice() {
     let destination = format!("docker://{}/team/app:1", relay.host);
     let folder = tempfile::tempdir().unwrap();
     write_layout(folder.path(), "1", 150, 20 << 10);
-    let blobs = std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap();
-    let payload: u64 = blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).sum();
 
     push(&oci(folder.path()), &destination);
     assert!(relay.connections() <= CONNECTIONS, "{} connections", relay.connections());
-    let allowed = usize::try_from(payload).unwrap() + registry.requests().len() * HEAD;
+    let allowed = payload(folder.path()) + registry.requests().len() * HEAD;
     assert!(relay.sent() <= allowed, "{} bytes instead of {allowed}", relay.sent());
 
     // Two connections, of which the first tries TLS, and one request.
@@ -33,6 +33,38 @@ async fn connections_are_shared_and_no_byte_is_sent_twice() {
     push(&oci(folder.path()), &destination);
     assert_eq!(relay.connections() - connections, 2);
     assert!(relay.sent() - sent <= 4 * HEAD, "{} bytes", relay.sent() - sent);
+}
+
+/// What a push between registries may cost in bytes, each way and at each end.
+#[tokio::test(flavor = "multi_thread")]
+async fn between_registries_each_byte_comes_once_and_goes_once() {
+    let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let folder = tempfile::tempdir().unwrap();
+    write_layout(folder.path(), "1", 20, 100 << 10);
+    push(&oci(folder.path()), &docker(&from));
+    let before = from.requests().len();
+    let (source, destination) =
+        (Relay::start(&from.host, &[]).await, Relay::start(&to.host, &[]).await);
+    let name = |relay: &Relay| format!("docker://{}/team/app:1", relay.host);
+    push(&name(&source), &name(&destination));
+
+    let payload = payload(folder.path());
+    let asked = (from.requests().len() - before + 1) * HEAD;
+    let told = (to.requests().len() + 1) * HEAD;
+    assert!(source.received() <= payload + asked, "{} of {payload} bytes", source.received());
+    assert!(source.sent() <= asked, "{} bytes", source.sent());
+    assert!(destination.sent() <= payload + told, "{} of {payload} bytes", destination.sent());
+    assert!(destination.received() <= told, "{} bytes", destination.received());
+    for relay in [&source, &destination] {
+        assert!(relay.connections() <= CONNECTIONS, "{} connections", relay.connections());
+    }
+}
+
+/// Bytes of a layout's blobs and manifests.
+fn payload(layout: &Path) -> usize {
+    let blobs = std::fs::read_dir(layout.join("blobs/sha256")).unwrap();
+    let payload: u64 = blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).sum();
+    usize::try_from(payload).unwrap()
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Relay {
 struct State {
     /// Bytes from clients to the server so far.
     sent: usize,
+    /// Bytes from the server to clients so far.
+    received: usize,
     /// Connections that clients have made so far.
     connections: usize,
     /// At which of these counts the connection that carries the byte is cut.
@@ -31,7 +33,7 @@ impl Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let cuts = cuts.iter().copied().collect();
-        let state = Arc::new(Mutex::new(State { sent: 0, connections: 0, cuts }));
+        let state = Arc::new(Mutex::new(State { cuts, ..State::default() }));
         let (server, shared) = (server.to_owned(), Arc::clone(&state));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -46,6 +48,11 @@ impl Relay {
     /// Bytes that clients have sent.
     pub(crate) fn sent(&self) -> usize {
         self.state.lock().unwrap().sent
+    }
+
+    /// Bytes that clients have got.
+    pub(crate) fn received(&self) -> usize {
+        self.state.lock().unwrap().received
     }
 
     /// Connections that clients have made.
@@ -78,9 +85,19 @@ async fn relay(client: TcpStream, server: TcpStream, state: Arc<Mutex<State>>) {
             }
         }
     };
+    let down = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let Ok(count @ 1..) = from_server.read(&mut buffer).await else { return };
+            state.lock().unwrap().received += count;
+            if to_client.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
     tokio::select! {
         () = up => {}
-        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+        () = down => {}
     }
 }
 
