@@ -5,7 +5,7 @@ export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
 export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help install control-plane peers demo test lint deny bench image generate ci
+.PHONY: help install control-plane peers demo test e2e lint deny bench image generate ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ image: install ## Build the operator's container image, as archives, and print t
 	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/imagepush --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
 		cargo build --locked --release --target $(TARGET) --bin imagepush
 	@scripts/image $(CARGO_TARGET_DIR)/$(TARGET)/release/imagepush $(CARGO_TARGET_DIR)/image
+
+e2e: image control-plane ## Run the operator on a whole node of Kubernetes, as root (builds with optimisation first)
+	@scripts/control-plane node
+	IMAGEPUSH_IMAGE=$$(ls -t $(CARGO_TARGET_DIR)/image/*.oci.tar | head -1) scripts/e2e
 
 generate: ## Write the generated files anew
 	BLESS=1 cargo test --locked --test it generated::
