@@ -16,6 +16,9 @@ mod registries;
 mod search;
 mod secret;
 
+use std::path::Path;
+use std::sync::Arc;
+
 pub use auth_file::AuthFile;
 pub use auth_files::{AuthFiles, Variables};
 pub use certificates::{CertificateFolders, Certificates, ClientIdentity, TrustedCertificates};
@@ -48,6 +51,8 @@ pub struct Access {
     pub network: Network,
     /// Mirrors and the like, from `registries.conf`.
     pub registries: Registries,
+    /// The folder that paths of this side are relative to and must not lead out of, such as a mounted volume.
+    pub root: Option<Arc<Path>>,
 }
 
 /// Where credentials for a registry come from.

@@ -264,7 +264,14 @@ impl<'a> Shared<'a> {
         };
         let certificates = cert_dir.map_or(searched, Certificates::Directory);
         let tls = tls.policy();
-        Access { credentials, certificates, tls, network: self.network.clone(), registries }
+        Access {
+            credentials,
+            certificates,
+            tls,
+            network: self.network.clone(),
+            registries,
+            root: None,
+        }
     }
 }
 

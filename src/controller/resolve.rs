@@ -109,7 +109,7 @@ pub fn access(
     };
     // Files of whatever node this runs on must not matter.
     let registries = Registries::default();
-    Ok(Access { credentials, certificates, tls, network: network.clone(), registries })
+    Ok(Access { credentials, certificates, tls, network: network.clone(), registries, root: None })
 }
 
 fn credentials(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentials, Failure> {

@@ -39,7 +39,8 @@ fn shown(options: PushOptions) -> String {
     let side = |endpoint| {
         let Endpoint {
             reference,
-            access: Access { credentials: _, certificates: _, tls, network: _, registries: _ },
+            access:
+                Access { credentials: _, certificates: _, tls, network: _, registries: _, root: _ },
         } = endpoint;
         format!("{reference} {tls:?}")
     };

@@ -5,14 +5,13 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
 use super::super::local::{
-    Directory, StagedDirectory, StagedFile, blocking, is_intact, locate, sweep, write_chunks,
+    Directory, StagedDirectory, StagedFile, UserPath, blocking, is_intact, sweep, write_chunks,
 };
 use super::super::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
@@ -63,12 +62,12 @@ pub(super) enum Location {
 
 impl DirDestination {
     /// Looks at the place; writes nothing, but removes what killed pushes left.
-    pub(super) async fn open(path: PathBuf) -> Result<Self> {
+    pub(super) async fn open(path: UserPath) -> Result<Self> {
         let place = blocking(move || {
-            let (parent, target) = locate(&path)?;
+            let (parent, target) = path.locate()?;
             sweep(&parent, &target);
             let existing = match parent.stat(&target)? {
-                Some(_) => Some(Directory::open(&parent.path_of(&target))?),
+                Some(_) => Some(parent.directory(&target)?),
                 None => None,
             };
             if let Some(existing) = &existing {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::local::UserPath;
 use super::{ImageDestination, ImageReference, ImageSource, Locality, Reference, Transport};
 use crate::access::Access;
 use crate::error::{Error, Kind, Result};
@@ -68,11 +69,11 @@ impl ImageReference for DirReference {
         &Dir
     }
 
-    async fn source(&self, _: &Access) -> Result<Box<dyn ImageSource>> {
-        Ok(Box::new(DirSource::open(self.path.clone()).await?))
+    async fn source(&self, access: &Access) -> Result<Box<dyn ImageSource>> {
+        Ok(Box::new(DirSource::open(UserPath::new(&self.path, access)).await?))
     }
 
-    async fn destination(&self, _: &Access) -> Result<Box<dyn ImageDestination>> {
-        Ok(Box::new(DirDestination::open(self.path.clone()).await?))
+    async fn destination(&self, access: &Access) -> Result<Box<dyn ImageDestination>> {
+        Ok(Box::new(DirDestination::open(UserPath::new(&self.path, access)).await?))
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn publish(staging: &Staging, place: &Place) -> Result<()> {
     }
     for _ in 0..ATTEMPTS {
         let there = match place.parent.stat(&place.target)? {
-            Some(_) => Some(Directory::open(&place.parent.path_of(&place.target))?),
+            Some(_) => Some(place.parent.directory(&place.target)?),
             None => None,
         };
         let published = if let Some(there) = &there {

@@ -2,13 +2,11 @@
 //!
 //! The `version` file need not be there: skopeo doesn't ask for it either.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 
 use super::super::ImageSource;
 use super::super::local::layout::LAYOUT_FILE;
-use super::super::local::{Directory, blocking, read_whole};
+use super::super::local::{UserPath, blocking, read_whole};
 use super::store::{DirStore, MANIFEST_FILE, blob_name};
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
@@ -23,13 +21,13 @@ pub(super) struct DirSource {
 
 impl DirSource {
     /// Opens the directory.
-    pub(super) async fn open(path: PathBuf) -> Result<Self> {
+    pub(super) async fn open(path: UserPath) -> Result<Self> {
         blocking(move || {
-            let directory = Directory::open(&path)?;
+            let directory = path.open_directory()?;
             if directory.stat(MANIFEST_FILE)?.is_some() {
                 return Ok(Self { store: DirStore::new(directory) });
             }
-            let path = path.display();
+            let path = path.path().display();
             let message =
                 format!("`{path}` is not an image directory: it has no `{MANIFEST_FILE}`");
             let error = Error::new(Kind::InvalidImage, message);

@@ -4,7 +4,6 @@
 //! a lock and from the archive as it is then; the listing comes last, and one rename publishes it all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use crate::blob::{Blob, Chunks, Identity};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest, ManifestFormat};
 use crate::limits::{MAX_ARCHIVE_MANIFEST, MAX_CONFIG_SIZE};
-use crate::transport::local::{Archive, ArchiveTarget, TarWriter};
+use crate::transport::local::{Archive, ArchiveTarget, TarWriter, UserPath};
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
     Reused, Role, Verifier,
@@ -58,7 +57,7 @@ const MODE: u32 = 0o444;
 
 impl DockerArchiveDestination {
     /// Looks at what is there. A file that isn't a Docker archive is refused.
-    pub(super) async fn open(path: &Path, name: Option<TaggedName>) -> Result<Self> {
+    pub(super) async fn open(path: UserPath, name: Option<TaggedName>) -> Result<Self> {
         let target = ArchiveTarget::new(path, MODE);
         let existing = match target.existing().await {
             Ok(Some(archive)) => Holdings::read(&archive).await,

@@ -3,7 +3,7 @@
 //! The file's name ends at the first colon. A place (`@INDEX`, from 0 on) names an image for reading only.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 
@@ -13,6 +13,7 @@ use super::name::TaggedName;
 use super::source::DockerArchiveSource;
 use crate::access::Access;
 use crate::error::{Error, Kind, Result};
+use crate::transport::local::UserPath;
 use crate::transport::{ImageDestination, ImageReference, ImageSource, Transport};
 
 /// An image in an archive.
@@ -62,12 +63,14 @@ impl ImageReference for DockerArchiveReference {
         &DockerArchive
     }
 
-    async fn source(&self, _: &Access) -> Result<Box<dyn ImageSource>> {
-        let source = DockerArchiveSource::open(&self.path, self.selector.as_ref()).await;
+    async fn source(&self, access: &Access) -> Result<Box<dyn ImageSource>> {
+        let source =
+            DockerArchiveSource::open(&UserPath::new(&self.path, access), self.selector.as_ref())
+                .await;
         Ok(Box::new(source.map_err(self.doing("opening"))?))
     }
 
-    async fn destination(&self, _: &Access) -> Result<Box<dyn ImageDestination>> {
+    async fn destination(&self, access: &Access) -> Result<Box<dyn ImageDestination>> {
         let name = match &self.selector {
             None => None,
             Some(Selector::Name(name)) => Some(name.clone()),
@@ -79,7 +82,8 @@ impl ImageReference for DockerArchiveReference {
                     .hint("give the image a name and a tag instead"));
             }
         };
-        let destination = DockerArchiveDestination::open(Path::new(&self.path), name).await;
+        let destination =
+            DockerArchiveDestination::open(UserPath::new(&self.path, access), name).await;
         Ok(Box::new(destination.map_err(self.doing("opening"))?))
     }
 }

@@ -1,7 +1,5 @@
 //! Reads one image of a Docker archive.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -14,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest};
 use crate::limits::MAX_ARCHIVE_MANIFEST;
 use crate::transport::ImageSource;
-use crate::transport::local::Archive;
+use crate::transport::local::{Archive, UserPath};
 
 /// An image being read.
 pub(super) struct DockerArchiveSource {
@@ -23,7 +21,7 @@ pub(super) struct DockerArchiveSource {
 
 impl DockerArchiveSource {
     /// Opens an archive and finds the image that is meant, with all its parts.
-    pub(super) async fn open(path: &Path, selector: Option<&Selector>) -> Result<Self> {
+    pub(super) async fn open(path: &UserPath, selector: Option<&Selector>) -> Result<Self> {
         let archive = Archive::open(path).await?;
         let items = read_listing(&archive).await?;
         let chosen = listing::choose(&items, selector)?;

@@ -5,12 +5,11 @@
 //! merges with what the first one made. The lock is on the archive itself and leaves no file behind.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use super::directory::{is_file_at, locate};
-use super::{Archive, Lock, StagedFile, TarWriter, blocking, open_file, sweep};
+use super::directory::is_file_at;
+use super::{Archive, Lock, StagedFile, TarWriter, UserPath, blocking, sweep};
 use crate::blob::{Blob, Chunks};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest};
@@ -18,7 +17,7 @@ use crate::transport::Reused;
 
 /// An archive that is to be written; see the module's documentation.
 pub(crate) struct ArchiveTarget {
-    path: PathBuf,
+    path: UserPath,
     /// Permission bits of the files in it.
     mode: u32,
     new: OnceCell<(StagedFile, TarWriter)>,
@@ -34,8 +33,8 @@ pub(crate) struct Held {
 
 impl ArchiveTarget {
     /// An archive at this path, which may be there or not. `mode` are the permission bits of the files in it.
-    pub(crate) fn new(path: &Path, mode: u32) -> Self {
-        Self { path: path.to_owned(), mode, new: OnceCell::new() }
+    pub(crate) fn new(path: UserPath, mode: u32) -> Self {
+        Self { path, mode, new: OnceCell::new() }
     }
 
     /// Opens the archive that is there. An empty file, as `mktemp` makes it, counts as none. Removes what killed pushes
@@ -43,7 +42,7 @@ impl ArchiveTarget {
     pub(crate) async fn existing(&self) -> Result<Option<Archive>> {
         let path = self.path.clone();
         blocking(move || {
-            let (directory, name) = locate(&path)?;
+            let (directory, name) = path.locate()?;
             sweep(&directory, &name);
             Ok(())
         })
@@ -62,7 +61,7 @@ impl ArchiveTarget {
             | Kind::LimitExceeded
             | Kind::TransportUnsupported => {
                 let message =
-                    format!("`{}` is there and is not {what}: {cause}", self.path.display());
+                    format!("`{}` is there and is not {what}: {cause}", self.path.path().display());
                 Error::new(Kind::DestinationExists, message)
                     .hint("choose another path, or remove the file first")
             }
@@ -111,10 +110,10 @@ impl ArchiveTarget {
             let Some(file) = self.file().await? else {
                 return Ok(Held { archive: None, lock: None });
             };
-            let lock = Lock::of_file(file, &self.path).await?;
+            let lock = Lock::of_file(file, self.path.path()).await?;
             let path = self.path.clone();
             let (lock, same) = blocking(move || {
-                let (directory, name) = locate(&path)?;
+                let (directory, name) = path.locate()?;
                 let same = is_file_at(lock.file(), &directory, &name);
                 Ok((lock, same))
             })
@@ -139,7 +138,7 @@ impl ArchiveTarget {
 
     async fn file(&self) -> Result<Option<File>> {
         let path = self.path.clone();
-        match blocking(move || open_file(&path)).await {
+        match blocking(move || path.open_file()).await {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -147,7 +146,8 @@ impl ArchiveTarget {
     }
 
     async fn archive_of(&self, file: &File) -> Result<Option<Archive>> {
-        let length = file.metadata().map_err(|cause| Error::io("read", &self.path, &cause))?.len();
+        let length =
+            file.metadata().map_err(|cause| Error::io("read", self.path.path(), &cause))?.len();
         if length == 0 {
             return Ok(None);
         }

@@ -33,7 +33,7 @@ const MAX_DEPTH: usize = 32;
 /// Follows the symbolic links in a path whose last part may not exist yet: its parent, and its name there.
 ///
 /// The path is the user's own, so links in it are meant.
-pub(crate) fn locate(path: &Path) -> Result<(Directory, OsString)> {
+pub(super) fn locate(path: &Path) -> Result<(Directory, OsString)> {
     let real = match path.canonicalize() {
         Ok(real) => real,
         Err(cause)
@@ -72,6 +72,11 @@ impl Directory {
         }
     }
 
+    /// A directory that is open; `path` is for messages.
+    pub(super) fn of(handle: OwnedFd, path: &Path) -> Self {
+        Self { handle: Arc::new(handle), path: path.into() }
+    }
+
     /// The same directory, which messages call by another path: the one that it is to have.
     pub(super) fn shown_as(self, path: PathBuf) -> Self {
         Self { handle: self.handle, path: path.into() }
@@ -94,6 +99,11 @@ impl Directory {
             Err(Errno::NOENT) => Ok(None),
             Err(cause) => Err(self.refused(OsStr::new(name), cause)),
         }
+    }
+
+    /// Opens a directory in it that has to be there.
+    pub(crate) fn directory(&self, name: &OsStr) -> Result<Self> {
+        self.open_directory(name).map_err(|cause| self.refused(name, cause))
     }
 
     /// Opens a directory in it, made first if it isn't there.

@@ -17,17 +17,19 @@ mod staged_directory;
 mod tar_read;
 mod tar_write;
 mod temporary;
+mod user_path;
 
 pub(crate) use archive_target::ArchiveTarget;
 pub(crate) use complete::{Store, is_complete};
-pub(crate) use directory::{Directory, locate};
+pub(crate) use directory::Directory;
 pub(crate) use lock::Lock;
-pub(crate) use read::{is_intact, open_file, read_range, read_whole, write_chunks};
+pub(crate) use read::{is_intact, read_range, read_whole, write_chunks};
 pub(crate) use staged::StagedFile;
 pub(crate) use staged_directory::{Published, StagedDirectory};
 pub(crate) use tar_read::{Archive, Extent, Found};
 pub(crate) use tar_write::TarWriter;
 pub(crate) use temporary::{is_temporary, sweep, sweep_all};
+pub(crate) use user_path::UserPath;
 
 use crate::error::{Error, Result};
 

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::IoSliceMut;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,11 +26,16 @@ use crate::image::Descriptor;
 use crate::limits::{CHUNK, SMALL_BLOB, SMALL_CHUNK};
 
 /// Opens a regular file by the user's own path; a link as its last part is followed. Blocks.
-pub(crate) fn open_file(path: &Path) -> Result<File> {
+pub(super) fn open_file(path: &Path) -> Result<File> {
     // Opening a FIFO would wait for its other end.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Mode::empty());
-    let file = File::from(opened.map_err(|cause| refused(path, cause))?);
+    regular(opened.map_err(|cause| refused(path, cause))?, path)
+}
+
+/// What was opened, if it is a regular file.
+pub(super) fn regular(handle: OwnedFd, path: &Path) -> Result<File> {
+    let file = File::from(handle);
     let stat = rustix::fs::fstat(&file).map_err(|cause| refused(path, cause))?;
     match file_type(&stat) {
         FileType::RegularFile => Ok(file),

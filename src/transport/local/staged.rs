@@ -13,8 +13,8 @@ use std::sync::Arc;
 use rustix::fs::{FileType, RenameFlags};
 use rustix::io::Errno;
 
-use super::directory::{Directory, file_type, locate, not_a_file};
-use super::{blocking, temporary};
+use super::directory::{Directory, file_type, not_a_file};
+use super::{UserPath, blocking, temporary};
 use crate::error::{Error, Kind, Result};
 
 /// A file being written; see the module's documentation.
@@ -34,14 +34,14 @@ impl StagedFile {
     ///
     /// Symbolic links in `target` are followed, its last part included. A target that is there and isn't a regular
     /// file (a directory, a device, a FIFO, a socket) is refused. Removes what killed processes left.
-    pub(crate) async fn create(target: &Path) -> Result<Self> {
-        let target = target.to_owned();
+    pub(crate) async fn create(target: &UserPath) -> Result<Self> {
+        let target = target.clone();
         blocking(move || {
-            let (directory, name) = locate(&target)?;
+            let (directory, name) = target.locate()?;
             if let Some(stat) = directory.stat(&name)?
                 && file_type(&stat) != FileType::RegularFile
             {
-                return Err(not_a_file(&target, file_type(&stat)));
+                return Err(not_a_file(target.path(), file_type(&stat)));
             }
             temporary::sweep(&directory, &name);
             Self::create_in(&directory, &name)

@@ -18,7 +18,7 @@ use rustix::fs::{Mode, OFlags};
 pub(crate) use index::Extent;
 use index::{Fault, Member, Members};
 
-use super::{blocking, open_file, read_range};
+use super::{UserPath, blocking, read_range};
 use crate::blob::{Chunks, decompress};
 use crate::error::{Error, Kind, Result};
 use crate::image::Compression;
@@ -48,9 +48,9 @@ impl Archive {
     /// Opens an archive and reads its headers.
     ///
     /// Fails with `NotFound` if there is no such file, with `InvalidImage` if it isn't a whole, plain tar archive.
-    pub(crate) async fn open(path: &Path) -> Result<Self> {
+    pub(crate) async fn open(path: &UserPath) -> Result<Self> {
+        let (owned, path) = (path.clone(), path.path());
         let doing = |error: Error| error.doing(format!("reading archive `{}`", path.display()));
-        let owned = path.to_owned();
         let (file, compression) = blocking(move || open_and_look(&owned)).await?;
         let mut file = Arc::new(file);
         if compression != Compression::None {
@@ -134,10 +134,11 @@ impl Archive {
     }
 }
 
-fn open_and_look(path: &Path) -> Result<(File, Compression)> {
-    let file = open_file(path)?;
+fn open_and_look(path: &UserPath) -> Result<(File, Compression)> {
+    let file = path.open_file()?;
     let mut head = [0; Compression::MAGIC_LENGTH];
-    let read = file.read_at(&mut head, 0).map_err(|cause| Error::io("read", path, &cause))?;
+    let read =
+        file.read_at(&mut head, 0).map_err(|cause| Error::io("read", path.path(), &cause))?;
     Ok((file, Compression::detect(&head[..read])))
 }
 

@@ -5,7 +5,6 @@
 //! and merges `index.json`. Dropping removes that directory.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -13,8 +12,8 @@ use tokio::sync::OnceCell;
 
 use super::super::local::layout::BLOBS;
 use super::super::local::{
-    Directory, Lock, Published, StagedDirectory, StagedFile, blocking, is_complete, is_intact,
-    layout, locate, sweep, sweep_all, write_chunks,
+    Directory, Lock, Published, StagedDirectory, StagedFile, UserPath, blocking, is_complete,
+    is_intact, layout, sweep, sweep_all, write_chunks,
 };
 use super::super::{BlobKind, Capabilities, Current, ImageDestination, Repository, Reused, Role};
 use super::store::{LOCK_FILE, LayoutStore};
@@ -53,12 +52,12 @@ struct Staging {
 
 impl LayoutDestination {
     /// Looks at the place; writes nothing, but removes what killed pushes left.
-    pub(super) async fn open(path: PathBuf, name: Option<String>) -> Result<Self> {
+    pub(super) async fn open(path: UserPath, name: Option<String>) -> Result<Self> {
         let place = blocking(move || {
-            let (parent, target) = locate(&path)?;
+            let (parent, target) = path.locate()?;
             sweep(&parent, &target);
             let existing = match parent.stat(&target)? {
-                Some(_) => Some(LayoutStore::writable(Directory::open(&parent.path_of(&target))?)?),
+                Some(_) => Some(LayoutStore::writable(parent.directory(&target)?)?),
                 None => None,
             };
             if let Some(layout) = &existing {
@@ -189,7 +188,7 @@ impl Staging {
         match self.directory.publish_new(&place.target)? {
             Published::Done => Ok(None),
             Published::Conflict => {
-                let there = Directory::open(&place.parent.path_of(&place.target))?;
+                let there = place.parent.directory(&place.target)?;
                 LayoutStore::writable(there).map(Some)
             }
             Published::Unsupported => {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::local::UserPath;
 use super::local::layout::{Selection, parse_details};
 use super::{ImageDestination, ImageReference, ImageSource, Locality, Reference, Transport};
 use crate::access::Access;
@@ -71,11 +72,12 @@ impl ImageReference for OciReference {
         &Oci
     }
 
-    async fn source(&self, _: &Access) -> Result<Box<dyn ImageSource>> {
-        Ok(Box::new(LayoutSource::open(self.path.clone(), self.selection.clone()).await?))
+    async fn source(&self, access: &Access) -> Result<Box<dyn ImageSource>> {
+        let path = UserPath::new(&self.path, access);
+        Ok(Box::new(LayoutSource::open(path, self.selection.clone()).await?))
     }
 
-    async fn destination(&self, _: &Access) -> Result<Box<dyn ImageDestination>> {
+    async fn destination(&self, access: &Access) -> Result<Box<dyn ImageDestination>> {
         let name = match &self.selection {
             Selection::Only => None,
             Selection::Named(name) => Some(name.clone()),
@@ -86,6 +88,7 @@ impl ImageReference for OciReference {
                 return Err(error.hint("give the image a name, as in `oci:PATH:NAME`"));
             }
         };
-        Ok(Box::new(LayoutDestination::open(self.path.clone(), name).await?))
+        let path = UserPath::new(&self.path, access);
+        Ok(Box::new(LayoutDestination::open(path, name).await?))
     }
 }

@@ -2,13 +2,11 @@
 //!
 //! `index.json` is read once, so that a push sees one state of it; content is addressed by digest from there on.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 
 use super::super::ImageSource;
 use super::super::local::layout::Selection;
-use super::super::local::{blocking, read_whole};
+use super::super::local::{UserPath, blocking, read_whole};
 use super::store::LayoutStore;
 use crate::blob::Chunks;
 use crate::error::Result;
@@ -24,10 +22,10 @@ pub(super) struct LayoutSource {
 
 impl LayoutSource {
     /// Opens the layout and finds the image.
-    pub(super) async fn open(path: PathBuf, selection: Selection) -> Result<Self> {
+    pub(super) async fn open(path: UserPath, selection: Selection) -> Result<Self> {
         blocking(move || {
             let store = LayoutStore::open(&path)?;
-            let image = store.index()?.choose(&selection, &path.display().to_string())?;
+            let image = store.index()?.choose(&selection, &path.path().display().to_string())?;
             Ok(Self { store, image })
         })
         .await

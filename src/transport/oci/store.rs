@@ -11,7 +11,7 @@ use super::super::local::layout::{
     BLOBS, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex, MAX_LAYOUT_FILE, check_version,
     manifest_of,
 };
-use super::super::local::{self, Directory, StagedFile, is_temporary};
+use super::super::local::{self, Directory, StagedFile, UserPath, is_temporary};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest};
 use crate::limits::MAX_LAYOUT_INDEX;
@@ -33,13 +33,15 @@ pub(super) struct LayoutStore {
 
 impl LayoutStore {
     /// Opens a layout for reading.
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let store = Self { directory: Directory::open(path)? };
+    pub(super) fn open(path: &UserPath) -> Result<Self> {
+        let store = Self { directory: path.open_directory()? };
         if store.is_layout()? {
             return Ok(store);
         }
-        let message =
-            format!("`{}` is not an OCI layout: it has no `{LAYOUT_FILE}` file", path.display());
+        let message = format!(
+            "`{}` is not an OCI layout: it has no `{LAYOUT_FILE}` file",
+            path.path().display()
+        );
         Err(Error::new(Kind::InvalidImage, message))
     }
 

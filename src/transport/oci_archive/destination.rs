@@ -4,7 +4,6 @@
 //! images of the archive that is there are copied too, under its lock; the index comes last, and one rename publishes it.
 //! Images without a name are replaced, as is the one that had this name.
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -18,7 +17,7 @@ use crate::limits::MAX_LAYOUT_INDEX;
 use crate::transport::local::layout::{
     BLOBS, CAPABILITIES, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex,
 };
-use crate::transport::local::{Archive, ArchiveTarget, TarWriter};
+use crate::transport::local::{Archive, ArchiveTarget, TarWriter, UserPath};
 use crate::transport::{
     BlobKind, Capabilities, Current, ImageDestination, Repository, Reused, Role,
 };
@@ -39,7 +38,7 @@ const MODE: u32 = 0o644;
 
 impl OciArchiveDestination {
     /// Looks at what is there. A file that isn't an OCI archive is refused.
-    pub(super) async fn open(path: &Path, name: Option<String>) -> Result<Self> {
+    pub(super) async fn open(path: UserPath, name: Option<String>) -> Result<Self> {
         let target = ArchiveTarget::new(path, MODE);
         let existing = layout_of(&target, target.existing().await).await?;
         Ok(Self { name, target, existing, named: Mutex::new(None) })

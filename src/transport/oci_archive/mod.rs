@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::local::UserPath;
 use super::local::layout::{Selection, parse_details};
 use super::{ImageDestination, ImageReference, ImageSource, Locality, Reference, Transport};
 use crate::access::Access;
@@ -79,14 +80,15 @@ impl ImageReference for OciArchiveReference {
         &OciArchive
     }
 
-    async fn source(&self, _: &Access) -> Result<Box<dyn ImageSource>> {
+    async fn source(&self, access: &Access) -> Result<Box<dyn ImageSource>> {
         let selection = self.name.clone().map_or(Selection::Only, Selection::Named);
-        let source = OciArchiveSource::open(&self.path, &selection).await;
+        let source = OciArchiveSource::open(&UserPath::new(&self.path, access), &selection).await;
         Ok(Box::new(source.map_err(|error| error.doing(format!("opening `{self}`")))?))
     }
 
-    async fn destination(&self, _: &Access) -> Result<Box<dyn ImageDestination>> {
-        let destination = OciArchiveDestination::open(&self.path, self.name.clone()).await;
+    async fn destination(&self, access: &Access) -> Result<Box<dyn ImageDestination>> {
+        let destination =
+            OciArchiveDestination::open(UserPath::new(&self.path, access), self.name.clone()).await;
         Ok(Box::new(destination.map_err(|error| error.doing(format!("opening `{self}`")))?))
     }
 }

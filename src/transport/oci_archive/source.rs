@@ -1,7 +1,5 @@
 //! Reading an image of an OCI archive.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 
 use super::store::{ArchiveLayout, member};
@@ -9,8 +7,8 @@ use crate::blob::Chunks;
 use crate::error::Result;
 use crate::image::{Descriptor, Manifest};
 use crate::transport::ImageSource;
-use crate::transport::local::Archive;
 use crate::transport::local::layout::Selection;
+use crate::transport::local::{Archive, UserPath};
 
 /// An image being read.
 pub(super) struct OciArchiveSource {
@@ -20,7 +18,7 @@ pub(super) struct OciArchiveSource {
 
 impl OciArchiveSource {
     /// Opens an archive and finds the image.
-    pub(super) async fn open(path: &Path, selection: &Selection) -> Result<Self> {
+    pub(super) async fn open(path: &UserPath, selection: &Selection) -> Result<Self> {
         let layout = ArchiveLayout::read(Archive::open(path).await?).await?;
         let image = layout.index.choose(selection, &layout.path())?;
         Ok(Self { layout, image })

@@ -9,6 +9,7 @@ use super::*;
 use crate::blob::{Blob, Chunks};
 use crate::image::{Annotations, Descriptor, Digest, ImageManifest, Index, Manifest, MediaType};
 use crate::transport::local::ArchiveTarget;
+use crate::transport::local::UserPath;
 use crate::transport::{BlobKind, Reused, Role};
 
 /// An image with one layer, or several under an index.
@@ -299,7 +300,7 @@ type Members<'a> = &'a [(&'a str, &'a [u8])];
 
 /// An archive with these members.
 async fn archive(scratch: &Scratch, members: Members<'_>) {
-    let target = ArchiveTarget::new(&scratch.path(), 0o644);
+    let target = ArchiveTarget::new(UserPath::anywhere(&scratch.path()), 0o644);
     let writer = target.writer().await.unwrap();
     for (name, content) in members {
         writer.bytes(name, Bytes::copy_from_slice(content)).await.unwrap();

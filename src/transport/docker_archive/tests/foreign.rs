@@ -9,11 +9,11 @@ use super::{Image, Scratch, read, stream};
 use crate::blob::{Codec, compress};
 use crate::error::Kind;
 use crate::image::{Compression, Digest};
-use crate::transport::local::ArchiveTarget;
+use crate::transport::local::{ArchiveTarget, UserPath};
 
 /// Writes an archive with these members, whatever sense they make.
 async fn archive(path: &Path, members: &[(&str, &[u8])]) {
-    let target = ArchiveTarget::new(path, 0o444);
+    let target = ArchiveTarget::new(UserPath::anywhere(path), 0o444);
     let writer = target.writer().await.unwrap();
     for (name, content) in members {
         match content.strip_prefix(b"-> ") {

@@ -2,6 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::transport::local::Directory;
+use crate::transport::local::UserPath;
 
 const SIZE: usize = 5 * CHUNK + 17;
 
@@ -56,13 +57,13 @@ async fn streams_are_written_in_order_and_their_errors_kept() {
     let target = folder.path().join("f");
     let parts: Vec<Bytes> = content().chunks(1000).map(Bytes::copy_from_slice).collect();
 
-    let staged = StagedFile::create(&target).await.unwrap();
+    let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     let whole = stream::iter(parts.clone().into_iter().map(Ok)).boxed();
     assert_eq!(write_chunks(&staged, whole).await.unwrap(), SIZE as u64);
     staged.publish().await.unwrap();
     assert!(std::fs::read(&target).unwrap() == content());
 
-    let staged = StagedFile::create(&target).await.unwrap();
+    let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     let broken = Error::new(Kind::NetworkError, "the connection broke");
     let broken = stream::iter([Ok(parts[0].clone()), Err(broken)]).boxed();
     let error = write_chunks(&staged, broken).await.unwrap_err();

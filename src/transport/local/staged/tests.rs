@@ -2,6 +2,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 
 use super::*;
 use crate::error::Kind;
+use crate::transport::local::UserPath;
 
 fn names(folder: &Path) -> Vec<String> {
     let names = Directory::open(folder).unwrap().names().unwrap();
@@ -14,7 +15,7 @@ async fn a_published_file_replaces_the_old_one_whole() {
     let target = folder.path().join("image.tar");
     std::fs::write(&target, "old").unwrap();
 
-    let staged = StagedFile::create(&target).await.unwrap();
+    let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     staged.file().write_all_at(b"new content", 0).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), b"old");
     assert_eq!(staged.path().metadata().unwrap().mode() & 0o777, 0o600);
@@ -28,7 +29,7 @@ async fn a_published_file_replaces_the_old_one_whole() {
 #[tokio::test]
 async fn a_dropped_file_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let staged = StagedFile::create(&folder.path().join("a")).await.unwrap();
+    let staged = StagedFile::create(&UserPath::anywhere(folder.path().join("a"))).await.unwrap();
     assert_eq!(names(folder.path()).len(), 1);
     drop(staged);
     assert_eq!(names(folder.path()), Vec::<String>::new());
@@ -47,8 +48,8 @@ async fn what_a_killed_process_left_is_removed_and_nothing_else() {
         std::fs::write(folder.path().join(name), "").unwrap();
     }
     let target = folder.path().join("a");
-    let first = StagedFile::create(&target).await.unwrap();
-    let second = StagedFile::create(&target).await.unwrap();
+    let first = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
+    let second = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     assert!(first.path().exists(), "the file of a process that lives was removed");
     drop((first, second));
     assert_eq!(names(folder.path()), kept);
@@ -60,7 +61,7 @@ async fn the_file_behind_a_link_is_what_is_replaced() {
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
     std::fs::write(&real, "old").unwrap();
     symlink("real", &link).unwrap();
-    let staged = StagedFile::create(&link).await.unwrap();
+    let staged = StagedFile::create(&UserPath::anywhere(&link)).await.unwrap();
     staged.file().write_all_at(b"new", 0).unwrap();
     staged.publish().await.unwrap();
     assert!(link.is_symlink());
@@ -91,7 +92,7 @@ async fn targets_that_are_no_files_are_refused() {
         ("/".to_owned(), "is the root directory", Kind::DestinationExists),
     ];
     for (target, problem, kind) in cases {
-        let error = StagedFile::create(Path::new(&target)).await.unwrap_err();
+        let error = StagedFile::create(&UserPath::anywhere(Path::new(&target))).await.unwrap_err();
         assert_eq!((error.to_string(), error.kind()), (format!("`{target}` {problem}"), kind));
     }
     let missing = "No such file or directory (os error 2)";
@@ -99,7 +100,7 @@ async fn targets_that_are_no_files_are_refused() {
         (path("dangling"), format!("cannot resolve `{}`: {missing}", path("dangling"))),
         (path("no/file"), format!("cannot open `{}`: {missing}", path("no"))),
     ] {
-        let error = StagedFile::create(Path::new(&target)).await.unwrap_err();
+        let error = StagedFile::create(&UserPath::anywhere(Path::new(&target))).await.unwrap_err();
         assert_eq!((error.to_string(), error.kind()), (message, Kind::NotFound));
     }
     assert_eq!(names(&folder), ["dangling", "fifo", "socket"]);
@@ -110,7 +111,7 @@ async fn a_failed_publication_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
     let target = folder.join("a");
-    let staged = StagedFile::create(&target).await.unwrap();
+    let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     // Somebody puts a directory in the way.
     std::fs::create_dir(&target).unwrap();
     let error = staged.publish().await.unwrap_err();

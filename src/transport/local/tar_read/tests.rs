@@ -3,6 +3,7 @@ use std::process::Command;
 
 use super::*;
 use crate::blob::{Codec, compress};
+use crate::transport::local::UserPath;
 
 async fn content(archive: &Archive, name: &str) -> Vec<u8> {
     let found = archive.find(name).unwrap().unwrap();
@@ -35,7 +36,8 @@ fn made_by_tar(folder: &Path, format: &str) -> PathBuf {
 async fn archives_of_gnu_tar_are_read_in_each_of_its_formats() {
     let folder = tempfile::tempdir().unwrap();
     for format in ["gnu", "pax", "oldgnu"] {
-        let archive = Archive::open(&made_by_tar(folder.path(), format)).await.unwrap();
+        let archive =
+            Archive::open(&UserPath::anywhere(made_by_tar(folder.path(), format))).await.unwrap();
         assert_eq!(content(&archive, "ab.tar").await, b"layer");
         assert_eq!(content(&archive, "./ab.tar").await, b"layer");
         assert_eq!(content(&archive, &"l".repeat(150)).await, vec![7; 1000]);
@@ -56,7 +58,7 @@ async fn a_compressed_archive_is_read_like_a_plain_one_and_leaves_no_file() {
         let chunks = Box::pin(futures::stream::iter([Ok(Bytes::from(plain.clone()))]));
         let compressed: Vec<Bytes> = compress(chunks, codec).try_collect().await.unwrap();
         std::fs::write(&path, compressed.concat()).unwrap();
-        let archive = Archive::open(&path).await.unwrap();
+        let archive = Archive::open(&UserPath::anywhere(&path)).await.unwrap();
         assert_eq!(content(&archive, "ab.tar").await, b"layer");
         let mut names: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
@@ -71,7 +73,7 @@ async fn a_compressed_archive_is_read_like_a_plain_one_and_leaves_no_file() {
 async fn small_files_are_read_within_their_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = made_by_tar(folder.path(), "gnu");
-    let archive = Archive::open(&path).await.unwrap();
+    let archive = Archive::open(&UserPath::anywhere(&path)).await.unwrap();
     assert_eq!(archive.read("ab.tar", 5).await.unwrap().unwrap(), "layer");
     assert_eq!(archive.read("none", 5).await.unwrap(), None);
     let error = archive.read("ab.tar", 4).await.unwrap_err();
@@ -88,7 +90,7 @@ async fn what_is_not_a_file_is_refused() {
     let fifo = folder.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let check = async |path: &Path, kind, message: &str| {
-        let error = Archive::open(path).await.err().unwrap();
+        let error = Archive::open(&UserPath::anywhere(path)).await.err().unwrap();
         let message = message.replace("PATH", &path.display().to_string());
         assert_eq!((error.kind(), error.to_string()), (kind, message));
     };

@@ -4,6 +4,7 @@ use std::process::Command;
 use futures::StreamExt as _;
 
 use super::*;
+use crate::transport::local::UserPath;
 use crate::transport::local::tar_read::Archive;
 
 struct Scratch {
@@ -25,7 +26,7 @@ impl Scratch {
     }
 
     async fn content(&self, name: &str) -> Option<Bytes> {
-        let archive = Archive::open(&self.path()).await.unwrap();
+        let archive = Archive::open(&UserPath::anywhere(&self.path())).await.unwrap();
         archive.read(name, 1 << 20).await.unwrap()
     }
 
