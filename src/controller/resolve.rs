@@ -55,7 +55,7 @@ pub(crate) fn names_any(spec: &ImagePushSpec) -> bool {
     !names(spec).is_empty() || !accounts(spec).is_empty()
 }
 
-/// The ServiceAccounts of a spec.
+/// Each ServiceAccount that a spec names.
 pub(crate) fn accounts(spec: &ImagePushSpec) -> BTreeSet<&str> {
     let sides = [&spec.source, &spec.destination];
     sides.into_iter().filter_map(|side| side.service_account_name.as_deref()).collect()
