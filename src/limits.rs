@@ -157,6 +157,9 @@ pub const MAX_BUNDLE_OBJECT: usize = 1 << 20;
 /// Most bytes of a bundle, as it is written and in its canonical form. It is held in memory.
 pub const MAX_BUNDLE: usize = 4 << 20;
 
+/// Most bytes of files that are held of all layers of a push, whose images may differ; they have one bundle among them.
+pub const MAX_BUNDLE_VIEWS: usize = 8 * MAX_BUNDLE;
+
 /// Deepest nesting of an object of a bundle; real ones have some 20 levels.
 pub const MAX_BUNDLE_DEPTH: usize = 64;
 

@@ -31,6 +31,8 @@ pub struct PushOptions {
     pub verify_source: bool,
     /// How fast blobs are read. Shared with other pushes by whoever makes the options of several.
     pub pace: Pace,
+    /// What happens to the custom resources that the image carries.
+    pub custom_resources: CustomResources,
     /// Whether what was written is read back: manifests, and whether each of their blobs is there.
     pub verify_after_push: bool,
 }
@@ -65,6 +67,20 @@ pub enum Layers {
     DoNotCompress,
     /// Compressed this way; layers compressed another way are compressed anew.
     Compress(Codec),
+}
+
+/// What happens to the custom resources that an image carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CustomResources {
+    /// The image is pushed, and they beside it; it has to carry some.
+    Always,
+    /// The image is pushed alone.
+    Never,
+    /// They are pushed beside the image that is at the destination already.
+    Only,
+    /// Each is pushed if it differs from what is there; layers are not read only to look for them.
+    #[default]
+    Auto,
 }
 
 /// How often and when an operation is tried again.

@@ -7,6 +7,7 @@
 mod codec;
 mod compress;
 mod decompress;
+mod observe;
 mod pace;
 mod verify;
 
@@ -19,6 +20,7 @@ use futures::stream::BoxStream;
 pub use codec::Codec;
 pub use compress::compress;
 pub use decompress::decompress;
+pub use observe::{LayerObserver, observe};
 pub use pace::Pace;
 pub use verify::{Expected, check_size, measure, verify};
 

@@ -3,20 +3,29 @@
 //! A bundle is found in the layers (`folder` knows where, `layer` reads a tar stream, `merge` lays layers over each other),
 //! read (`yaml`, `scalar`, `json`, `objects`) and brought into one canonical form (`canonical`) that has a digest. All of that is
 //! pure: bytes come in chunks from wherever they are read, and every one of them is hostile.
+//! Around it, `search` reads an image, `attached` is the form in which a bundle goes beside one, and `companion` takes it along
+//! with a push.
 
+mod attached;
 mod canonical;
+mod companion;
 mod folder;
 mod json;
 mod layer;
 mod merge;
 mod objects;
+mod push;
 mod scalar;
+mod search;
 mod yaml;
 
+pub use attached::ARTIFACT_TYPE;
 pub use folder::Folder;
 pub use layer::{LayerReader, LayerView};
 pub use merge::{File, Merge};
 pub use objects::{Object, ObjectKey};
+pub use push::{preview, push, read};
+pub use search::LABEL;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::Digest;

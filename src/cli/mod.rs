@@ -5,6 +5,7 @@
 //! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
 
 mod apply;
+mod bundle;
 mod completion;
 mod crd;
 mod digest_file;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::apply::ApplyArgs;
+use self::bundle::BundleArgs;
 use self::completion::CompletionArgs;
 use self::inspect::InspectArgs;
 use self::logging::LogFormat;
@@ -54,6 +56,7 @@ pub struct Cli {
 enum Command {
     Push(Box<PushArgs>),
     Inspect(InspectArgs),
+    Bundle(BundleArgs),
     Apply(ApplyArgs),
     Operator(OperatorArgs),
     /// Prints the definition of ImagePush objects, for `kubectl apply -f -`
@@ -110,6 +113,7 @@ impl Command {
             Self::Push(arguments) => arguments.output(),
             Self::Apply(arguments) => arguments.output(),
             Self::Inspect(arguments) => (arguments.output(), Talk::Normal),
+            Self::Bundle(arguments) => (arguments.output(), Talk::Normal),
             // It tells everything in log lines.
             Self::Operator(_) => (Output::Text, Talk::Nothing),
             Self::Crd | Self::Completion(_) => (Output::Text, Talk::Normal),
@@ -129,6 +133,7 @@ impl Command {
         match self {
             Self::Push(arguments) => push::run(*arguments, printer).await?,
             Self::Inspect(arguments) => inspect::run(arguments, printer).await?,
+            Self::Bundle(arguments) => bundle::run(arguments, printer).await?,
             Self::Apply(arguments) => return apply::run(arguments, printer).await,
             Self::Operator(arguments) => operator::run(arguments, printer).await?,
             Self::Crd => crd::run(printer)?,

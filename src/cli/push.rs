@@ -18,10 +18,10 @@ use super::source_name::{self, Alternatives, SourceName};
 use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
 use crate::blob::{Codec, Pace};
-use crate::engine;
+use crate::bundle;
 use crate::error::{Result, Side};
 use crate::image::{Compression, ManifestFormat, Platform};
-use crate::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
+use crate::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
 use crate::transport;
 
 /// Pushes an image to where it is wanted
@@ -85,6 +85,11 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     verify_after_push: bool,
 
+    /// What happens to the custom resources that the image carries. `auto` pushes what has changed or isn't there, and reads
+    /// no layer only to look for them [default: auto]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    cr_option: Option<CrOption>,
+
     /// Write the digest of the pushed image to this file, after success only
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "dry_run")]
     digestfile: Option<PathBuf>,
@@ -126,6 +131,19 @@ enum CompressionName {
     Zstd,
 }
 
+/// What happens to custom resources, in the words of the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CrOption {
+    /// Push the image, and its custom resources beside it
+    Yes,
+    /// Push the image alone
+    No,
+    /// Push the custom resources alone; the image is at the destination
+    Only,
+    /// Push of both what has changed or isn't there
+    Auto,
+}
+
 /// A push that was asked for: what the engine is to do, and what is to be done with the outcome.
 #[derive(Debug)]
 struct Request {
@@ -147,7 +165,7 @@ pub(crate) async fn run(arguments: PushArgs, printer: &Printer) -> Result<()> {
         options.source = alternatives.choose(source, retry, &cancel, printer).await?;
     }
     if dry_run {
-        return report::preview(printer, &options, &engine::preview(&options, &cancel).await?);
+        return report::preview(printer, &options, &bundle::preview(&options, &cancel).await?);
     }
     push(&options, digest_file, &cancel, printer).await
 }
@@ -160,7 +178,7 @@ async fn push(
 ) -> Result<()> {
     digest_file.as_deref().map_or(Ok(()), digest_file::check)?;
     let progress = progress::to(printer);
-    let pushed = engine::push(options, &progress, cancel).await;
+    let pushed = bundle::push(options, &progress, cancel).await;
     // Before anything else is said.
     printer.clear_bars();
     let pushed = pushed?;
@@ -195,6 +213,7 @@ impl PushArgs {
             retry_delay,
             verify_source,
             verify_after_push,
+            cr_option,
             digestfile,
             dry_run,
             // Whoever made the printer has asked for these two.
@@ -235,6 +254,7 @@ impl PushArgs {
             verify_source,
             // One push has the line to itself.
             pace: Pace::default(),
+            custom_resources: cr_option.map(CustomResources::from).unwrap_or_default(),
             verify_after_push,
         };
         Ok(Request { options, alternatives, digest_file: digestfile, dry_run })
@@ -257,6 +277,17 @@ fn layers(disabled: bool, format: Option<CompressionName>, level: Option<i32>) -
         (Some(CompressionName::Gzip) | None, _) => Compression::Gzip,
     };
     Codec::new(format, level).map(Layers::Compress)
+}
+
+impl From<CrOption> for CustomResources {
+    fn from(option: CrOption) -> Self {
+        match option {
+            CrOption::Yes => Self::Always,
+            CrOption::No => Self::Never,
+            CrOption::Only => Self::Only,
+            CrOption::Auto => Self::Auto,
+        }
+    }
 }
 
 impl From<FormatName> for ManifestFormat {

@@ -15,7 +15,7 @@ use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
 use crate::engine::{Progress, Standing};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::Digest;
-use crate::options::PushOptions;
+use crate::options::{CustomResources, PushOptions};
 
 /// What an attempt is to achieve, beside the options of the push.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,12 +95,20 @@ async fn look(
 ) -> Result<(Course, Standing)> {
     let Delivery { overwrite, known, .. } = delivery;
     let replaces = *overwrite == OverwritePolicy::Replace;
-    if replaces && (known.source.is_none() || known.destination.is_none()) {
+    let alone = options.custom_resources == CustomResources::Never;
+    // What goes beside the image may have changed while both names have not; and alone it overwrites no image.
+    let only_beside = options.custom_resources == CustomResources::Only;
+    let unknown = known.source.is_none() || known.destination.is_none();
+    if only_beside || (replaces && (unknown || !alone)) {
         // Whatever is there, the push finds out what has to be done.
         return Ok((Course::Push, Standing::default()));
     }
     let standing = engine.standing(options, cancel).await?;
-    Ok((course(*overwrite, known, &standing), standing))
+    let same = known.source.is_some() && known.source == standing.source;
+    Ok(match course(*overwrite, known, &standing) {
+        Course::Leave if same && !alone => (Course::Push, standing),
+        course => (course, standing),
+    })
 }
 
 fn course(overwrite: OverwritePolicy, known: &Known, now: &Standing) -> Course {

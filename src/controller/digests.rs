@@ -43,15 +43,21 @@ fn pushed(spec: &ImagePushSpec) -> Value {
         compression,
         retry: _,
         verify_after_push: _,
+        custom_resources,
     } = spec;
-    json!([
+    let mut wish = json!([
         source.reference,
         destination.reference,
         *mode == Mode::DryRun,
         platforms,
         format,
         compression
-    ])
+    ]);
+    // Left out where it is not set, so that an operator that is new to it pushes nothing again.
+    if let (Some(custom_resources), Some(wish)) = (custom_resources, wish.as_array_mut()) {
+        wish.push(json!(custom_resources));
+    }
+    wish
 }
 
 fn reached(spec: &ImagePushSpec) -> Value {
@@ -97,6 +103,7 @@ mod tests {
             (json!({"/interval": "2h"}), [false, false, false]),
             (json!({"/suspend": true}), [false, false, false]),
             (json!({"/verifyAfterPush": false}), [false, false, false]),
+            (json!({"/customResources": {"policy": "Only"}}), [true, false, true]),
             (json!({"/source/reference": "docker://a.example/x:2"}), [true, false, true]),
             (json!({"/destination/reference": "docker://b.example/x:2"}), [true, false, true]),
             (json!({"/format": "oci"}), [true, false, true]),

@@ -83,6 +83,7 @@ impl Draft {
         let artifact = content::artifact(pushed, destination, self.status.artifact.as_ref());
         self.settled(object, &pushed.source_digest, spec_digest);
         self.status.artifact = Some(artifact);
+        self.status.custom_resources = pushed.beside.as_ref().map(content::custom_resources);
         self.status.preview = None;
         if pushed.already_present {
             // A check that finds what we pushed says nothing new.
@@ -140,6 +141,7 @@ impl Draft {
         };
         self.set(READY, State::True, reasons::DRY_RUN_SUCCEEDED, &message);
         self.status.preview = Some(preview);
+        self.status.custom_resources = found.beside.as_ref().map(content::custom_resources);
     }
 
     fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {

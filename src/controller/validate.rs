@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use crate::access::Access;
-use crate::api::v1alpha1::{self, Compression, CompressionFormat, ImagePushSpec, PlatformMode};
+use crate::api::v1alpha1::{
+    self, Compression, CompressionFormat, CustomResourcesPolicy, ImagePushSpec, PlatformMode,
+};
 use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{self, ManifestFormat, Platform};
-use crate::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
+use crate::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
 use crate::transport::{self, Locality};
 
 /// The options of a spec. Fields that say when and whether to push are read by the controller.
@@ -32,6 +34,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         compression,
         retry: tries,
         verify_after_push,
+        custom_resources: bundled,
     } = spec;
     let on = |side| move |error: Error| error.on(side);
     let source_name = transport::parse(&source_location.reference).map_err(on(Side::Source))?;
@@ -51,6 +54,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         verify_source: true,
         // Who runs it knows what else runs beside it.
         pace: Pace::default(),
+        custom_resources: custom_resources(bundled.as_ref()),
         // Nobody looks on here who would notice that something is missing.
         verify_after_push: verify_after_push.unwrap_or(true),
     })
@@ -121,6 +125,17 @@ fn layers(compression: Option<&Compression>) -> Result<Layers> {
     }
 }
 
+/// Where nothing is said of them the image goes alone: nobody looks on who would notice what goes beside it.
+fn custom_resources(wanted: Option<&v1alpha1::CustomResources>) -> CustomResources {
+    let Some(v1alpha1::CustomResources { policy }) = wanted else { return CustomResources::Never };
+    match policy {
+        CustomResourcesPolicy::Always => CustomResources::Always,
+        CustomResourcesPolicy::Never => CustomResources::Never,
+        CustomResourcesPolicy::Only => CustomResources::Only,
+        CustomResourcesPolicy::Auto => CustomResources::Auto,
+    }
+}
+
 fn retry(tries: Option<&v1alpha1::Retry>) -> Result<Retry> {
     let Some(v1alpha1::Retry { limit, delay }) = tries else { return Ok(Retry::default()) };
     let limit = u32::try_from(*limit).map_err(|_| {
@@ -156,6 +171,7 @@ mod tests {
         assert_eq!(options.layers, Layers::Keep);
         assert_eq!(options.retry, Retry::default());
         assert!(options.verify_after_push);
+        assert_eq!(options.custom_resources, CustomResources::Never);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{TryStreamExt as _, future};
 
-use super::blob::{open, put};
+use super::blob::{observed, open, put};
 use super::copy::Copy;
 use crate::blob::{Blob, Expected, Proof, verify};
 use crate::error::{Class, Error, Kind, Result, Side};
@@ -39,7 +39,7 @@ impl Belief {
         kind: BlobKind,
         place: &str,
     ) -> Result<()> {
-        let blob = open(copy, descriptor, Blob::believed).await?;
+        let blob = observed(copy, descriptor, kind, open(copy, descriptor, Blob::believed).await?);
         let identity = blob.identity().clone();
         self.open.store(true, Ordering::Relaxed);
         if let Err(refusal) = put(copy, descriptor, blob, kind).await {

@@ -12,7 +12,7 @@ use super::plan::LayerAction;
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use super::width::Turn;
-use crate::blob::{Blob, Chunks, Expected, compress, decompress, verify};
+use crate::blob::{Blob, Chunks, Expected, compress, decompress, observe, verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::limits::MAX_CONFIG_SIZE;
@@ -134,7 +134,8 @@ async fn look_and_send<'a>(
             put(copy, descriptor, Blob::verified(chunks, descriptor), kind).await?;
         }
         (None, None) => {
-            let blob = open(copy, descriptor, Blob::verified).await?;
+            let blob =
+                observed(copy, descriptor, kind, open(copy, descriptor, Blob::verified).await?);
             put(copy, descriptor, blob, kind).await?;
         }
         (None, Some(place)) => belief.send(copy, descriptor, kind, &place).await?,
@@ -169,6 +170,9 @@ async fn rewrite(
                 let expected = Expected { digest: diff_id.clone(), size: None };
                 plain = verify(plain, expected);
             }
+            if let Some(observer) = copy.companion.observer(layer) {
+                plain = observe(plain, None, observer);
+            }
             let plain = reading(plain, format!("decompressing layer `{}`", layer.digest));
             let rewritten = match action {
                 LayerAction::Compress(codec) => compress(plain, codec),
@@ -201,6 +205,18 @@ pub(super) async fn open(
     };
     let checked = check(chunks, descriptor);
     Ok(checked.map_chunks(|chunks| reading(chunks.inspect_ok(advanced).boxed(), doing)))
+}
+
+/// The same blob, seen by whoever wants to see it.
+pub(super) fn observed(
+    copy: &Copy<'_>,
+    descriptor: &Descriptor,
+    kind: BlobKind,
+    blob: Blob,
+) -> Blob {
+    let observer = copy.companion.observer(descriptor).filter(|_| kind == BlobKind::Layer);
+    let Some(observer) = observer else { return blob };
+    blob.map_chunks(|chunks| observe(chunks, Some(descriptor.size), observer))
 }
 
 /// Marks the errors of a stream as the source's.

@@ -81,6 +81,7 @@ impl Copied {
             blobs,
             bytes_sent,
             already_present: false,
+            beside: None,
         }
     }
 }

@@ -15,8 +15,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::OnceCell;
 
 use super::blob::{CopiedBlob, copy_config, copy_layer, read_config};
+use super::companion::Companion;
 use super::copied::Copied;
 use super::heal::{Doubt, Heals, waiting};
+use super::origin::Origin;
 use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, rewritten_layer};
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
@@ -44,6 +46,9 @@ pub(super) struct Copy<'a> {
     pub(super) state: &'a CopyState,
     /// What of the destination's answers about blobs is no longer believed.
     pub(super) doubt: Doubt,
+    /// Who may want to see layers that are read.
+    pub(super) companion: &'a dyn Companion,
+    pub(super) origin: Origin<'a>,
 }
 
 /// What has been copied so far. Shared by the attempts with different formats.
@@ -171,13 +176,19 @@ impl Copy<'_> {
         config: &Descriptor,
         bytes: Option<&Bytes>,
     ) -> Result<(usize, CopiedBlob)> {
-        let copy = copy_config(self, config, bytes).boxed();
+        // Whoever has read it already has it.
+        let known = bytes.cloned().or_else(|| self.origin.known_config(&config.digest));
+        let copy = copy_config(self, config, known.as_ref()).boxed();
         Ok((n, self.once(config, LayerAction::Keep, None, copy).await?))
     }
 
     async fn config(&self, descriptor: &Descriptor, layers: usize) -> Result<(Bytes, Config)> {
-        let bytes =
-            read_config(self.source, self.retry, self.progress.as_ref(), descriptor).await?;
+        let bytes = match self.origin.known_config(&descriptor.digest) {
+            Some(bytes) => bytes,
+            None => {
+                read_config(self.source, self.retry, self.progress.as_ref(), descriptor).await?
+            }
+        };
         let reading = || format!("reading config `{}`", descriptor.digest);
         let config = Config::parse(&bytes)
             .map_err(|error| Error::from(error).doing(reading()).on(Side::Source))?;

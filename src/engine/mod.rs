@@ -4,12 +4,15 @@
 //! inside the caller's task: dropping the future of [`push`] stops it, and the destination is as it was.
 
 mod belief;
+mod beside;
 mod blob;
 mod choose;
+mod companion;
 mod copied;
 mod copy;
 mod heal;
 mod inspect;
+mod origin;
 mod plan;
 mod present;
 mod progress;
@@ -24,13 +27,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use beside::{Beside, Decision};
+pub use companion::{Companion, Ends};
 pub use inspect::Inspected;
+pub use origin::{Opened, Origin};
 pub use progress::{BlobOutcome, Event, NoProgress, Progress};
 pub use standing::Standing;
 
 use crate::error::Result;
 use crate::image::{Digest, MediaType, Platform};
-use crate::options::{Endpoint, PushOptions, Retry};
+use crate::options::{Endpoint, Platforms, PushOptions, Retry};
 use crate::transport::Removed;
 pub use crate::transport::{StillWanted, Wanted};
 
@@ -55,8 +61,10 @@ pub struct Pushed {
     pub blobs: BlobCounts,
     /// Bytes of blobs that were sent.
     pub bytes_sent: u64,
-    /// Whether everything was in place and nothing was written.
+    /// Whether the image was in place and nothing of it was written.
     pub already_present: bool,
+    /// What was done about what goes beside it; nothing if it went alone.
+    pub beside: Option<Beside>,
 }
 
 /// One image of a push.
@@ -94,6 +102,8 @@ pub struct Preview {
     pub already_present: bool,
     /// The images that would be copied.
     pub images: Vec<PreviewImage>,
+    /// What would be done about what goes beside the image; nothing if it goes alone.
+    pub beside: Option<Beside>,
 }
 
 /// One image of a preview.
@@ -138,16 +148,72 @@ pub async fn push(
     progress: &Arc<dyn Progress>,
     wanted: impl Into<Wanted>,
 ) -> Result<Pushed> {
+    push_with(options, &companion::Alone, progress, wanted).await
+}
+
+/// The same as [`push`], with a companion that has its turns.
+pub async fn push_with(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    progress: &Arc<dyn Progress>,
+    wanted: impl Into<Wanted>,
+) -> Result<Pushed> {
     let (source, destination) = (&options.source.reference, &options.destination.reference);
     let doing = || format!("pushing `{source}` to `{destination}`");
-    session::push(options, progress, &wanted.into()).await.map_err(|error| error.doing(doing()))
+    let pushed = session::push(options, companion, progress, &wanted.into()).await;
+    pushed.map_err(|error| error.doing(doing()))
+}
+
+/// Gives a companion its turns for an image that the destination has already, and that stays as it is.
+pub async fn accompany(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    progress: &Arc<dyn Progress>,
+    wanted: impl Into<Wanted>,
+) -> Result<Pushed> {
+    let (source, destination) = (&options.source.reference, &options.destination.reference);
+    let doing = || format!("pushing what belongs to `{source}` to `{destination}`");
+    let done = session::accompany(options, companion, progress, &wanted.into()).await;
+    done.map_err(|error| error.doing(doing()))
 }
 
 /// Tells what [`push`] would do. Reads manifests only and writes nothing.
 pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
+    preview_with(options, &companion::Alone, cancel).await
+}
+
+/// The same as [`preview`], with a companion that says what it would do.
+pub async fn preview_with(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    cancel: &CancellationToken,
+) -> Result<Preview> {
     let (source, destination) = (&options.source.reference, &options.destination.reference);
     let doing = || format!("planning the push of `{source}` to `{destination}`");
-    session::preview(options, cancel).await.map_err(|error| error.doing(doing()))
+    session::preview(options, companion, cancel).await.map_err(|error| error.doing(doing()))
+}
+
+/// Tells what [`accompany`] would do. Writes nothing.
+pub async fn foresee(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    cancel: &CancellationToken,
+) -> Result<Preview> {
+    let (source, destination) = (&options.source.reference, &options.destination.reference);
+    let doing = || format!("planning to push what belongs to `{source}` to `{destination}`");
+    session::foresee(options, companion, cancel).await.map_err(|error| error.doing(doing()))
+}
+
+/// Opens a source to read more of an image than [`inspect`] does.
+pub async fn open(
+    endpoint: Endpoint,
+    platforms: Platforms,
+    retry: Retry,
+    cancel: &CancellationToken,
+) -> Result<Opened> {
+    let doing = format!("reading `{}`", endpoint.reference);
+    let opened = Opened::open(endpoint, platforms, retry, Arc::new(NoProgress));
+    session::until(cancel, opened).await.map_err(|error| error.doing(doing))
 }
 
 /// Takes a name away if it points to this digest; what it points to is left to the place's own cleaning.

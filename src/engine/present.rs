@@ -26,6 +26,7 @@ pub(super) fn present(source: &Manifest, plan: Option<&Plan>, current: Option<&C
         blobs: BlobCounts::default(),
         bytes_sent: 0,
         already_present: true,
+        beside: None,
     }
 }
 
@@ -39,6 +40,7 @@ pub(super) fn preview_of(source: &Manifest, plan: &Plan, already_present: bool) 
         digest: plan.exact.as_ref().map(|exact| exact.digest().clone()),
         media_type,
         already_present,
+        beside: None,
         images: images
             .into_iter()
             .map(|(plan, image, actions)| of_image(plan, image, actions))

@@ -1,12 +1,16 @@
 //! One push from its first request to its commit.
 
+mod accompany;
+
 use std::convert::identity;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::companion::{Companion, Ends};
 use super::copy::{Copy, CopyState, while_writing};
 use super::heal::{Doubt, Heals, waiting};
+use super::origin::{Origin, Seen};
 use super::plan::{FormatChoice, Plan, Tree, Wants, format_choices, plan};
 use super::present::{present, preview_of};
 use super::progress::{Event, NoProgress, Progress};
@@ -14,12 +18,14 @@ use super::retry::{retry, retry_while_wanted};
 use super::tree::{Reader, Selection, select};
 use super::{Preview, Pushed};
 use crate::error::{Class, Error, Kind, Result, Side};
-use crate::image::{Digest, Manifest};
+use crate::image::{Descriptor, Digest, Manifest};
 use crate::options::{Layers, PushOptions};
 use crate::transport::{
     Current, Gate, ImageDestination, ImageIdentity, ImageSource, LayerForm, Repository, Role,
     Wanted,
 };
+
+pub(super) use accompany::{accompany, foresee};
 
 /// The next step where nobody knows whether the last request was carried out.
 const UNKNOWN_OUTCOME: &str =
@@ -31,8 +37,10 @@ const CANCELLED_LATE: &str = "the name may have been changed; push again, which 
 /// Both ends, and what has been learnt of them with the first requests.
 struct Session<'a> {
     options: &'a PushOptions,
+    companion: &'a dyn Companion,
     progress: &'a Arc<dyn Progress>,
     source: Box<dyn ImageSource>,
+    seen: Seen,
     destination: Box<dyn ImageDestination>,
     wants: Wants,
     named: Manifest,
@@ -40,17 +48,18 @@ struct Session<'a> {
     gate: Gate,
 }
 
-/// See [`super::push`].
+/// See [`super::push_with`].
 pub(super) async fn push(
     options: &PushOptions,
+    companion: &dyn Companion,
     progress: &Arc<dyn Progress>,
     wanted: &Wanted,
 ) -> Result<Pushed> {
     let cancel = wanted.cancel();
-    let session = until(cancel, open(options, progress, wanted)).await?;
-    match session.run(cancel).await {
-        Ok(Attempt::Present(pushed)) => Ok(pushed),
-        Ok(Attempt::Published(pushed)) => session.commit().await.map(|()| pushed),
+    let session = until(cancel, open(options, companion, progress, wanted)).await?;
+    match session.run_all(cancel).await {
+        Ok(Attempt { pushed, wrote: false, .. }) => Ok(pushed),
+        Ok(Attempt { pushed, .. }) => session.commit().await.map(|()| pushed),
         Err(error) => {
             session.destination.abandon().await;
             let late = error.kind() == Kind::Cancelled && session.gate.may_have_changed().await;
@@ -60,22 +69,31 @@ pub(super) async fn push(
 }
 
 /// How an attempt in one format ended well.
-enum Attempt {
-    /// The destination has the image.
-    Present(Pushed),
-    /// The named manifest is written; what remains is the commit.
-    Published(Pushed),
+struct Attempt {
+    pushed: Pushed,
+    /// The image at the destination.
+    subject: Descriptor,
+    /// Whether anything was written, so that a commit is to follow.
+    wrote: bool,
 }
 
 /// See [`super::preview`].
-pub(super) async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
+pub(super) async fn preview(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    cancel: &CancellationToken,
+) -> Result<Preview> {
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let preview = async {
-        let session = open(options, &progress, &Wanted::until_cancelled(cancel)).await?;
+        let session = open(options, companion, &progress, &Wanted::until_cancelled(cancel)).await?;
+        companion.prepare(&session.ends()).await?;
         let (tree, choices) = session.tree_and_choices().await?;
-        let plan = session.first_plan(&tree, &choices)?;
+        let plan = session.first_plan(tree, &choices)?;
         let present = session.is_same_as_source() || session.has(&plan);
-        Ok(preview_of(&session.named, &plan, present))
+        let subject = if present { session.current.as_ref().map(descriptor) } else { None };
+        companion.foresee(&session.ends(), subject.as_ref()).await?;
+        let preview = preview_of(&session.named, &plan, present);
+        Ok(Preview { beside: companion.report(), ..preview })
     };
     until(cancel, preview).await
 }
@@ -95,6 +113,7 @@ pub(super) async fn until<T>(
 /// Opens both ends and asks each of them its first question at the same time.
 async fn open<'a>(
     options: &'a PushOptions,
+    companion: &'a dyn Companion,
     progress: &'a Arc<dyn Progress>,
     wanted: &Wanted,
 ) -> Result<Session<'a>> {
@@ -122,24 +141,49 @@ async fn open<'a>(
     let may_edit = pinned.map_or(Ok(()), |_| Err("the destination names a digest"));
     let capabilities = destination.capabilities();
     let wants = Wants { capabilities, layers: options.layers, may_edit };
-    let gate = Gate::new(wanted.clone());
-    Ok(Session { options, progress, source, destination, wants, named, current, gate })
+    let (seen, gate) = (Seen::default(), Gate::new(wanted.clone()));
+    Ok(Session {
+        options,
+        companion,
+        progress,
+        source,
+        seen,
+        destination,
+        wants,
+        named,
+        current,
+        gate,
+    })
 }
 
 // === impl Session ===
 
 impl Session<'_> {
     /// Does everything but the commit.
+    async fn run_all(&self, cancel: &CancellationToken) -> Result<Attempt> {
+        until(cancel, self.companion.prepare(&self.ends())).await?;
+        let attempt = self.run(cancel).await?;
+        let attached = until(cancel, self.companion.attach(&self.ends(), &attempt.subject)).await;
+        let wrote = attempt.wrote
+            | attached.map_err(|error| {
+                error.doing(
+                    "putting beside the image, which is at the destination, what belongs to it",
+                )
+            })?;
+        let pushed = Pushed { beside: self.companion.report(), ..attempt.pushed };
+        Ok(Attempt { pushed, wrote, ..attempt })
+    }
+
+    /// Does everything for the image but the commit.
     async fn run(&self, cancel: &CancellationToken) -> Result<Attempt> {
         if self.is_same_as_source() {
-            let pushed = present(&self.named, None, self.current.as_ref());
-            return Ok(Attempt::Present(pushed));
+            return self.present(None, cancel).await;
         }
         let (tree, choices) = until(cancel, self.tree_and_choices()).await?;
         let state = CopyState::new();
         let mut rejected = None;
         for choice in choices {
-            match self.attempt(&state, &tree, choice, cancel).await {
+            match self.attempt(&state, tree, choice, cancel).await {
                 Err(error) if error.kind() == Kind::ManifestRejected => {
                     tracing::info!(%error, "the destination rejects this format of manifests");
                     rejected.get_or_insert(error);
@@ -164,8 +208,7 @@ impl Session<'_> {
     ) -> Result<Attempt> {
         let plan = self.plan(tree, choice)?;
         if self.has(&plan) {
-            let pushed = present(&self.named, Some(&plan), self.current.as_ref());
-            return Ok(Attempt::Present(pushed));
+            return self.present(Some(&plan), cancel).await;
         }
         self.announce(&plan);
         let copy = self.copy(state);
@@ -173,16 +216,49 @@ impl Session<'_> {
         loop {
             let copied = until(cancel, copy.doubting(heals.doubt()).copy(&plan)).await?;
             self.check_pinned(&copied.manifest)?;
+            until(cancel, self.companion.settle(&self.ends())).await?;
             let patient = heals.are_patient(&copied);
             match self.publish_and_verify(&copy, &copied.manifest, patient, cancel).await {
                 Err(error) if heals.are_due(&error) => state.forget(),
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    let digest = self.named.digest().clone();
+                    let (digest, subject) =
+                        (self.named.digest().clone(), copied.manifest.descriptor());
                     let replaced = self.replaced_by(&copied.manifest);
-                    return Ok(Attempt::Published(copied.pushed(digest, replaced, state)));
+                    let pushed = copied.pushed(digest, replaced, state);
+                    return Ok(Attempt { pushed, subject, wrote: true });
                 }
             }
+        }
+    }
+
+    /// The destination has the image.
+    async fn present(&self, plan: Option<&Plan>, cancel: &CancellationToken) -> Result<Attempt> {
+        let current = self.current.as_ref();
+        let subject = current.map_or_else(|| self.named.descriptor(), descriptor);
+        until(cancel, self.companion.settle(&self.ends())).await?;
+        Ok(Attempt { pushed: present(&self.named, plan, current), subject, wrote: false })
+    }
+
+    fn ends(&self) -> Ends<'_> {
+        Ends {
+            origin: self.origin(),
+            destination: self.destination.as_ref(),
+            transport: self.options.destination.reference.transport().name(),
+            retry: self.options.retry,
+            progress: self.progress.as_ref(),
+        }
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin {
+            source: self.source.as_ref(),
+            named: &self.named,
+            pinned: self.options.source.reference.digest(),
+            platforms: &self.options.platforms,
+            retry: self.options.retry,
+            progress: self.progress,
+            seen: &self.seen,
         }
     }
 
@@ -270,6 +346,8 @@ impl Session<'_> {
             progress: self.progress,
             state,
             doubt: Doubt::None,
+            companion: self.companion,
+            origin: self.origin(),
         }
     }
 
@@ -281,15 +359,12 @@ impl Session<'_> {
         other.then_some(source)
     }
 
-    async fn tree_and_choices(&self) -> Result<(Tree, Vec<FormatChoice>)> {
+    async fn tree_and_choices(&self) -> Result<(&Tree, Vec<FormatChoice>)> {
         let selection = select(&self.named, &self.options.platforms)?;
         self.check_index(&selection)?;
-        let pinned = self.options.source.reference.digest();
-        let (retry, progress) = (self.options.retry, self.progress.as_ref());
-        let reader = Reader::new(self.source.as_ref(), pinned, retry, progress);
-        let tree = reader.tree(self.named.clone(), &selection).await?;
+        let tree = self.origin().tree().await?;
         self.check_layers()?;
-        let choices = format_choices(&tree, self.options.format, &self.wants);
+        let choices = format_choices(tree, self.options.format, &self.wants);
         Ok((tree, choices.map_err(|error| error.on(Side::Destination))?))
     }
 
@@ -383,4 +458,9 @@ impl Session<'_> {
         let blobs = sizes.len() as u64;
         self.progress.event(Event::Planned { blobs, bytes });
     }
+}
+
+fn descriptor(current: &Current) -> Descriptor {
+    let Current { digest, media_type, size, config: _ } = current;
+    Descriptor::new(media_type.clone(), digest.clone(), *size)
 }

@@ -13,7 +13,7 @@ use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, Descriptor, Index, Manifest, ManifestFormat};
 use crate::limits::PARALLEL_BLOBS;
-use crate::options::{Endpoint, Layers, Platforms, Retry};
+use crate::options::{CustomResources, Endpoint, Layers, Platforms, Retry};
 use crate::transport::Role;
 
 fn options(source: &Memory, destination: &Memory) -> PushOptions {
@@ -30,6 +30,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         retry: Retry { limit: 0, delay: Some(Duration::ZERO) },
         verify_source: false,
         pace: Pace::default(),
+        custom_resources: CustomResources::default(),
         verify_after_push: false,
     }
 }

@@ -101,6 +101,11 @@ impl<'a> Reader<'a> {
         self.read(None).await
     }
 
+    /// Reads a manifest that an index lists.
+    pub(super) async fn instance(&self, entry: &Descriptor) -> Result<Manifest> {
+        self.read(Some(entry)).await
+    }
+
     /// Reads what was selected of the named manifest, down to the images.
     pub(super) async fn tree(&self, named: Manifest, selection: &Selection) -> Result<Tree> {
         match selection {

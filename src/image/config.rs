@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::json::{JsonError, parse_object, typed};
+use super::json::{Annotations, JsonError, parse_object, typed};
 use super::{Digest, Platform};
 
 /// Largest config that is read, in bytes; the same bound that containers/image has.
@@ -25,6 +25,17 @@ pub struct Config {
     pub variant: Option<String>,
     /// The layers' diff IDs.
     pub rootfs: RootFs,
+    /// How a container of it is run.
+    #[serde(default, deserialize_with = "super::descriptor::or_default")]
+    pub config: RunConfig,
+}
+
+/// How a container is run, as far as it is of interest here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct RunConfig {
+    /// What its author noted of the image.
+    #[serde(default, rename = "Labels", deserialize_with = "super::descriptor::or_default")]
+    pub labels: Annotations,
 }
 
 /// The layers an image consists of, by the digests of their uncompressed forms.
@@ -56,11 +67,16 @@ mod tests {
     fn the_platform_and_the_diff_ids_are_read() {
         let digest = Digest::of(b"layer");
         let text = format!(
-            r#"{{"os":"linux","architecture":"arm","variant":"v7","rootfs":{{"type":"layers","diff_ids":["{digest}"]}},"config":{{"Healthcheck":{{}}}}}}"#
+            r#"{{"os":"linux","architecture":"arm","variant":"v7","rootfs":{{"type":"layers","diff_ids":["{digest}"]}},"config":{{"Healthcheck":{{}},"Labels":{{"a":"b"}}}}}}"#
         );
         let config = Config::parse(text.as_bytes()).unwrap();
         assert_eq!(config.platform().unwrap().to_string(), "linux/arm/v7");
         assert_eq!(config.rootfs.diff_ids, [digest]);
+        assert_eq!(config.config.labels["a"], "b");
+        for labels in ["null", r#"{"Labels":null}"#, "{}"] {
+            let text = format!(r#"{{"rootfs":{{}},"config":{labels}}}"#);
+            assert!(Config::parse(text.as_bytes()).unwrap().config.labels.is_empty());
+        }
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl MediaType {
     /// Any bytes.
     pub const OCTET_STREAM: Self = Self::fixed("application/octet-stream");
 
-    const fn fixed(text: &'static str) -> Self {
+    /// One that is known when the program is built.
+    pub(crate) const fn fixed(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
 

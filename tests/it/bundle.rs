@@ -1,3 +1,8 @@
 //! Custom resources bundled with an image, against those who have to agree with us about them.
 
+mod cost;
+mod harness;
+mod hostile;
+mod layouts;
+mod registries;
 mod scalars;

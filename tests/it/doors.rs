@@ -34,6 +34,7 @@ fn shown(options: PushOptions) -> String {
         retry,
         verify_source: _,
         pace: _,
+        custom_resources,
         verify_after_push,
     } = options;
     let side = |endpoint| {
@@ -45,7 +46,9 @@ fn shown(options: PushOptions) -> String {
         format!("{reference} {tls:?}")
     };
     let sides = format!("{} {}", side(source), side(destination));
-    format!("{sides} {platforms:?} {format:?} {layers:?} {retry:?} {verify_after_push}")
+    format!(
+        "{sides} {platforms:?} {format:?} {layers:?} {retry:?} {custom_resources:?} {verify_after_push}"
+    )
 }
 
 #[test]
@@ -69,6 +72,11 @@ fn both_doors_lead_to_the_same_options() {
         ),
         ("--all --disable-compression", json!({"compression": {"disabled": true}})),
         ("--all --verify-after-push", json!({"verifyAfterPush": true})),
+        ("--all --cr-option auto", json!({"customResources": {"policy": "Auto"}})),
+        ("--all --cr-option yes", json!({"customResources": {"policy": "Always"}})),
+        ("--all --cr-option no", json!({"customResources": null})),
+        ("--all --cr-option no", json!({"customResources": {"policy": "Never"}})),
+        ("--all --cr-option only", json!({"customResources": {"policy": "Only"}})),
         ("--all --retry 0", json!({"retry": {"limit": 0}})),
         ("--all --retry-delay 1m30s", json!({"retry": {"delay": "1m30s"}})),
         ("--all --retry 50 --retry-delay 5ms", json!({"retry": {"limit": 50, "delay": "5ms"}})),
@@ -87,6 +95,8 @@ fn both_doors_lead_to_the_same_options() {
                 "destination": {"reference": destination},
                 // Its default differs: nobody looks on while the operator pushes.
                 "verifyAfterPush": false,
+                // So does this one: where nothing is said, it pushes the image alone.
+                "customResources": {},
             });
             spec.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
             let arguments = format!("{source} {destination} {arguments}");
@@ -96,7 +106,7 @@ fn both_doors_lead_to_the_same_options() {
 }
 
 /// Each flag of a push, and the fields that say the same.
-const SAME: [(&str, &str); 23] = [
+const SAME: [(&str, &str); 24] = [
     ("all", "platforms.mode"),
     ("authfile", "destination.secretRef.name"),
     ("authfile", "source.secretRef.name"),
@@ -104,6 +114,7 @@ const SAME: [(&str, &str); 23] = [
     ("cert-dir", "source.certSecretRef.name"),
     ("compression-format", "compression.format"),
     ("compression-level", "compression.level"),
+    ("cr-option", "customResources.policy"),
     ("creds", "destination.secretRef.name"),
     ("creds-stdin", "destination.secretRef.name"),
     ("disable-compression", "compression.disabled"),

@@ -8,8 +8,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The families of faults with their numbers, in the document's order.
-const FAMILIES: [(&str, RangeInclusive<u8>); 7] = [
+const FAMILIES: [(&str, RangeInclusive<u8>); 10] = [
     ("R", 1..=23),
+    ("R", 25..=26),
+    ("R", 28..=28),
+    ("R", 38..=38),
     ("R", 39..=39),
     ("R", 48..=48),
     ("R", 55..=55),

@@ -7,11 +7,11 @@ mod spec;
 mod status;
 
 pub use spec::{
-    Compression, CompressionFormat, ConfigMapKeyReference, DeletionPolicy, DigestOutput,
-    ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode, OverwritePolicy, PlatformMode,
-    Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
+    Compression, CompressionFormat, ConfigMapKeyReference, CustomResources, CustomResourcesPolicy,
+    DeletionPolicy, DigestOutput, ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode,
+    OverwritePolicy, PlatformMode, Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
 };
 pub use status::{
-    Artifact, ArtifactManifest, HistoryEntry, ImagePushStatus, Preview, Progress, RetryStatus,
-    SourceStatus,
+    Artifact, ArtifactManifest, CustomResourcesStatus, HistoryEntry, ImagePushStatus, Preview,
+    Progress, RetryStatus, SourceStatus,
 };

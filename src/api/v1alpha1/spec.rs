@@ -179,6 +179,10 @@ pub struct ImagePushSpec {
     /// something, and sends again what the registry has lost. True where this is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_after_push: Option<bool>,
+
+    /// What happens to the custom resources that the image carries. Where it is not set, the image is pushed alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_resources: Option<CustomResources>,
 }
 
 /// The place of an image, with what is needed to reach it.
@@ -382,6 +386,31 @@ pub enum CompressionFormat {
     Gzip,
     /// Zstandard: smaller and faster, for clients that know OCI images.
     Zstd,
+}
+
+/// What happens to the custom resources that the image carries.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomResources {
+    /// `Always`: they are pushed beside the image, which has to carry some. `Never`: the image is pushed alone. `Only`: they
+    /// are pushed beside the image that is at the destination already. `Auto`: each is pushed if it differs from what is
+    /// there, and no layer is read only to look for them.
+    #[serde(default)]
+    pub policy: CustomResourcesPolicy,
+}
+
+/// What happens to custom resources.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CustomResourcesPolicy {
+    /// They are pushed with the image.
+    Always,
+    /// The image is pushed alone.
+    Never,
+    /// They are pushed alone.
+    Only,
+    /// What differs is pushed.
+    #[default]
+    Auto,
 }
 
 /// How a single request is repeated within an attempt.

@@ -77,6 +77,35 @@ pub struct ImagePushStatus {
     /// What a push would do; only with `mode: DryRun`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
+
+    /// What was decided about the custom resources that the image carries; only with `spec.customResources`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_resources: Option<CustomResourcesStatus>,
+}
+
+/// What was decided about the custom resources that the image carries.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomResourcesStatus {
+    /// `pushed`, `push` (in a dry run), `unchanged`, `absent` (the image carries none), `notSearched` or `skipped`.
+    #[schemars(length(max = 64))]
+    pub decision: String,
+    /// Why nothing was done, where that isn't plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub reason: Option<String>,
+    /// Digest of their canonical form, where they were found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub digest: Option<String>,
+    /// How many objects there are, where they were found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub objects: Option<i64>,
+    /// Digest of the artifact that holds them at the destination, where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub artifact: Option<String>,
 }
 
 /// The image that was read.

@@ -4,10 +4,10 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::cli::output::{Output, Printer};
-use crate::engine::{BlobCounts, Preview, PreviewBlob, PreviewImage, Pushed};
+use crate::engine::{Beside, BlobCounts, Preview, PreviewBlob, PreviewImage, Pushed};
 use crate::error::Result;
 use crate::image::{Digest, MediaType};
-use crate::options::PushOptions;
+use crate::options::{CustomResources, PushOptions};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,6 +19,18 @@ struct PushDocument<'a> {
     media_type: &'a MediaType,
     size_bytes: Option<u64>,
     blobs: BlobsDocument,
+    image: &'static str,
+    bundle: Option<BundleDocument<'a>>,
+}
+
+/// What was decided about the custom resources.
+#[derive(Serialize)]
+struct BundleDocument<'a> {
+    decision: &'static str,
+    reason: Option<&'a str>,
+    digest: Option<&'a Digest>,
+    objects: Option<usize>,
+    artifact: Option<&'a Digest>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +49,8 @@ struct PreviewDocument<'a> {
     media_type: &'a MediaType,
     already_present: bool,
     images: Vec<PreviewImageDocument<'a>>,
+    image: &'static str,
+    bundle: Option<BundleDocument<'a>>,
 }
 
 #[derive(Serialize)]
@@ -61,6 +75,7 @@ pub(super) fn pushed(printer: &Printer, options: &PushOptions, pushed: &Pushed) 
         Output::Json => printer.document(&push_document(options, pushed)),
         Output::Text if printer.talks() => {
             printer.say(&summary(options, pushed));
+            pushed.beside.iter().for_each(|beside| printer.say(&beside.to_string()));
             printer.data(&format!("{}\n", pushed.digest))
         }
         Output::Text => Ok(()),
@@ -71,12 +86,18 @@ pub(super) fn pushed(printer: &Printer, options: &PushOptions, pushed: &Pushed) 
 pub(super) fn preview(printer: &Printer, options: &PushOptions, preview: &Preview) -> Result<()> {
     match printer.output() {
         Output::Json => printer.document(&preview_document(options, preview)),
-        Output::Text => printer.data(&preview_text(options, preview)),
+        Output::Text => {
+            let beside = preview.beside.as_ref().map(|beside| format!("{beside}\n"));
+            printer.data(&(preview_text(options, preview) + &beside.unwrap_or_default()))
+        }
     }
 }
 
 fn summary(options: &PushOptions, pushed: &Pushed) -> String {
     let (source, destination) = (&options.source.reference, &options.destination.reference);
+    if leaves_image(options) {
+        return format!("left the image at `{destination}` as it is");
+    }
     if pushed.already_present {
         return format!("`{destination}` has the image already");
     }
@@ -90,6 +111,20 @@ fn summary(options: &PushOptions, pushed: &Pushed) -> String {
     )
 }
 
+/// Whether the image is none of the push's business.
+fn leaves_image(options: &PushOptions) -> bool {
+    options.custom_resources == CustomResources::Only
+}
+
+/// What was decided about the image: the word for `decided`, unless nothing was to be done.
+fn image(options: &PushOptions, already_present: bool, decided: &'static str) -> &'static str {
+    match already_present {
+        _ if leaves_image(options) => "left",
+        true => "unchanged",
+        false => decided,
+    }
+}
+
 fn push_document<'a>(options: &PushOptions, pushed: &'a Pushed) -> PushDocument<'a> {
     let BlobCounts { sent, reused, mounted } = pushed.blobs;
     PushDocument {
@@ -100,6 +135,19 @@ fn push_document<'a>(options: &PushOptions, pushed: &'a Pushed) -> PushDocument<
         media_type: &pushed.media_type,
         size_bytes: pushed.size_bytes,
         blobs: BlobsDocument { sent, reused, mounted },
+        image: image(options, pushed.already_present, "pushed"),
+        bundle: pushed.beside.as_ref().map(bundle_document),
+    }
+}
+
+fn bundle_document(beside: &Beside) -> BundleDocument<'_> {
+    let Beside { decision, digest, objects, artifact } = beside;
+    BundleDocument {
+        decision: decision.as_str(),
+        reason: decision.reason(),
+        digest: digest.as_ref(),
+        objects: *objects,
+        artifact: artifact.as_ref(),
     }
 }
 
@@ -109,7 +157,7 @@ fn preview_document<'a>(options: &PushOptions, preview: &'a Preview) -> PreviewD
         size_bytes: blob.size_bytes,
         action: blob.action,
     };
-    let image = |image: &'a PreviewImage| PreviewImageDocument {
+    let of_image = |image: &'a PreviewImage| PreviewImageDocument {
         source_digest: &image.source_digest,
         platform: image.platform.as_ref().map(ToString::to_string),
         blobs: image.blobs.iter().map(blob).collect(),
@@ -120,12 +168,17 @@ fn preview_document<'a>(options: &PushOptions, preview: &'a Preview) -> PreviewD
         digest: preview.digest.as_ref(),
         media_type: &preview.media_type,
         already_present: preview.already_present,
-        images: preview.images.iter().map(image).collect(),
+        images: preview.images.iter().map(of_image).collect(),
+        image: image(options, preview.already_present, "push"),
+        bundle: preview.beside.as_ref().map(bundle_document),
     }
 }
 
 fn preview_text(options: &PushOptions, preview: &Preview) -> String {
     let (source, destination) = (&options.source.reference, &options.destination.reference);
+    if leaves_image(options) {
+        return format!("would leave the image at `{destination}` as it is\n");
+    }
     if preview.already_present {
         return format!("`{destination}` has the image already\n");
     }

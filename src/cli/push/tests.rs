@@ -34,12 +34,14 @@ fn without_flags_the_defaults_are_those_of_the_options() {
         retry,
         verify_source,
         pace: _,
+        custom_resources,
         verify_after_push,
     } = options;
     assert_eq!(source.reference.to_string(), "oci:/a:1");
     assert_eq!(destination.reference.to_string(), "oci:/a:1");
     assert_eq!(platforms, Platforms::One(Platform::of_this_machine()));
     assert_eq!((format, layers, retry), (None, Layers::default(), Retry::default()));
+    assert_eq!(custom_resources, CustomResources::Auto);
     assert!(!verify_source && !verify_after_push);
     assert_eq!((digest_file, dry_run), (None, false));
 }
@@ -87,6 +89,15 @@ fn the_other_flags_reach_the_options() {
     let delay = Some(Duration::from_millis(1500));
     assert_eq!(options("--retry 0 --retry-delay 1s500ms").retry, Retry { limit: 0, delay });
     assert_eq!(options("--retry-delay 1s500ms").retry, Retry { limit: 3, delay });
+    let policies = [
+        ("yes", CustomResources::Always),
+        ("no", CustomResources::Never),
+        ("only", CustomResources::Only),
+        ("auto", CustomResources::Auto),
+    ];
+    for (word, expected) in policies {
+        assert_eq!(options(&format!("--cr-option {word}")).custom_resources, expected);
+    }
     let request = request("oci:/a:1 --digestfile d").unwrap();
     assert_eq!(request.digest_file, Some("d".into()));
     assert!(super::tests::request("oci:/a:1 --dry-run").unwrap().dry_run);

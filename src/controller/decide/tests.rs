@@ -73,6 +73,7 @@ pub(in crate::controller::decide) fn pushed(already_present: bool) -> Outcome {
         bytes_sent: 0,
         already_present,
         replaced: None,
+        beside: None,
     }))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::bundle;
 use crate::engine::{self, Preview, Pushed, Standing};
 use crate::error::Result;
 use crate::options::PushOptions;
@@ -28,7 +29,7 @@ pub(crate) trait Engine: Send + Sync {
     -> Result<Standing>;
 }
 
-/// The engine itself.
+/// The engine itself, which takes along what the image carries.
 pub(crate) struct RealEngine;
 
 #[async_trait]
@@ -39,11 +40,11 @@ impl Engine for RealEngine {
         progress: &Arc<dyn engine::Progress>,
         cancel: &CancellationToken,
     ) -> Result<Pushed> {
-        engine::push(options, progress, cancel).await
+        bundle::push(options, progress, cancel).await
     }
 
     async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
-        engine::preview(options, cancel).await
+        bundle::preview(options, cancel).await
     }
 
     async fn standing(

@@ -13,7 +13,7 @@ use crate::blob::Pace;
 use crate::engine::{self, Preview, Pushed, Standing};
 use crate::error::{Kind, Result};
 use crate::limits::MEMORY_OF_PUSH;
-use crate::options::{Endpoint, Layers, Platforms, Retry};
+use crate::options::{CustomResources, Endpoint, Layers, Platforms, Retry};
 use crate::transport;
 
 /// What the engine does.
@@ -122,6 +122,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
             retry: Retry::default(),
             verify_source: true,
             pace: Pace::default(),
+            custom_resources: CustomResources::default(),
             verify_after_push: false,
         },
         delivery: Delivery::default(),

@@ -1,9 +1,9 @@
 //! What the engine found, in the fields of a status.
 
 use super::number;
-use crate::api::v1alpha1::{Artifact, ArtifactManifest, Preview};
-use crate::engine::{self, Pushed};
-use crate::limits::MAX_STATUS_MANIFESTS;
+use crate::api::v1alpha1::{Artifact, ArtifactManifest, CustomResourcesStatus, Preview};
+use crate::engine::{self, Beside, Pushed};
+use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS};
 
 /// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
 /// taken from what was known of the same digest.
@@ -25,6 +25,19 @@ pub(super) fn artifact(pushed: &Pushed, reference: &str, known: Option<&Artifact
                 size_bytes: number(manifest.size_bytes),
             })
             .collect(),
+    }
+}
+
+/// What was decided about the custom resources that the image carries.
+pub(super) fn custom_resources(beside: &Beside) -> CustomResourcesStatus {
+    let Beside { decision, digest, objects, artifact } = beside;
+    let cut = |reason: &str| reason.chars().take(MAX_CONDITION_MESSAGE).collect();
+    CustomResourcesStatus {
+        decision: decision.as_str().to_owned(),
+        reason: decision.reason().map(cut),
+        digest: digest.as_ref().map(ToString::to_string),
+        objects: objects.map(|objects| number(objects as u64)),
+        artifact: artifact.as_ref().map(ToString::to_string),
     }
 }
 

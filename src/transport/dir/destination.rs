@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
+use super::super::local::attachments::Changes;
+use super::super::local::layout::LayoutIndex;
 use super::super::local::{
     Directory, StagedDirectory, StagedFile, UserPath, blocking, is_intact, sweep, write_chunks,
 };
@@ -18,10 +20,10 @@ use super::super::{
     Reused, Role, Verifier,
 };
 use super::publish;
-use super::store::{DirStore, MANIFEST_FILE, blob_name, check_writable, instance_name};
+use super::store::{DirStore, MANIFEST_FILE, blob_name, check_writable, is_content};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
-use crate::image::{Descriptor, Digest, Manifest, ManifestFormat};
+use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// What a directory is staged as inside the one that it can't be put beside.
 const STAGED: &str = "dir";
@@ -32,6 +34,7 @@ pub(super) struct DirDestination {
     /// Made when the first content comes, so that a push with nothing to do leaves no trace.
     staging: OnceCell<Arc<Staging>>,
     named: Mutex<Option<Descriptor>>,
+    attachments: Mutex<Changes>,
 }
 
 /// Where the directory is, or is to be.
@@ -76,7 +79,8 @@ impl DirDestination {
             }
             Ok(Place { parent, target, existing })
         });
-        Ok(Self { place: place.await?, staging: OnceCell::new(), named: Mutex::new(None) })
+        let (named, attachments) = (Mutex::default(), Mutex::default());
+        Ok(Self { place: place.await?, staging: OnceCell::new(), named, attachments })
     }
 
     async fn staging(&self) -> Result<Arc<Staging>> {
@@ -93,7 +97,7 @@ impl ImageDestination for DirDestination {
             formats: &[ManifestFormat::Oci, ManifestFormat::V2s2],
             index: true,
             artifacts: true,
-            attachments: false,
+            attachments: true,
             layers: LayerForm::AsIs,
             foreign_layers: false,
             identity: ImageIdentity::Manifest,
@@ -137,27 +141,66 @@ impl ImageDestination for DirDestination {
 
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
         let staging = self.staging().await?;
-        let name = match role {
-            Role::Named => MANIFEST_FILE.to_owned(),
-            Role::Instance => instance_name(manifest.digest()),
-        };
-        let bytes = manifest.bytes().clone();
-        blocking(move || StagedFile::write_small(staging.directory(), &name, &bytes)).await?;
+        let copy = manifest.clone();
+        blocking(move || match role {
+            Role::Named => {
+                StagedFile::write_small(staging.directory(), MANIFEST_FILE, copy.bytes())
+            }
+            Role::Instance => publish::put_instance(staging.directory(), &copy),
+        })
+        .await?;
         if role == Role::Named {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            *named = Some(manifest.descriptor());
+            *lock(&self.named) = Some(manifest.descriptor());
         }
         Ok(())
     }
 
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let changes = lock(&self.attachments).clone();
+        // Where another image comes, nothing stays of what is there.
+        let stays = lock(&self.named).is_none();
+        let Some(existing) = self.place.existing.clone().filter(|_| stays) else {
+            return changes.seen(subject, None, artifact_type);
+        };
+        let (subject, artifact_type) = (subject.clone(), artifact_type.cloned());
+        blocking(move || {
+            let list = DirStore::new(existing).list(&subject)?;
+            changes.seen(&subject, list.as_ref(), artifact_type.as_ref())
+        })
+        .await
+    }
+
+    async fn put_attachment(&self, artifact: &Manifest) -> Result<()> {
+        let staging = self.staging().await?;
+        let copy = artifact.clone();
+        blocking(move || publish::put_instance(staging.directory(), &copy)).await?;
+        lock(&self.attachments).add(artifact)
+    }
+
+    async fn delete_attachment(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
+        lock(&self.attachments).remove(subject, attachment);
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
-        let Self { place, staging, named } = *self;
+        let Self { place, staging, named, attachments } = *self;
         let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (Some(image), Some(staging)) = (named, staging.into_inner()) else {
+        let changes = attachments.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let staging = staging.into_inner().filter(|_| named.is_some() || !changes.is_empty());
+        let Some(staging) = staging else {
             return Err(Error::internal("commit came before the named manifest"));
         };
         blocking(move || {
-            publish::complete(staging.directory(), &image)?;
+            let (image, index) = match (named, &place.existing) {
+                (Some(image), _) => (image, LayoutIndex::new()),
+                (None, Some(existing)) => staging.take_over(existing)?,
+                (None, None) => return Err(Error::internal("there is no image to attach to")),
+            };
+            publish::complete(staging.directory(), &image, index, &changes)?;
             publish::publish(&staging, &place)
         })
         .await
@@ -187,6 +230,25 @@ impl Staging {
     pub(super) fn directory(&self) -> &Directory {
         self.staged.directory()
     }
+
+    /// Gives all content of the image that is there a second name in the new directory.
+    fn take_over(&self, existing: &Directory) -> Result<(Descriptor, LayoutIndex)> {
+        let store = DirStore::new(existing.clone());
+        let (image, index) = (store.named()?.descriptor(), store.index()?);
+        for name in existing.names()? {
+            let name = name.to_str().filter(|name| *name == MANIFEST_FILE || is_content(name));
+            let Some(name) = name else { continue };
+            if self.directory().stat(name)?.is_none() {
+                publish::link_or_copy(existing, name, self.directory(), name)?;
+            }
+        }
+        Ok((image, index))
+    }
+}
+
+/// Nothing panics while holding this lock; if something did, the data is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives a blob of the image that is there a second name in the new directory; its bytes are still to be verified.

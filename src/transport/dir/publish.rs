@@ -8,18 +8,32 @@
 
 use std::fs::File;
 
+use super::super::local::attachments::Changes;
 use super::super::local::layout::{BLOBS, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex};
 use super::super::local::{Directory, Published, StagedFile};
 use super::destination::{Location, Place, Staging};
-use super::store::{MANIFEST_FILE, VERSION_FILE, check_writable, digest_of, is_content, version};
+use super::store::{
+    DirStore, MANIFEST_FILE, VERSION_FILE, check_writable, digest_of, instance_name, is_content,
+    version,
+};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Algorithm, Descriptor, Digest};
+use crate::image::{Algorithm, Descriptor, Digest, Manifest};
 
 /// Attempts to publish while another process replaces the same directory.
 const ATTEMPTS: usize = 8;
 
 /// Adds the OCI layout and the `version` file to a directory of flat files, and makes it all durable.
-pub(super) fn complete(directory: &Directory, image: &Descriptor) -> Result<()> {
+///
+/// `index` has what stays of an older one: the image's own attachments.
+pub(super) fn complete(
+    directory: &Directory,
+    image: &Descriptor,
+    mut index: LayoutIndex,
+    changes: &Changes,
+) -> Result<()> {
+    let store = DirStore::new(directory.clone());
+    let write = |list: &_| put_instance(directory, list);
+    index.merge(Some(image), None, changes, |list| store.instance(list), write)?;
     let mut algorithms = vec![];
     for name in directory.names()? {
         let Some(name) = name.to_str() else { continue };
@@ -29,20 +43,28 @@ pub(super) fn complete(directory: &Directory, image: &Descriptor) -> Result<()> 
             add_to_layout(directory, name, &digest)?;
         }
     }
-    let mut index = LayoutIndex::new();
-    index.put(image.clone(), None)?;
     StagedFile::write_small(directory, INDEX_FILE, &index.to_bytes()?)?;
     StagedFile::write_small(directory, LAYOUT_FILE, LAYOUT_CONTENT)?;
     StagedFile::write_small(directory, VERSION_FILE, version(&algorithms).as_bytes())?;
     sync(directory)
 }
 
+/// Writes a manifest that isn't the one that the directory stands for.
+pub(super) fn put_instance(directory: &Directory, manifest: &Manifest) -> Result<()> {
+    StagedFile::write_small(directory, &instance_name(manifest.digest()), manifest.bytes())
+}
+
 fn add_to_layout(directory: &Directory, name: &str, digest: &Digest) -> Result<()> {
     let blobs = directory.make_subdirectory(BLOBS)?;
     let blobs = blobs.make_subdirectory(digest.algorithm().as_str())?;
-    match directory.link(name, &blobs, digest.hex()) {
+    link_or_copy(directory, name, &blobs, digest.hex())
+}
+
+/// Gives a file another name; a copy stands in for a link on file systems without.
+pub(super) fn link_or_copy(from: &Directory, name: &str, to: &Directory, new: &str) -> Result<()> {
+    match from.link(name, to, new) {
         Ok(()) => Ok(()),
-        Err(_) => copy(directory, name, &blobs, digest.hex()),
+        Err(_) => copy(from, name, to, new),
     }
 }
 
@@ -177,7 +199,8 @@ mod tests {
         let text = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]});
         let manifest = Manifest::parse(text.to_string().into(), None).unwrap();
         StagedFile::write_small(&directory, MANIFEST_FILE, manifest.bytes()).unwrap();
-        complete(&directory, &manifest.descriptor()).unwrap();
+        let (index, changes) = (LayoutIndex::new(), Changes::default());
+        complete(&directory, &manifest.descriptor(), index, &changes).unwrap();
         (directory, manifest.digest().clone())
     }
 

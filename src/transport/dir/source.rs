@@ -5,12 +5,13 @@
 use async_trait::async_trait;
 
 use super::super::ImageSource;
+use super::super::local::attachments;
 use super::super::local::layout::LAYOUT_FILE;
 use super::super::local::{UserPath, blocking, read_whole};
 use super::store::{DirStore, MANIFEST_FILE, blob_name};
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Manifest};
+use crate::image::{Descriptor, Digest, Manifest, MediaType};
 
 /// The image of a directory, being read.
 pub(super) struct DirSource {
@@ -58,6 +59,16 @@ impl ImageSource for DirSource {
             read_whole(file, store.directory().path_of(name))
         })
         .await
+    }
+
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let (store, subject) = (self.store.clone(), subject.clone());
+        let list = blocking(move || store.list(&subject)).await?;
+        attachments::entries(list.as_ref(), artifact_type)
     }
 
     fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {

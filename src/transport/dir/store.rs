@@ -156,11 +156,24 @@ impl DirStore {
         Error::new(Kind::InvalidImage, format!("`{digest}` is missing from directory `{path}`"))
     }
 
+    /// What `index.json` says; nothing if there is none.
+    pub(super) fn index(&self) -> Result<LayoutIndex> {
+        match self.directory.read_small(INDEX_FILE, MAX_LAYOUT_INDEX) {
+            Ok(bytes) => LayoutIndex::parse(&bytes),
+            Err(error) if error.kind() == Kind::NotFound => Ok(LayoutIndex::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the list of what is attached to a manifest.
+    pub(super) fn list(&self, subject: &Digest) -> Result<Option<Manifest>> {
+        self.index()?.list(subject).map(|list| self.instance(&list)).transpose()
+    }
+
     /// The image, if it is there as one of ours: whole, and with an OCI layout of the same image.
     pub(super) fn current(&self) -> Option<Manifest> {
         let named = self.named().ok()?;
-        let index = self.directory.read_small(INDEX_FILE, MAX_LAYOUT_INDEX).ok()?;
-        let listed = LayoutIndex::parse(&index).ok()?.current(None)?;
+        let listed = self.index().ok()?.current(None)?;
         let size = self.size_in_layout(named.digest())?;
         let same = listed.digest == *named.digest() && size == named.bytes().len() as u64;
         (same && local::is_complete(&named, self)).then_some(named)

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::attachments::{Changes, is_list_name, list_name};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Hasher, Manifest, ManifestFormat, MediaType};
+use crate::image::{Descriptor, Digest, Hasher, Manifest, ManifestFormat, MediaType};
 use crate::transport::{Capabilities, ImageIdentity, LayerForm, Verifier};
 
 /// The file that marks a layout.
@@ -30,7 +31,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     formats: &[ManifestFormat::Oci],
     index: true,
     artifacts: true,
-    attachments: false,
+    attachments: true,
     layers: LayerForm::Compressed,
     foreign_layers: true,
     identity: ImageIdentity::Manifest,
@@ -39,6 +40,8 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
 
 /// The annotation that names an image in `index.json`.
 const NAME_ANNOTATION: &str = "org.opencontainers.image.ref.name";
+/// The name of an image that was given none, where there are lists of attachments beside it.
+const DEFAULT_NAME: &str = "latest";
 /// Most names that an error lists.
 const SHOWN: usize = 10;
 
@@ -181,10 +184,11 @@ impl LayoutIndex {
 
     /// The image that is meant. `layout` is the path of the layout or archive, for messages.
     pub(crate) fn choose(&self, selection: &Selection, layout: &str) -> Result<Descriptor> {
-        let count = self.entries().len();
         let entry = match selection {
-            Selection::Only if count == 1 => self.entries().first(),
-            Selection::Only => None,
+            // Beside lists, an image that was pushed without a name has this one.
+            Selection::Only => {
+                self.only_image().or_else(|| self.named(self.name_for(None, false)?))
+            }
             Selection::Named(name) => self.named(name),
             Selection::At(place) => self.entries().get(*place),
         };
@@ -195,7 +199,11 @@ impl LayoutIndex {
     }
 
     fn not_chosen(&self, selection: &Selection, layout: &str) -> Error {
-        let count = self.entries().len();
+        let count = match selection {
+            // Every entry has a place.
+            Selection::At(_) => self.entries().len(),
+            Selection::Only | Selection::Named(_) => self.image_entries().count(),
+        };
         let message = match selection {
             _ if count == 0 => format!("`{layout}` holds no image"),
             Selection::Only => {
@@ -213,8 +221,8 @@ impl LayoutIndex {
 
     /// The names there are, for a hint.
     fn listed(&self) -> String {
-        let names: Vec<&str> = self.entries().iter().filter_map(name_of).collect();
-        let unnamed = self.entries().len() - names.len();
+        let names: Vec<&str> = self.image_entries().filter_map(name_of).collect();
+        let unnamed = self.image_entries().count() - names.len();
         let mut listed =
             names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>();
         if names.len() > SHOWN {
@@ -233,12 +241,74 @@ impl LayoutIndex {
     /// The image that a push under this name would replace, if there is one. Without a name: the only image, unless
     /// it has one.
     pub(crate) fn current(&self, name: Option<&str>) -> Option<Descriptor> {
-        let entry = match name {
-            Some(name) => self.named(name),
-            None => self.entries().first().filter(|_| self.entries().len() == 1),
-        };
-        let entry = entry.filter(|entry| name_of(entry) == name)?;
-        typed(entry).ok()
+        let named = self.name_for(name, false).and_then(|name| self.named(name));
+        let unnamed =
+            || self.only_image().filter(|entry| name.is_none() && name_of(entry).is_none());
+        typed(named.or_else(unnamed)?).ok()
+    }
+
+    /// The name that an image is to have: beside lists of attachments, whose entries have names, it needs one.
+    pub(crate) fn name_for<'a>(&self, name: Option<&'a str>, attaching: bool) -> Option<&'a str> {
+        name.or((attaching || self.entries().iter().any(is_list)).then_some(DEFAULT_NAME))
+    }
+
+    /// The entry of the list of what is attached to a manifest.
+    pub(crate) fn list(&self, subject: &Digest) -> Option<Descriptor> {
+        typed(self.named(&list_name(subject)).filter(|entry| is_list(entry))?).ok()
+    }
+
+    /// Every list of attachments.
+    pub(crate) fn lists(&self) -> Vec<Descriptor> {
+        self.entries()
+            .iter()
+            .filter(|entry| is_list(entry))
+            .filter_map(|it| typed(it).ok())
+            .collect()
+    }
+
+    /// The manifests that the lists belong to, as far as their names tell: they repeat no more of a digest than SHA-256 has.
+    pub(crate) fn subjects(&self) -> Vec<Digest> {
+        let names = self.entries().iter().filter(|entry| is_list(entry)).filter_map(name_of);
+        names.filter_map(|name| name.replacen('-', ":", 1).parse().ok()).collect()
+    }
+
+    /// Drops the lists but those of these manifests.
+    pub(crate) fn keep_lists_of<'a>(&mut self, subjects: impl Iterator<Item = &'a Digest>) {
+        let names: std::collections::BTreeSet<String> = subjects.map(list_name).collect();
+        let stays =
+            |entry: &Value| !is_list(entry) || name_of(entry).is_some_and(|it| names.contains(it));
+        self.manifests.get_or_insert_default().retain(stays);
+    }
+
+    /// Enters an image, and what a push changes of attachments. `read` and `write` are for their lists.
+    ///
+    /// Without an image, the one that has the name is there already; it gets another if that is needed now.
+    pub(crate) fn merge(
+        &mut self,
+        image: Option<&Descriptor>,
+        name: Option<&str>,
+        changes: &Changes,
+        read: impl Fn(&Descriptor) -> Result<Manifest>,
+        mut write: impl FnMut(&Manifest) -> Result<()>,
+    ) -> Result<()> {
+        let own_name = self.name_for(name, !changes.is_empty());
+        if let Some(image) = image.cloned().or_else(|| self.current(name)) {
+            self.put(image, own_name)?;
+        }
+        for subject in changes.subjects() {
+            let before = self.list(subject).map(|list| read(&list)).transpose()?;
+            let after = changes.applied(subject, before.as_ref())?;
+            after.as_ref().map_or(Ok(()), &mut write)?;
+            self.put_list(subject, after.map(|list| list.descriptor()))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a list in the place of the one there is, or removes it.
+    fn put_list(&mut self, subject: &Digest, list: Option<Descriptor>) -> Result<()> {
+        let name = list_name(subject);
+        self.manifests.get_or_insert_default().retain(|entry| name_of(entry) != Some(&name));
+        list.map_or(Ok(()), |list| self.put(list, Some(&name)))
     }
 
     /// Gives an image its entry.
@@ -273,7 +343,18 @@ impl LayoutIndex {
 
     /// The images there are; entries that make no sense are left out.
     pub(crate) fn images(&self) -> Vec<Descriptor> {
-        self.entries().iter().filter_map(|entry| typed(entry).ok()).collect()
+        self.image_entries().filter_map(|entry| typed(entry).ok()).collect()
+    }
+
+    /// The entry of the only image.
+    fn only_image(&self) -> Option<&Value> {
+        let mut images = self.image_entries();
+        images.next().filter(|_| images.next().is_none())
+    }
+
+    /// The entries but those of lists of attachments.
+    fn image_entries(&self) -> impl Iterator<Item = &Value> {
+        self.entries().iter().filter(|entry| !is_list(entry))
     }
 
     fn entries(&self) -> &[Value] {
@@ -294,6 +375,13 @@ fn typed(entry: &Value) -> Result<Descriptor> {
         let message = format!("an entry of `{INDEX_FILE}` is malformed: {cause}");
         Error::new(Kind::InvalidImage, message)
     })
+}
+
+/// Whether an entry is that of a list of attachments.
+fn is_list(entry: &Value) -> bool {
+    let index =
+        entry.get("mediaType").and_then(Value::as_str) == Some(MediaType::OCI_INDEX.as_str());
+    index && name_of(entry).is_some_and(is_list_name)
 }
 
 fn name_of(entry: &Value) -> Option<&str> {

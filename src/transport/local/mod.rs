@@ -7,6 +7,7 @@
 //! but [`layout`], which holds what the transports of OCI layouts share.
 
 mod archive_target;
+pub(crate) mod attachments;
 mod complete;
 mod directory;
 pub(crate) mod layout;

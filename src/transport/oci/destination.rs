@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
+use super::super::local::attachments::Changes;
 use super::super::local::layout::BLOBS;
 use super::super::local::{
     Directory, Lock, Published, StagedDirectory, StagedFile, UserPath, blocking, is_complete,
@@ -19,7 +20,7 @@ use super::super::{BlobKind, Capabilities, Current, ImageDestination, Repository
 use super::store::{LOCK_FILE, LayoutStore};
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Manifest, ManifestFormat};
+use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 
 /// What directories in a layout are staged as.
 const STAGED: &str = "layout";
@@ -31,6 +32,7 @@ pub(super) struct LayoutDestination {
     /// Made when the first content comes, so that a push with nothing to do leaves no trace.
     staging: OnceCell<Arc<Staging>>,
     named: Mutex<Option<Descriptor>>,
+    attachments: Mutex<Changes>,
 }
 
 /// Where the layout is, or is to be.
@@ -40,6 +42,15 @@ struct Place {
     target: OsString,
     /// The directory, if it was there when we came.
     existing: Option<LayoutStore>,
+}
+
+/// What is new in the layout.
+#[derive(Clone, Debug)]
+struct New {
+    /// The image, unless it is there.
+    image: Option<Descriptor>,
+    name: Option<String>,
+    changes: Changes,
 }
 
 /// The directory that new content is collected in.
@@ -66,7 +77,8 @@ impl LayoutDestination {
             Ok(Place { parent, target, existing })
         });
         let place = place.await?;
-        Ok(Self { name, place, staging: OnceCell::new(), named: Mutex::new(None) })
+        let (named, attachments) = (Mutex::default(), Mutex::default());
+        Ok(Self { name, place, staging: OnceCell::new(), named, attachments })
     }
 
     async fn staging(&self) -> Result<Arc<Staging>> {
@@ -133,29 +145,74 @@ impl ImageDestination for LayoutDestination {
         Ok(())
     }
 
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let changes = lock(&self.attachments).clone();
+        let Some(store) = self.place.existing.clone() else {
+            return changes.seen(subject, None, artifact_type);
+        };
+        let (subject, artifact_type) = (subject.clone(), artifact_type.cloned());
+        blocking(move || {
+            changes.seen(&subject, store.list(&subject)?.as_ref(), artifact_type.as_ref())
+        })
+        .await
+    }
+
+    async fn put_attachment(&self, artifact: &Manifest) -> Result<()> {
+        let staging = self.staging().await?;
+        let copy = artifact.clone();
+        blocking(move || staging.store.put_manifest(&copy)).await?;
+        lock(&self.attachments).add(artifact)
+    }
+
+    async fn delete_attachment(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
+        lock(&self.attachments).remove(subject, attachment);
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
-        let Self { name, place, staging, named } = *self;
-        let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (Some(image), Some(staging)) = (named, staging.into_inner()) else {
+        let Self { name, place, staging, named, attachments } = *self;
+        let image = named.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let changes = attachments.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let staging = staging.into_inner().filter(|_| image.is_some() || !changes.is_empty());
+        let Some(staging) = staging else {
             return Err(Error::internal("commit came before the named manifest"));
         };
+        let new = New { image, name, changes };
         let target = if let Some(store) = place.existing.clone() {
             store
         } else {
-            let (staging, image, name) = (Arc::clone(&staging), image.clone(), name.clone());
-            let published = blocking(move || staging.publish(&place, &image, name.as_deref()));
-            let Some(store) = published.await? else { return Ok(()) };
+            let (staging, new) = (Arc::clone(&staging), new.clone());
+            let Some(store) = blocking(move || staging.publish(&place, &new)).await? else {
+                return Ok(());
+            };
             store
         };
         let lock = Lock::acquire_in(target.directory(), LOCK_FILE).await?;
         blocking(move || {
             target.take_blobs(&staging.store)?;
-            target.publish(&image, name.as_deref())?;
+            new.publish(&target)?;
             drop((staging, lock));
             Ok(())
         })
         .await
     }
+}
+
+// === impl New ===
+
+impl New {
+    fn publish(&self, store: &LayoutStore) -> Result<()> {
+        store.publish(self.image.as_ref(), self.name.as_deref(), &self.changes)
+    }
+}
+
+/// Nothing panics while holding this lock; if something did, the data is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Staging ===
@@ -176,14 +233,9 @@ impl Staging {
 
     /// Makes the directory a layout and puts it in its place in one step. If another process has made one there
     /// meanwhile, or the file system can't do it, returns the layout that the content has to be moved to.
-    fn publish(
-        &self,
-        place: &Place,
-        image: &Descriptor,
-        name: Option<&str>,
-    ) -> Result<Option<LayoutStore>> {
+    fn publish(&self, place: &Place, new: &New) -> Result<Option<LayoutStore>> {
         self.store.sync_blobs()?;
-        self.store.publish(image, name)?;
+        new.publish(&self.store)?;
         self.store.directory().set_mode(0o755)?;
         match self.directory.publish_new(&place.target)? {
             Published::Done => Ok(None),

@@ -5,12 +5,13 @@
 use async_trait::async_trait;
 
 use super::super::ImageSource;
+use super::super::local::attachments;
 use super::super::local::layout::Selection;
 use super::super::local::{UserPath, blocking, read_whole};
 use super::store::LayoutStore;
 use crate::blob::Chunks;
 use crate::error::Result;
-use crate::image::{Descriptor, Manifest};
+use crate::image::{Descriptor, Digest, Manifest, MediaType};
 
 /// An image of a layout, being read.
 pub(super) struct LayoutSource {
@@ -48,6 +49,16 @@ impl ImageSource for LayoutSource {
             read_whole(file, store.blob_path(&digest))
         })
         .await
+    }
+
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let (store, subject) = (self.store.clone(), subject.clone());
+        let list = blocking(move || store.list(&subject)).await?;
+        attachments::entries(list.as_ref(), artifact_type)
     }
 
     fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::super::local::attachments::Changes;
 use super::super::local::layout::{
     BLOBS, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex, MAX_LAYOUT_FILE, check_version,
     manifest_of,
@@ -188,10 +189,21 @@ impl LayoutStore {
         self.sync_blobs()
     }
 
-    /// Marks the directory as a layout, and gives the image its entry in `index.json`. The caller holds the lock.
+    /// Reads the list of what is attached to a manifest.
+    pub(super) fn list(&self, subject: &Digest) -> Result<Option<Manifest>> {
+        self.index()?.list(subject).map(|list| self.manifest(&list)).transpose()
+    }
+
+    /// Marks the directory as a layout, gives the image its entry in `index.json`, and changes the lists of attachments. The
+    /// caller holds the lock.
     ///
     /// A writer that takes no lock, such as skopeo, may replace `index.json` meanwhile: then it is merged again.
-    pub(super) fn publish(&self, image: &Descriptor, name: Option<&str>) -> Result<()> {
+    pub(super) fn publish(
+        &self,
+        image: Option<&Descriptor>,
+        name: Option<&str>,
+        changes: &Changes,
+    ) -> Result<()> {
         // First, so that a layout whose making was cut short is known for one by the next push.
         if self.directory.stat(LAYOUT_FILE)?.is_none() {
             StagedFile::write_small(&self.directory, LAYOUT_FILE, LAYOUT_CONTENT)?;
@@ -199,7 +211,9 @@ impl LayoutStore {
         for _ in 0..MERGE_ATTEMPTS {
             let before = self.index_bytes()?;
             let mut index = self.parse_index(before.as_ref())?;
-            index.put(image.clone(), name)?;
+            let read = |list: &Descriptor| self.manifest(list);
+            index.merge(image, name, changes, read, |list| self.put_manifest(list))?;
+            self.sync_blobs()?;
             let after = index.to_bytes()?;
             if before.as_ref() == Some(&after) {
                 return self.directory.sync();

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use super::store::{ArchiveLayout, folder, member};
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Digest, Manifest, ManifestFormat};
+use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::limits::MAX_LAYOUT_INDEX;
+use crate::transport::local::attachments::Changes;
 use crate::transport::local::layout::{
     BLOBS, CAPABILITIES, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex,
 };
@@ -29,6 +30,7 @@ pub(super) struct OciArchiveDestination {
     /// What is there when the push starts.
     existing: Option<ArchiveLayout>,
     named: Mutex<Option<Descriptor>>,
+    attachments: Mutex<Changes>,
 }
 
 /// Permission bits of the files in the archive.
@@ -41,14 +43,14 @@ impl OciArchiveDestination {
     pub(super) async fn open(path: UserPath, name: Option<String>) -> Result<Self> {
         let target = ArchiveTarget::new(path, MODE);
         let existing = layout_of(&target, target.existing().await).await?;
-        Ok(Self { name, target, existing, named: Mutex::new(None) })
+        let (named, attachments) = (Mutex::default(), Mutex::default());
+        Ok(Self { name, target, existing, named, attachments })
     }
 
     /// The new archive, with the directory that the blob belongs to.
     async fn writer_for(&self, digest: &Digest) -> Result<&TarWriter> {
         let writer = self.target.writer().await?;
-        writer.directory(BLOBS).await?;
-        writer.directory(&folder(digest)).await?;
+        make_folder(writer, digest).await?;
         Ok(writer)
     }
 }
@@ -93,34 +95,47 @@ impl ImageDestination for OciArchiveDestination {
             let message = format!("an OCI archive holds no `{}`", manifest.media_type());
             return Err(Error::new(Kind::ManifestRejected, message));
         }
-        let writer = self.writer_for(manifest.digest()).await?;
-        writer.bytes(&member(manifest.digest()), manifest.bytes().clone()).await?;
+        write_manifest(self.target.writer().await?, manifest).await?;
         if role == Role::Named {
-            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            *named = Some(manifest.descriptor());
+            *lock(&self.named) = Some(manifest.descriptor());
         }
         Ok(())
     }
 
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let list = match &self.existing {
+            Some(layout) => layout.list(subject).await?,
+            None => None,
+        };
+        lock(&self.attachments).seen(subject, list.as_ref(), artifact_type)
+    }
+
+    async fn put_attachment(&self, artifact: &Manifest) -> Result<()> {
+        write_manifest(self.target.writer().await?, artifact).await?;
+        lock(&self.attachments).add(artifact)
+    }
+
+    async fn delete_attachment(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
+        lock(&self.attachments).remove(subject, attachment);
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
-        let Self { name, target, existing: _, named } = *self;
+        let Self { name, target, existing: _, named, attachments } = *self;
         let image = named.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let image =
-            image.ok_or_else(|| Error::internal("commit came before the named manifest"))?;
+        let changes = attachments.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if image.is_none() && changes.is_empty() {
+            return Err(Error::internal("commit came before the named manifest"));
+        }
         let writer = target.writer().await?;
         let held = target.hold().await?;
         let existing = layout_of(&target, Ok(held.archive().cloned())).await?;
-        let mut index = match existing {
-            Some(layout) => {
-                let mut index = layout.index.clone();
-                index.keep_named(name.as_deref());
-                let kept = copy_kept(writer, &layout, &index).await;
-                kept.map_err(|error| target.not_ours(error, "a whole OCI archive"))?;
-                index
-            }
-            None => LayoutIndex::new(),
-        };
-        index.put(image, name.as_deref())?;
+        let merged = merge(writer, existing.as_ref(), image.as_ref(), name.as_deref(), &changes);
+        let index = merged.await.map_err(|error| target.not_ours(error, "a whole OCI archive"))?;
         write_index(writer, &index).await?;
         target.publish(held).await
     }
@@ -138,18 +153,102 @@ async fn layout_of(
     layout.map_err(|error| target.not_ours(error, "an OCI archive"))
 }
 
-/// Copies what the images of an index consist of, as far as it is there.
-async fn copy_kept(writer: &TarWriter, layout: &ArchiveLayout, index: &LayoutIndex) -> Result<()> {
-    for digest in layout.parts(index.images()).await? {
+/// The index of the new archive. Copies what stays of the one that is there.
+async fn merge(
+    writer: &TarWriter,
+    existing: Option<&ArchiveLayout>,
+    image: Option<&Descriptor>,
+    name: Option<&str>,
+    changes: &Changes,
+) -> Result<LayoutIndex> {
+    let mut index = existing.map_or_else(LayoutIndex::new, |layout| layout.index.clone());
+    if image.is_some() {
+        let name = index.name_for(name, !changes.is_empty());
+        index.keep_named(name);
+    }
+    if let Some(layout) = existing {
+        let mut subjects = layout.parts(index.images()).await?;
+        for subject in index.subjects() {
+            // Of the new image, or of one of its instances.
+            if writer.has(&member(&subject)).await {
+                subjects.insert(subject);
+            }
+        }
+        index.keep_lists_of(subjects.iter());
+    }
+    let before = lists_of(existing, changes).await?;
+    let mut new = vec![];
+    index.merge(
+        image,
+        name,
+        changes,
+        |list| {
+            let known = before.iter().find(|manifest| *manifest.digest() == list.digest);
+            known.cloned().ok_or_else(|| Error::internal("a list of attachments was not read"))
+        },
+        |list| {
+            new.push(list.clone());
+            Ok(())
+        },
+    )?;
+    for list in &new {
+        write_manifest(writer, list).await?;
+    }
+    if let Some(layout) = existing {
+        let attached =
+            new.iter().filter_map(Manifest::as_index).flat_map(|list| list.manifests.clone());
+        let kept = index.images().into_iter().chain(index.lists()).chain(attached);
+        copy_kept(writer, layout, kept.collect()).await?;
+    }
+    Ok(index)
+}
+
+/// The lists of attachments that are to change, as they are.
+async fn lists_of(existing: Option<&ArchiveLayout>, changes: &Changes) -> Result<Vec<Manifest>> {
+    let mut lists = vec![];
+    if let Some(layout) = existing {
+        for subject in changes.subjects() {
+            lists.extend(layout.list(subject).await?);
+        }
+    }
+    Ok(lists)
+}
+
+async fn make_folder(writer: &TarWriter, digest: &Digest) -> Result<()> {
+    writer.directory(BLOBS).await?;
+    writer.directory(&folder(digest)).await
+}
+
+async fn write_manifest(writer: &TarWriter, manifest: &Manifest) -> Result<()> {
+    make_folder(writer, manifest.digest()).await?;
+    let name = member(manifest.digest());
+    if writer.has(&name).await {
+        return Ok(());
+    }
+    writer.bytes(&name, manifest.bytes().clone()).await
+}
+
+/// Copies what images and artifacts consist of, as far as it is there.
+async fn copy_kept(
+    writer: &TarWriter,
+    layout: &ArchiveLayout,
+    kept: Vec<Descriptor>,
+) -> Result<()> {
+    for digest in layout.parts(kept).await? {
         let name = member(&digest);
         if let Some(extent) = layout.extent(&digest)?
             && !writer.has(&name).await
         {
-            writer.directory(&folder(&digest)).await?;
+            make_folder(writer, &digest).await?;
             writer.file(&name, extent.size, layout.blob(&digest)?).await?;
         }
     }
     Ok(())
+}
+
+/// Nothing panics while holding this lock; if something did, the data is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn write_index(writer: &TarWriter, index: &LayoutIndex) -> Result<()> {

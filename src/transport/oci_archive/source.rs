@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use super::store::{ArchiveLayout, member};
 use crate::blob::Chunks;
 use crate::error::Result;
-use crate::image::{Descriptor, Manifest};
+use crate::image::{Descriptor, Digest, Manifest, MediaType};
 use crate::transport::ImageSource;
 use crate::transport::local::layout::Selection;
-use crate::transport::local::{Archive, UserPath};
+use crate::transport::local::{Archive, UserPath, attachments};
 
 /// An image being read.
 pub(super) struct OciArchiveSource {
@@ -33,6 +33,15 @@ impl ImageSource for OciArchiveSource {
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
         self.layout.blob(&descriptor.digest)
+    }
+
+    async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>> {
+        let list = self.layout.list(subject).await?;
+        attachments::entries(list.as_ref(), artifact_type)
     }
 
     fn place_by_digest(&self, descriptor: &Descriptor) -> Option<String> {

@@ -49,6 +49,14 @@ impl ArchiveLayout {
         blocking(move || layout.manifest_now(&descriptor)).await
     }
 
+    /// Reads the list of what is attached to a manifest.
+    pub(super) async fn list(&self, subject: &Digest) -> Result<Option<Manifest>> {
+        match self.index.list(subject) {
+            Some(list) => self.manifest(&list).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn manifest_now(&self, descriptor: &Descriptor) -> Result<Manifest> {
         let bytes = self.archive.read_now(&member(&descriptor.digest), MAX_MANIFEST_SIZE)?;
         let bytes = bytes.ok_or_else(|| self.missing("manifest", &descriptor.digest))?;

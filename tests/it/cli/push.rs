@@ -53,6 +53,9 @@ fn document(found: &str, exit: u8) -> Value {
     serde_json::from_str(document).unwrap_or_else(|error| panic!("{error} in {found}"))
 }
 
+/// What is told of the custom resources of an image that has none, where nothing says whether it has.
+const NOT_SEARCHED: &str = "bundle: not searched: nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask with `--cr-option yes`\n";
+
 #[test]
 fn a_push_tells_each_step_and_prints_the_digest() {
     let image = images::image(1);
@@ -63,11 +66,13 @@ fn a_push_tells_each_step_and_prints_the_digest() {
     let first = format!(
         "exit 0\n--- stdout\n{digest}\n--- stderr\n\
          copying 3 blobs, {size}\n{sent}manifest {digest}: written\n\
-         pushed `oci:a:1` to `oci:b:2`: blobs: 3 sent ({size}), 0 reused, 0 mounted\n"
+         pushed `oci:a:1` to `oci:b:2`: blobs: 3 sent ({size}), 0 reused, 0 mounted\n\
+         bundle: none in the image\n"
     );
     check(folder.path(), &["push", "oci:a:1", "oci:b:2"], &first);
-    let second =
-        format!("exit 0\n--- stdout\n{digest}\n--- stderr\n`oci:b:2` has the image already\n");
+    let second = format!(
+        "exit 0\n--- stdout\n{digest}\n--- stderr\n`oci:b:2` has the image already\n{NOT_SEARCHED}"
+    );
     check(folder.path(), &["push", "oci:a:1", "oci:b:2"], &second);
 }
 
@@ -88,8 +93,9 @@ fn a_destination_left_out_is_the_source() {
     let image = images::image(3);
     let folder = folder_with(&image);
     let digest = image.digest();
-    let expected =
-        format!("exit 0\n--- stdout\n{digest}\n--- stderr\n`oci:a:1` has the image already\n");
+    let expected = format!(
+        "exit 0\n--- stdout\n{digest}\n--- stderr\n`oci:a:1` has the image already\n{NOT_SEARCHED}"
+    );
     check(folder.path(), &["push", "oci:a:1"], &expected);
 }
 
@@ -107,6 +113,10 @@ fn json_is_one_document() {
             "mediaType": OCI_MANIFEST,
             "sizeBytes": size,
             "blobs": {"sent": sent, "reused": 0, "mounted": 0},
+            "image": "pushed",
+            "bundle": {
+                "decision": "absent", "reason": null, "digest": null, "objects": null, "artifact": null,
+            },
         })
     };
     let arguments = ["push", "--output", "json", "oci:a:1", "oci:b:2"];
@@ -155,6 +165,9 @@ fn a_digest_file_that_cannot_be_is_refused_before_anything_moves() {
     assert!(!folder.path().join("b").exists());
 }
 
+/// The same of a dry run.
+const DRY_RUN: &str = "bundle: not searched: a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask with `--cr-option yes`\n";
+
 #[test]
 fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let image = images::image(7);
@@ -170,12 +183,13 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let expected = format!(
         "exit 0\n--- stdout\n\
          would push `oci:a:1` to `oci:b:2`\ndigest: {digest}\nmedia type: {OCI_MANIFEST}\n\
-         image {digest}\n{}--- stderr\n",
+         image {digest}\n{}{DRY_RUN}--- stderr\n",
         descriptors.iter().map(line).collect::<String>()
     );
     check(folder.path(), &["push", "--dry-run", "oci:a:1", "oci:b:2"], &expected);
     assert!(!folder.path().join("b").exists());
 
+    let reason = DRY_RUN.trim().strip_prefix("bundle: not searched: ").unwrap();
     let blob = |blob: &&Value| json!({"digest": blob["digest"], "sizeBytes": blob["size"], "action": "keep"});
     let expected = json!({
         "source": "oci:a:1",
@@ -188,12 +202,17 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
             "platform": null,
             "blobs": descriptors.iter().map(blob).collect::<Vec<_>>(),
         }],
+        "image": "push",
+        "bundle": {
+            "decision": "notSearched", "reason": reason, "digest": null, "objects": null, "artifact": null,
+        },
     });
     let arguments = ["push", "--dry-run", "--output=json", "oci:a:1", "oci:b:2"];
     assert_eq!(document(&run_in(folder.path(), &arguments), 0), expected);
     run_in(folder.path(), &["push", "-q", "oci:a:1", "oci:b:2"]);
-    let expected = "exit 0\n--- stdout\n`oci:b:2` has the image already\n--- stderr\n";
-    check(folder.path(), &["push", "--dry-run", "oci:a:1", "oci:b:2"], expected);
+    let expected =
+        format!("exit 0\n--- stdout\n`oci:b:2` has the image already\n{DRY_RUN}--- stderr\n");
+    check(folder.path(), &["push", "--dry-run", "oci:a:1", "oci:b:2"], &expected);
 }
 
 #[test]

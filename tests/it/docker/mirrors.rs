@@ -10,7 +10,7 @@ use imagepush::access::{
 use imagepush::blob::Pace;
 use imagepush::engine::{NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
-use imagepush::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
+use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
 use imagepush::transport;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,7 @@ async fn pushed(name: &str, access: &Access, to: &Registry, retries: u32) -> Res
         retry: Retry::new(retries, Some(std::time::Duration::from_millis(1))).unwrap(),
         verify_source: false,
         pace: Pace::default(),
+        custom_resources: CustomResources::Never,
         verify_after_push: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);

@@ -6,7 +6,7 @@ use imagepush::access::Access;
 use imagepush::blob::Pace;
 use imagepush::engine::{BlobCounts, NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
-use imagepush::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
+use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
 use imagepush::transport::{self, Role};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
         pace: Pace::default(),
+        custom_resources: CustomResources::Never,
         verify_after_push: false,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);

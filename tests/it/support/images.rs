@@ -184,6 +184,24 @@ impl Content {
         content.finish(OCI_MANIFEST, &manifest)
     }
 
+    /// An OCI image with these labels.
+    pub(crate) fn labelled_image(
+        os: &str,
+        architecture: &str,
+        layers: &[Layer],
+        labels: &[(&str, &str)],
+    ) -> Self {
+        let mut said: Value = serde_json::from_slice(&config(os, architecture, layers)).unwrap();
+        said["config"]["Labels"] = labels.iter().copied().collect();
+        let mut content = Self::empty();
+        let config = content.add(OCI_CONFIG, said.to_string().as_bytes());
+        let layers: Vec<Value> = layers.iter().map(|layer| content.add_layer(layer)).collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
+        });
+        content.finish(OCI_MANIFEST, &manifest)
+    }
+
     /// The same image in Docker's format; its layers must be gzip.
     pub(crate) fn docker_image(os: &str, architecture: &str, layers: &[Layer]) -> Self {
         let mut content = Self::empty();

@@ -9,13 +9,13 @@ use imagepush::blob::{Blob, Pace};
 use imagepush::engine::{self, NoProgress, Progress, Pushed};
 use imagepush::error::Result;
 use imagepush::image::Manifest;
-use imagepush::options::{Endpoint, Layers, Platforms, PushOptions, Retry};
+use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
 use imagepush::transport::{self, BlobKind, ImageDestination, Reference};
 use tokio_util::sync::CancellationToken;
 
 use super::images;
 
-/// The options of a push that takes the image as it is, with all its platforms, and never tries again.
+/// The options of a push that takes the image as it is and alone, with all its platforms, and never tries again.
 pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
     let end = |reference: Reference| Endpoint { reference, access: Access::default() };
     PushOptions {
@@ -26,6 +26,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         layers: Layers::DoNotCompress,
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
+        custom_resources: CustomResources::Never,
         pace: Pace::default(),
         verify_after_push: false,
     }

@@ -221,3 +221,66 @@ fn a_manifest_must_be_what_its_descriptor_says() {
     let expected = format!("manifest `{}` has 3 bytes instead of 5", other.digest);
     assert_eq!(error.to_string(), expected);
 }
+
+/// An artifact that belongs to an image.
+fn attachment(to: &Descriptor) -> Manifest {
+    let artifact = crate::image::Artifact {
+        artifact_type: MediaType::new("application/x.test"),
+        subject: to.clone(),
+        layers: vec![],
+        annotations: crate::image::Annotations::new(),
+    };
+    artifact.into_manifest()
+}
+
+#[test]
+fn an_image_with_attachments_has_a_name_and_is_found_without() {
+    let mut changes = Changes::default();
+    changes.add(&attachment(&image("a"))).unwrap();
+    let none = |_: &Descriptor| Err(Error::internal("there is no list yet"));
+    for before in [&[][..], &[("a", None)]] {
+        let mut index = index(before);
+        let mut lists = vec![];
+        let put = |list: &Manifest| {
+            lists.push(list.clone());
+            Ok(())
+        };
+        index.merge(Some(&image("a")), None, &changes, none, put).unwrap();
+        let list = index.list(&image("a").digest).unwrap();
+        assert_eq!((lists.len(), lists[0].digest()), (1, &list.digest));
+        assert_eq!(index.lists(), [list]);
+        // Its entry alone is one of an image, whatever it is asked for by.
+        assert_eq!(index.images().len(), 1);
+        let named = Selection::Named("latest".into());
+        for found in [index.current(None), index.current(Some("latest"))] {
+            assert_eq!(found.unwrap().digest, image("a").digest);
+        }
+        for selection in [Selection::Only, named, Selection::At(0)] {
+            assert_eq!(index.choose(&selection, "x").unwrap().digest, image("a").digest);
+        }
+        // The next one without a name takes its place, also where the old one stays.
+        index.merge(Some(&image("b")), None, &Changes::default(), none, |_| Ok(())).unwrap();
+        assert_eq!(index.current(None).unwrap().digest, image("b").digest);
+        assert_eq!(index.choose(&Selection::Only, "x").unwrap().digest, image("b").digest);
+
+        // And once nothing is attached any more, no list is left.
+        let mut gone = Changes::default();
+        gone.remove(&image("a").digest, attachment(&image("a")).digest());
+        index.merge(None, None, &gone, |_| Ok(lists[0].clone()), |_| Ok(())).unwrap();
+        assert_eq!(index.lists(), []);
+    }
+}
+
+#[test]
+fn lists_go_with_their_images() {
+    let mut index = index(&[("a", Some("x"))]);
+    for content in ["a", "b"] {
+        let mut changes = Changes::default();
+        changes.add(&attachment(&image(content))).unwrap();
+        let none = |_: &Descriptor| Err(Error::internal("there is no list yet"));
+        index.merge(None, Some("x"), &changes, none, |_| Ok(())).unwrap();
+    }
+    index.keep_lists_of([image("a").digest].iter());
+    assert!(index.list(&image("a").digest).is_some() && index.list(&image("b").digest).is_none());
+    assert_eq!((index.lists().len(), index.images().len()), (1, 1));
+}

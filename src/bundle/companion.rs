@@ -1,0 +1,343 @@
+//! The bundle of an image, on its way to the destination beside it.
+//!
+//! What the policy asks for is found before the destination's name changes, so that an image whose bundle is wanted and isn't
+//! sound is not published; it is written after, since it belongs to what the name points to. `auto` never fails for what an
+//! image carries, and reads no layer only to look.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::attached::{self, ARTIFACT_TYPE, Packed};
+use super::search::{self, Lead, Views};
+use super::{Bundle, Folder};
+use crate::blob::LayerObserver;
+use crate::engine::{Beside, Companion, Decision, Ends};
+use crate::error::{Class, Error, Kind, Result, Side};
+use crate::image::{Descriptor, Digest};
+use crate::options::CustomResources;
+
+/// The next step where nobody has looked.
+const NOT_SEARCHED: &str = "nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask with `--cr-option yes`";
+/// The next step where there is no bundle, and one is wanted.
+const ALONE: &str = "push the image alone, with `--cr-option no`";
+const DRY_RUN: &str = "a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask with `--cr-option yes`";
+
+/// Takes the bundle along.
+pub(super) struct Carrier {
+    policy: CustomResources,
+    now: Timestamp,
+    views: Views,
+    state: Mutex<State>,
+}
+
+/// What is known of the bundle by now.
+#[derive(Clone, Debug)]
+enum State {
+    /// Where it may be.
+    Lead(Lead),
+    /// What it is; `from` is the digest of what it was found in the layers of.
+    Found { bundle: Bundle, from: Option<Digest> },
+    /// What was done about it, or that nothing will be.
+    Decided(Beside),
+}
+
+// === impl Carrier ===
+
+impl Carrier {
+    pub(super) fn new(policy: CustomResources, now: Timestamp) -> Self {
+        let state = Mutex::new(State::Lead(Lead::Unknown { encrypted: None }));
+        Self { policy, now, views: Views::default(), state }
+    }
+
+    fn state(&self) -> State {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn decide(&self, decision: Decision) {
+        self.set(State::Decided(without_bundle(decision)));
+    }
+
+    fn is_auto(&self) -> bool {
+        self.policy == CustomResources::Auto
+    }
+
+    /// An error about what the image carries: under `auto` a reason to leave it out, and told. What may pass is an error
+    /// all the same.
+    fn heed<T>(&self, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if self.is_auto() && may_be_skipped(&error) => {
+                tracing::info!(%error, "the bundle is left out");
+                self.decide(Decision::Skipped(error.to_string()));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the bundle in the layers, reading those that haven't been seen.
+    async fn search(&self, ends: &Ends<'_>, folder: &Folder) -> Result<()> {
+        let read = search::read_layers(&ends.origin, folder, &self.views).await;
+        match self.heed(read)? {
+            None => Ok(()),
+            Some(Some(bundle)) => {
+                let from = ends.origin.digests()?.into_iter().next();
+                self.set(State::Found { bundle, from });
+                Ok(())
+            }
+            Some(None) if self.is_auto() => {
+                self.decide(Decision::Absent);
+                Ok(())
+            }
+            Some(None) => Err(search::no_bundle(folder).hint(ALONE)),
+        }
+    }
+
+    async fn read_attached(&self, ends: &Ends<'_>, listed: &Descriptor) -> Result<()> {
+        let read = search::read_attached(&ends.origin, listed).await;
+        if let Some(bundle) = self.heed(read)? {
+            self.set(State::Found { bundle, from: None });
+        }
+        Ok(())
+    }
+
+    /// Finds the bundle wherever the lead goes.
+    async fn follow(&self, ends: &Ends<'_>, lead: &Lead) -> Result<()> {
+        match lead {
+            Lead::Attached(listed) => self.read_attached(ends, listed).await,
+            Lead::Labelled(folder) => self.search(ends, folder).await,
+            Lead::Unknown { .. } => self.search(ends, &Folder::default()).await,
+            Lead::Nowhere if self.is_auto() => {
+                self.decide(Decision::Absent);
+                Ok(())
+            }
+            Lead::Nowhere => Err(search::no_bundle(&Folder::default()).hint(ALONE)),
+        }
+    }
+
+    /// What is to be done under `auto` once all layers that move have moved.
+    async fn settle_auto(&self, ends: &Ends<'_>, lead: &Lead) -> Result<()> {
+        let folder = match lead {
+            // The destination may have the same: that is seen when it is asked.
+            Lead::Attached(_) => return Ok(()),
+            Lead::Nowhere => return self.follow(ends, lead).await,
+            Lead::Labelled(_) if self.views.is_empty() => return Ok(()),
+            Lead::Labelled(folder) => folder.clone(),
+            Lead::Unknown { .. } if self.views.touch() => Folder::default(),
+            Lead::Unknown { encrypted } => {
+                return self.settle_untouched(ends, encrypted.as_ref()).await;
+            }
+        };
+        self.search(ends, &folder).await
+    }
+
+    /// None of the layers that moved says anything of the folder.
+    async fn settle_untouched(
+        &self,
+        ends: &Ends<'_>,
+        encrypted: Option<&Descriptor>,
+    ) -> Result<()> {
+        if let Some(layer) = encrypted {
+            return self.heed(Err::<(), _>(search::encrypted(layer))).map(drop);
+        }
+        if self.views.is_empty() {
+            return Ok(());
+        }
+        let images = search::images(&ends.origin).await?;
+        let layers = images.iter().filter_map(|it| it.as_image()).flat_map(|image| &image.layers);
+        if layers.into_iter().all(|layer| self.views.get(&layer.digest).is_some()) {
+            self.decide(Decision::Absent);
+        }
+        Ok(())
+    }
+
+    /// Compares what the destination has with what is known without reading more.
+    fn is_there(&self, ends: &Ends<'_>, there: &Descriptor) -> Result<bool> {
+        let digest = attached::digest_of(there);
+        Ok(match self.state() {
+            State::Found { bundle, .. } => digest.as_ref() == Some(bundle.digest()),
+            State::Lead(Lead::Attached(listed)) => {
+                digest.is_some() && digest == attached::digest_of(&listed)
+            }
+            State::Lead(Lead::Labelled(_)) => {
+                let origin = ends.origin.digests()?.into_iter().next();
+                origin.is_some_and(|origin| attached::is_from(there, &origin))
+            }
+            State::Lead(Lead::Unknown { .. } | Lead::Nowhere) | State::Decided(_) => false,
+        })
+    }
+
+    /// What is attached at the destination; nothing where there is no reason to ask.
+    async fn at_destination(
+        &self,
+        ends: &Ends<'_>,
+        subject: &Descriptor,
+    ) -> Result<Option<Vec<Descriptor>>> {
+        match self.state() {
+            State::Decided(_) => Ok(None),
+            State::Lead(Lead::Unknown { .. } | Lead::Nowhere) => Ok(None),
+            State::Lead(_) | State::Found { .. } => {
+                self.heed(ends.attachments(&subject.digest, &ARTIFACT_TYPE).await)
+            }
+        }
+    }
+
+    /// Puts the bundle there, and takes off what it replaces.
+    async fn put(
+        &self,
+        ends: &Ends<'_>,
+        subject: &Descriptor,
+        there: &[Descriptor],
+        (bundle, from): (&Bundle, Option<&Digest>),
+    ) -> Result<bool> {
+        let Packed { manifest, blobs } = attached::pack(bundle, subject, from, there, self.now);
+        match ends.attach(&manifest, &blobs).await {
+            Err(error) if self.is_auto() && error.kind() == Kind::ManifestRejected => {
+                self.decide(Decision::Skipped(error.to_string()));
+                return Ok(false);
+            }
+            attached => attached?,
+        }
+        for old in there.iter().filter(|old| attached::is_ours(old)) {
+            // Readers take the newest: an old one that can't be deleted harms nobody.
+            if let Err(error) = ends.detach(&subject.digest, &old.digest).await {
+                tracing::warn!(%error, "the bundle that was replaced stays");
+            }
+        }
+        let artifact = Some(manifest.digest().clone());
+        self.set(State::Decided(beside(Decision::Pushed, bundle, artifact)));
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Companion for Carrier {
+    async fn prepare(&self, ends: &Ends<'_>) -> Result<()> {
+        if !ends.capabilities().attachments {
+            let message = format!("`{}` can hold nothing beside an image", ends.transport());
+            let error = Error::new(Kind::TransportUnsupported, message).on(Side::Destination);
+            let hint = "push to a registry or an OCI layout, or without custom resources (`--cr-option no`)";
+            return self.heed(Err::<(), _>(error.hint(hint))).map(drop);
+        }
+        // What is asked for and isn't there is no matter of the bundle.
+        ends.origin.digests()?;
+        if let Some(lead) = self.heed(search::lead(&ends.origin).await)? {
+            self.set(State::Lead(lead));
+        }
+        Ok(())
+    }
+
+    fn observer(&self, layer: &Descriptor) -> Option<Box<dyn LayerObserver>> {
+        let folder = match self.state() {
+            State::Lead(Lead::Labelled(folder)) => folder,
+            State::Lead(Lead::Unknown { .. }) => Folder::default(),
+            State::Lead(Lead::Attached(_) | Lead::Nowhere)
+            | State::Found { .. }
+            | State::Decided(_) => return None,
+        };
+        search::is_layer(layer).then(|| self.views.observer(layer, &folder))
+    }
+
+    async fn settle(&self, ends: &Ends<'_>) -> Result<()> {
+        match self.state() {
+            State::Lead(lead) if self.is_auto() => self.settle_auto(ends, &lead).await,
+            State::Lead(lead) => self.follow(ends, &lead).await,
+            State::Found { .. } | State::Decided(_) => Ok(()),
+        }
+    }
+
+    async fn foresee(&self, ends: &Ends<'_>, subject: Option<&Descriptor>) -> Result<()> {
+        if let Some(subject) = subject {
+            let there = self.at_destination(ends, subject).await?.unwrap_or_default();
+            if let Some(newest) = attached::newest(&there)
+                && self.is_there(ends, newest)?
+            {
+                self.set(State::Decided(unchanged(newest)));
+            }
+        }
+        match self.state() {
+            State::Lead(Lead::Unknown { .. }) if self.is_auto() => {
+                self.set(State::Decided(not_searched(DRY_RUN)));
+            }
+            State::Lead(lead) => self.follow(ends, &lead).await?,
+            State::Found { .. } | State::Decided(_) => {}
+        }
+        if let State::Found { bundle, .. } = self.state() {
+            let there = match subject {
+                Some(subject) => self.at_destination(ends, subject).await?.unwrap_or_default(),
+                None => vec![],
+            };
+            let report = match attached::newest(&there) {
+                Some(newest) if self.is_there(ends, newest)? => unchanged(newest),
+                _ => beside(Decision::Push, &bundle, None),
+            };
+            self.set(State::Decided(report));
+        }
+        Ok(())
+    }
+
+    async fn attach(&self, ends: &Ends<'_>, subject: &Descriptor) -> Result<bool> {
+        let Some(there) = self.at_destination(ends, subject).await? else { return Ok(false) };
+        if let Some(newest) = attached::newest(&there)
+            && self.is_there(ends, newest)?
+        {
+            self.set(State::Decided(unchanged(newest)));
+            return Ok(false);
+        }
+        if let State::Lead(lead) = self.state() {
+            self.follow(ends, &lead).await?;
+        }
+        let State::Found { bundle, from } = self.state() else { return Ok(false) };
+        match attached::newest(&there) {
+            Some(newest) if self.is_there(ends, newest)? => {
+                self.set(State::Decided(unchanged(newest)));
+                Ok(false)
+            }
+            _ => self.put(ends, subject, &there, (&bundle, from.as_ref())).await,
+        }
+    }
+
+    fn report(&self) -> Option<Beside> {
+        Some(match self.state() {
+            State::Decided(report) => report,
+            State::Lead(_) | State::Found { .. } => not_searched(NOT_SEARCHED),
+        })
+    }
+}
+
+/// Whether a fault is one of what the image carries or of what a place can do, and stays.
+fn may_be_skipped(error: &Error) -> bool {
+    error.class() == Class::Permanent
+        && !matches!(error.kind(), Kind::Cancelled | Kind::InternalError | Kind::ContentMismatch)
+}
+
+fn not_searched(reason: &'static str) -> Beside {
+    without_bundle(Decision::NotSearched(reason))
+}
+
+/// Nothing was found.
+fn without_bundle(decision: Decision) -> Beside {
+    Beside { decision, digest: None, objects: None, artifact: None }
+}
+
+/// This bundle was found.
+fn beside(decision: Decision, bundle: &Bundle, artifact: Option<Digest>) -> Beside {
+    let (digest, objects) = (Some(bundle.digest().clone()), Some(bundle.objects().len()));
+    Beside { decision, digest, objects, artifact }
+}
+
+/// The destination has the bundle already.
+fn unchanged(there: &Descriptor) -> Beside {
+    Beside {
+        decision: Decision::Unchanged,
+        digest: attached::digest_of(there),
+        objects: attached::objects_of(there),
+        artifact: Some(there.digest.clone()),
+    }
+}

@@ -1,0 +1,260 @@
+//! Finds the bundle of an image that is being read: attached to it, or in its layers.
+//!
+//! What is attached comes first, since nothing has to be unpacked for it. Layers are read from the top down, and no further
+//! than it takes; those that have been seen on their way aren't read again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::attached::{ARTIFACT_TYPE, newest};
+use super::{Bundle, Folder, LayerReader, LayerView, Merge};
+use crate::blob::LayerObserver;
+use crate::engine::Origin;
+use crate::error::{Error, Kind, Result, Side};
+use crate::image::{Descriptor, Digest, ImageManifest, Manifest};
+use crate::limits::{MAX_BUNDLE, MAX_BUNDLE_VIEWS};
+
+/// The label by which an image says that it carries a bundle, and in which folder.
+pub const LABEL: &str = "imagepush.dev/bundle";
+/// What the media types of encrypted layers end with.
+const ENCRYPTED: &str = "+encrypted";
+
+/// What layers say of the folder, by their digests, as far as they have been seen.
+#[derive(Clone, Default)]
+pub(super) struct Views(Arc<Mutex<HashMap<Digest, LayerView>>>);
+
+/// Where an image may have a bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Lead {
+    /// Attached to it.
+    Attached(Descriptor),
+    /// In this folder, as its label says.
+    Labelled(Folder),
+    /// If anywhere, where it is by custom. The image may have a layer that nobody can look into.
+    Unknown { encrypted: Option<Descriptor> },
+    /// Nowhere: this is no container image.
+    Nowhere,
+}
+
+/// Looks where there is a bundle, without reading any layer.
+pub(super) async fn lead(origin: &Origin<'_>) -> Result<Lead> {
+    if let Some(attached) = attached(origin).await? {
+        return Ok(Lead::Attached(attached));
+    }
+    let first = origin.first_image().await?;
+    let Some(image) = first.as_image().filter(|image| image.is_container_image()) else {
+        return Ok(Lead::Nowhere);
+    };
+    match origin.config(&image.config).await?.config.labels.get(LABEL) {
+        Some(path) => Folder::parse(path).map(Lead::Labelled).map_err(|it| it.on(Side::Source)),
+        None => Ok(Lead::Unknown { encrypted: encrypted_layer(image).cloned() }),
+    }
+}
+
+/// The newest bundle that is attached to the image.
+async fn attached(origin: &Origin<'_>) -> Result<Option<Descriptor>> {
+    for digest in origin.digests()? {
+        let listed = match origin.attachments(&digest, &ARTIFACT_TYPE).await {
+            Ok(listed) => listed,
+            // A place without attachments has none.
+            Err(error) if error.kind() == Kind::TransportUnsupported => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if let Some(newest) = newest(&listed) {
+            return Ok(Some(newest.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a bundle that is attached.
+pub(super) async fn read_attached(origin: &Origin<'_>, listed: &Descriptor) -> Result<Bundle> {
+    let doing = || format!("reading the bundle `{}`", listed.digest);
+    let read = async {
+        let manifest = origin.attachment(listed).await?;
+        let layers = manifest.as_image().map(|image| image.layers.as_slice()).unwrap_or_default();
+        let [layer] = layers else {
+            let message = format!("it has {} layers instead of one", layers.len());
+            return Err(Error::new(Kind::InvalidImage, message));
+        };
+        let yaml = origin.small_blob(layer, MAX_BUNDLE).await?;
+        Bundle::parse(&yaml)
+    };
+    read.await.map_err(|error| error.doing(doing()).on(Side::Source))
+}
+
+/// Reads the bundle in the layers; none if there is nothing in the folder. Those of several images must be the same.
+pub(super) async fn read_layers(
+    origin: &Origin<'_>,
+    folder: &Folder,
+    views: &Views,
+) -> Result<Option<Bundle>> {
+    let mut first: Option<(Digest, Option<Bundle>)> = None;
+    for image in images(origin).await? {
+        let bundle = read_image(origin, &image, folder, views).await?;
+        match &first {
+            None => first = Some((image.digest().clone(), bundle)),
+            Some((_, known)) if *known == bundle => {}
+            Some((other, _)) => {
+                let message =
+                    format!("images `{other}` and `{}` carry different bundles", image.digest());
+                return Err(Error::new(Kind::InvalidImage, message).on(Side::Source).hint(
+                    "an index has one bundle: push each platform for itself, or make them equal",
+                ));
+            }
+        }
+    }
+    Ok(first.and_then(|(_, bundle)| bundle))
+}
+
+/// The container images of what is pushed. Attestations, which indexes list like images, have no file system.
+pub(super) async fn images(origin: &Origin<'_>) -> Result<Vec<Manifest>> {
+    let has_files = |manifest: &Manifest| {
+        let image = manifest.as_image().filter(|image| image.is_container_image());
+        image.is_some_and(|image| {
+            image.layers.is_empty()
+                || image.layers.iter().any(|layer| is_layer(layer) || is_encrypted(layer))
+        })
+    };
+    let mut images = origin.images().await?;
+    images.retain(has_files);
+    Ok(images)
+}
+
+async fn read_image(
+    origin: &Origin<'_>,
+    manifest: &Manifest,
+    folder: &Folder,
+    views: &Views,
+) -> Result<Option<Bundle>> {
+    let layers = manifest.as_image().map(|image| image.layers.as_slice()).unwrap_or_default();
+    let mut merge = Merge::default();
+    for layer in layers.iter().rev().filter(|layer| layer.size > 0) {
+        if merge.is_complete() {
+            break;
+        }
+        let view = view(origin, layer, folder, views).await?;
+        let doing = || format!("looking for the bundle in layer `{}`", layer.digest);
+        merge.below(&view).map_err(|error| error.doing(doing()).on(Side::Source))?;
+    }
+    let doing = |error: Error| {
+        let what =
+            format!("looking for the bundle in `{}` of `{}`", folder.as_str(), manifest.digest());
+        error.doing(what).on(Side::Source)
+    };
+    Bundle::of_files(&merge.into_files().map_err(doing)?).map_err(doing)
+}
+
+async fn view(
+    origin: &Origin<'_>,
+    layer: &Descriptor,
+    folder: &Folder,
+    views: &Views,
+) -> Result<LayerView> {
+    if let Some(view) = views.get(&layer.digest) {
+        return Ok(view);
+    }
+    if is_encrypted(layer) {
+        return Err(encrypted(layer));
+    }
+    if !is_layer(layer) {
+        let kind = layer.media_type.as_str().escape_default();
+        return Ok(LayerView::unreadable(format!("it has the unknown type `{kind}`")));
+    }
+    origin.layer(layer, || views.observer(layer, folder)).await?;
+    views.get(&layer.digest).ok_or_else(|| Error::internal("a layer was read and not seen"))
+}
+
+/// A layer whose type is known.
+pub(super) fn is_layer(layer: &Descriptor) -> bool {
+    layer.media_type.layer_compression().is_some()
+}
+
+/// The first layer of an image that nobody can look into without a key.
+fn encrypted_layer(image: &ImageManifest) -> Option<&Descriptor> {
+    image.layers.iter().find(|layer| is_encrypted(layer))
+}
+
+fn is_encrypted(layer: &Descriptor) -> bool {
+    layer.media_type.as_str().ends_with(ENCRYPTED)
+}
+
+/// The error of an image without a bundle.
+pub(super) fn no_bundle(folder: &Folder) -> Error {
+    let folder = folder.as_str();
+    let message = format!(
+        "the image carries no custom resources: nothing is attached to it, and its folder `{folder}` has none"
+    );
+    Error::new(Kind::NotFound, message).on(Side::Source)
+}
+
+/// The error of a layer that can't be looked into.
+pub(super) fn encrypted(layer: &Descriptor) -> Error {
+    let message =
+        format!("layer `{}` is encrypted, so that no bundle can be found in it", layer.digest);
+    Error::new(Kind::InvalidImage, message)
+        .on(Side::Source)
+        .hint("attach the bundle to the image, or push without one (`--cr-option no`)")
+}
+
+// === impl Views ===
+
+impl Views {
+    /// What a layer says, if it has been seen.
+    pub(super) fn get(&self, layer: &Digest) -> Option<LayerView> {
+        self.lock().get(layer).cloned()
+    }
+
+    /// Whether any layer has been seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Whether a layer that has been seen says anything of the folder, or can't be understood.
+    pub(super) fn touch(&self) -> bool {
+        self.lock().values().any(|view| view.touches() || view.fault().is_some())
+    }
+
+    /// Who looks at a layer.
+    pub(super) fn observer(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
+        let reader = LayerReader::new(folder.clone());
+        Box::new(Looking { views: self.clone(), layer: layer.digest.clone(), reader })
+    }
+
+    fn put(&self, layer: Digest, view: LayerView) {
+        let mut views = self.lock();
+        let size: usize = views.values().map(LayerView::size).sum();
+        let view = if size + view.size() > MAX_BUNDLE_VIEWS {
+            LayerView::unreadable(format!(
+                "the layers of all images have more than {MAX_BUNDLE_VIEWS} bytes in the folder"
+            ))
+        } else {
+            view
+        };
+        views.insert(layer, view);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, LayerView>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at a layer as it passes.
+struct Looking {
+    views: Views,
+    layer: Digest,
+    reader: LayerReader,
+}
+
+impl LayerObserver for Looking {
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        self.reader.feed(bytes);
+        !self.reader.is_done()
+    }
+
+    fn end(self: Box<Self>, fault: Option<String>) {
+        let Self { views, layer, reader } = *self;
+        let view = fault.map_or_else(|| reader.finish(), LayerView::unreadable);
+        views.put(layer, view);
+    }
+}

@@ -1,0 +1,139 @@
+//! What goes to the destination beside an image.
+//!
+//! The engine doesn't know what that is. It says at which moments of a push the companion has its turn, and gives it both
+//! ends; what it puts there belongs to the image and becomes visible with it at the earliest.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+
+use super::beside::Beside;
+use super::origin::Origin;
+use super::progress::Progress;
+use super::retry::retry;
+use crate::blob::{Blob, LayerObserver};
+use crate::error::{Result, Side};
+use crate::image::{Descriptor, Digest, Manifest, MediaType};
+use crate::options::Retry;
+use crate::transport::{BlobKind, Capabilities, ImageDestination};
+
+/// Has its turn during a push.
+///
+/// **Order.** `prepare`, once; then `observer` for each layer that is read from the source, each time that it is; then
+/// `settle`, as often as the copy is begun anew; then `attach`, once. Where the image is in place, no layer is read.
+/// Where nothing is to be written: `prepare`, then `foresee`.
+///
+/// **Failure.** An error ends the push. Before `attach` the destination's name has not changed yet.
+#[async_trait]
+pub trait Companion: Send + Sync {
+    /// Both ends are open, and nothing has moved.
+    async fn prepare(&self, ends: &Ends<'_>) -> Result<()>;
+
+    /// Who wants to see a layer that is about to be read.
+    fn observer(&self, layer: &Descriptor) -> Option<Box<dyn LayerObserver>>;
+
+    /// All blobs are at the destination, and the name is to be changed next.
+    async fn settle(&self, ends: &Ends<'_>) -> Result<()>;
+
+    /// Nothing is to move: says what would. The image is at the destination as `subject`, if it is.
+    async fn foresee(&self, ends: &Ends<'_>, subject: Option<&Descriptor>) -> Result<()>;
+
+    /// The image is at the destination as `subject`. Returns whether anything was put beside it.
+    async fn attach(&self, ends: &Ends<'_>, subject: &Descriptor) -> Result<bool>;
+
+    /// What was done, once the last turn is over.
+    fn report(&self) -> Option<Beside>;
+}
+
+/// The image goes alone.
+pub(super) struct Alone;
+
+#[async_trait]
+impl Companion for Alone {
+    async fn prepare(&self, _: &Ends<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn observer(&self, _: &Descriptor) -> Option<Box<dyn LayerObserver>> {
+        None
+    }
+
+    async fn settle(&self, _: &Ends<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn foresee(&self, _: &Ends<'_>, _: Option<&Descriptor>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn attach(&self, _: &Ends<'_>, _: &Descriptor) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn report(&self) -> Option<Beside> {
+        None
+    }
+}
+
+/// Both ends of a push.
+pub struct Ends<'a> {
+    /// Where the image is read.
+    pub origin: Origin<'a>,
+    pub(super) destination: &'a dyn ImageDestination,
+    /// The name of the destination's transport.
+    pub(super) transport: &'static str,
+    pub(super) retry: Retry,
+    pub(super) progress: &'a dyn Progress,
+}
+
+// === impl Ends ===
+
+impl Ends<'_> {
+    /// What the destination can hold.
+    pub fn capabilities(&self) -> Capabilities {
+        self.destination.capabilities()
+    }
+
+    /// The name of the destination's transport.
+    pub fn transport(&self) -> &'static str {
+        self.transport
+    }
+
+    /// What is attached to a manifest at the destination.
+    pub async fn attachments(
+        &self,
+        subject: &Digest,
+        artifact_type: &MediaType,
+    ) -> Result<Vec<Descriptor>> {
+        self.writing(|| self.destination.attachments(subject, Some(artifact_type))).await
+    }
+
+    /// Attaches an artifact that consists of these blobs.
+    pub async fn attach(&self, artifact: &Manifest, blobs: &[(Descriptor, Bytes)]) -> Result<()> {
+        for (descriptor, bytes) in blobs {
+            self.writing(|| self.put(descriptor, bytes)).await?;
+        }
+        self.writing(|| self.destination.put_attachment(artifact)).await
+    }
+
+    /// Takes an attachment off.
+    pub async fn detach(&self, subject: &Digest, attachment: &Digest) -> Result<()> {
+        self.writing(|| self.destination.delete_attachment(subject, attachment)).await
+    }
+
+    async fn put(&self, descriptor: &Descriptor, bytes: &Bytes) -> Result<()> {
+        if self.destination.reuse_blob(descriptor, None).await?.is_some() {
+            return Ok(());
+        }
+        let chunks = stream::iter([Ok(bytes.clone())]).boxed();
+        self.destination.put_blob(Blob::verified(chunks, descriptor), BlobKind::Layer).await
+    }
+
+    async fn writing<T, F: Future<Output = Result<T>>>(
+        &self,
+        write: impl FnMut() -> F,
+    ) -> Result<T> {
+        let written = retry(self.retry, self.progress, write).await;
+        written.map_err(|error| error.on(Side::Destination))
+    }
+}

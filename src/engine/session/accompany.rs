@@ -1,0 +1,91 @@
+//! The turns of a companion for an image that is at the destination already, and that stays as it is.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Attempt, Session, descriptor, open, until};
+use crate::engine::companion::Companion;
+use crate::engine::progress::{NoProgress, Progress};
+use crate::engine::{BlobCounts, Preview, Pushed};
+use crate::error::{Error, Kind, Result, Side};
+use crate::image::Descriptor;
+use crate::options::PushOptions;
+use crate::transport::Wanted;
+
+/// See [`crate::engine::accompany`].
+pub(in crate::engine) async fn accompany(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    progress: &Arc<dyn Progress>,
+    wanted: &Wanted,
+) -> Result<Pushed> {
+    let cancel = wanted.cancel();
+    let session = until(cancel, open(options, companion, progress, wanted)).await?;
+    match until(cancel, session.accompany()).await {
+        Ok(Attempt { pushed, wrote: false, .. }) => Ok(pushed),
+        Ok(Attempt { pushed, .. }) => session.commit().await.map(|()| pushed),
+        Err(error) => {
+            session.destination.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// See [`crate::engine::foresee`].
+pub(in crate::engine) async fn foresee(
+    options: &PushOptions,
+    companion: &dyn Companion,
+    cancel: &CancellationToken,
+) -> Result<Preview> {
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let foresee = async {
+        let session = open(options, companion, &progress, &Wanted::until_cancelled(cancel)).await?;
+        let subject = session.subject()?;
+        companion.prepare(&session.ends()).await?;
+        companion.foresee(&session.ends(), Some(&subject)).await?;
+        Ok(Preview {
+            source_digest: session.named.digest().clone(),
+            digest: Some(subject.digest),
+            media_type: subject.media_type,
+            already_present: true,
+            images: vec![],
+            beside: companion.report(),
+        })
+    };
+    until(cancel, foresee).await
+}
+
+impl Session<'_> {
+    /// The companion's turns of a push whose image is at the destination, whatever is at the source by now.
+    async fn accompany(&self) -> Result<Attempt> {
+        let (subject, ends) = (self.subject()?, self.ends());
+        self.companion.prepare(&ends).await?;
+        self.companion.settle(&ends).await?;
+        let wrote = self.companion.attach(&ends, &subject).await?;
+        let pushed = Pushed {
+            source_digest: self.named.digest().clone(),
+            digest: subject.digest.clone(),
+            media_type: subject.media_type.clone(),
+            size_bytes: None,
+            manifests: vec![],
+            blobs: BlobCounts::default(),
+            bytes_sent: 0,
+            already_present: true,
+            replaced: None,
+            beside: self.companion.report(),
+        };
+        Ok(Attempt { pushed, subject, wrote })
+    }
+
+    /// The image that is at the destination.
+    fn subject(&self) -> Result<Descriptor> {
+        self.current.as_ref().map(descriptor).ok_or_else(|| {
+            let name = &self.options.destination.reference;
+            let message = format!("`{name}` is not there, so that nothing can be put beside it");
+            Error::new(Kind::NotFound, message)
+                .on(Side::Destination)
+                .hint("push the image first, or together with what belongs to it")
+        })
+    }
+}

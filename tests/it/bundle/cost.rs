@@ -1,0 +1,94 @@
+//! What looking for a bundle costs: requests and reads.
+
+use imagepush::options::CustomResources::{Always, Auto, Never, Only};
+
+use super::harness::*;
+use crate::support::docker_registry::{DockerRegistry, Request};
+use crate::support::images::{Content, Form, layer};
+
+/// The requests that something sends to a registry, as `METHOD path` below the repository.
+async fn requests(registry: &DockerRegistry, work: impl Future<Output = ()>) -> Vec<String> {
+    let before = registry.requests().len();
+    work.await;
+    let shown =
+        |it: &Request| format!("{} {}", it.method, it.path.trim_start_matches("/v2/team/app/"));
+    registry.requests()[before..].iter().map(shown).collect()
+}
+
+fn to(registry: &DockerRegistry) -> String {
+    format!("docker://{}/team/app:1", registry.host)
+}
+
+#[tokio::test]
+async fn a_push_with_nothing_to_do_stays_one_request() {
+    let registry = DockerRegistry::plain();
+    let folder = tempfile::tempdir().unwrap();
+    let from = layout(
+        folder.path(),
+        "a",
+        &Content::image("linux", "amd64", &[layer(1, 3000, Form::Gzip)]),
+    );
+    let push = async || assert_eq!(decisions(&from, &to(&registry), Auto).await.0, "pushed");
+    let first = requests(&registry, push()).await;
+    assert!(
+        !first.iter().any(|it| it.contains("sha256-") || it.contains("referrers")),
+        "{first:?}"
+    );
+    let again = async {
+        let expected = ("unchanged", "notSearched".to_owned());
+        assert_eq!(decisions(&from, &to(&registry), Auto).await, expected);
+    };
+    assert_eq!(requests(&registry, again).await, ["HEAD manifests/1"]);
+}
+
+#[tokio::test]
+async fn layers_are_read_once_for_both() {
+    let (source, destination) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let folder = tempfile::tempdir().unwrap();
+    let image = image_with(&thing("a"));
+    run(&layout(folder.path(), "a", &image), &to(&source), Never).await.unwrap();
+    let layers = image.manifest()["layers"].as_array().unwrap().len();
+    for (policy, expected) in [
+        // Everything moves and is seen on its way.
+        (Auto, ("pushed", "pushed")),
+        // Nothing moves: what is attached at the destination isn't at the source.
+        (Auto, ("unchanged", "notSearched")),
+        // Read because that was asked for.
+        (Always, ("unchanged", "unchanged")),
+        (Only, ("left", "unchanged")),
+    ] {
+        let work = async {
+            let found = decisions(&to(&source), &to(&destination), policy).await;
+            assert_eq!((found.0, found.1.as_str()), expected, "{policy:?}");
+        };
+        let requests = requests(&source, work).await;
+        let blobs: std::collections::BTreeSet<&String> =
+            requests.iter().filter(|it| it.starts_with("GET blobs/")).collect();
+        let read = requests.iter().filter(|it| it.starts_with("GET blobs/")).count();
+        assert_eq!(blobs.len(), read, "{policy:?} reads something twice: {requests:#?}");
+        let none = expected.1 == "notSearched";
+        // The config, and the layers if they are read at all.
+        assert_eq!(read, if none { 1 } else { layers + 1 }, "{policy:?}: {requests:#?}");
+    }
+}
+
+/// Of an image that has changed in the folder, layers that the destination has already are read from the source only.
+#[tokio::test]
+async fn layers_that_do_not_move_are_read_if_one_that_does_touches_the_folder() {
+    let registry = DockerRegistry::plain();
+    let folder = tempfile::tempdir().unwrap();
+    let base = files(&[("metadata/base.yaml", &thing("base"))], Form::Gzip);
+    let image = |top: &[(&str, &str)]| {
+        Content::image("linux", "amd64", &[base.clone(), files(top, Form::Gzip)])
+    };
+    let one = layout(folder.path(), "1", &image(&[("bin/app", "1")]));
+    let two = layout(folder.path(), "2", &image(&[("bin/app", "2")]));
+    let three = layout(folder.path(), "3", &image(&[("metadata/top.yaml", &thing("top"))]));
+    let push = async |from: &str| decisions(from, &to(&registry), Auto).await.1;
+    assert_eq!(push(&one).await, "pushed");
+    // The layer that moves has nothing of it, and the others aren't read only to look.
+    assert_eq!(push(&two).await, "notSearched");
+    assert_eq!(push(&three).await, "pushed");
+    let name = format!("{}/team/app:1", registry.host);
+    assert_eq!(got(&name, &[&registry.host]), canonical("base") + &canonical("top"));
+}
