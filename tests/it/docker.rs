@@ -15,6 +15,7 @@ mod origins;
 mod proxies;
 mod pushes;
 mod quirks;
+mod real_breaks;
 mod referrers;
 mod resume;
 mod security;

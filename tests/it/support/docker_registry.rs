@@ -98,6 +98,17 @@ impl DockerRegistry {
         log.lines().filter_map(Request::parse).collect()
     }
 
+    /// How many upload sessions are open. Only distribution's registries tell; version 3 leaves a folder of one that has
+    /// ended, without the file that says when it began.
+    pub(crate) fn open_sessions(&self) -> usize {
+        let repositories = self.folder.path().join("storage/docker/registry/v2/repositories");
+        let repositories = fs::read_dir(repositories).unwrap();
+        let uploads = repositories.flat_map(|repository| {
+            fs::read_dir(repository.unwrap().path().join("_uploads")).into_iter().flatten()
+        });
+        uploads.filter(|upload| upload.as_ref().unwrap().path().join("startedat").exists()).count()
+    }
+
     /// How many connections brought requests so far. Only distribution's registries tell.
     pub(crate) fn connections(&self) -> usize {
         self.callers.lock().unwrap().len()

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -15,7 +16,6 @@ pub(crate) struct Relay {
     task: JoinHandle<()>,
 }
 
-#[derive(Default)]
 struct State {
     /// Bytes from clients to the server so far.
     sent: usize,
@@ -23,17 +23,34 @@ struct State {
     received: usize,
     /// Connections that clients have made so far.
     connections: usize,
-    /// At which of these counts the connection that carries the byte is cut.
+    /// At which counts of bytes that go this way the connection that carries the byte is cut.
+    way: Way,
     cuts: VecDeque<usize>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToServer,
+    ToClient,
+}
+
 impl Relay {
-    /// Leads to `server`, and cuts the connection that carries each of these bytes, counted over all connections.
+    /// Leads to `server`, and cuts the connection that carries each of these bytes to it, counted over all connections.
     pub(crate) async fn start(server: &str, cuts: &[usize]) -> Self {
+        Self::start_cutting(server, Way::ToServer, cuts).await
+    }
+
+    /// The same for bytes that come from the server.
+    pub(crate) async fn start_cutting_answers(server: &str, cuts: &[usize]) -> Self {
+        Self::start_cutting(server, Way::ToClient, cuts).await
+    }
+
+    async fn start_cutting(server: &str, way: Way, cuts: &[usize]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let cuts = cuts.iter().copied().collect();
-        let state = Arc::new(Mutex::new(State { cuts, ..State::default() }));
+        let state = State { sent: 0, received: 0, connections: 0, way, cuts };
+        let state = Arc::new(Mutex::new(state));
         let (server, shared) = (server.to_owned(), Arc::clone(&state));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -50,7 +67,7 @@ impl Relay {
         self.state.lock().unwrap().sent
     }
 
-    /// Bytes that clients have got.
+    /// Bytes that the server has sent.
     pub(crate) fn received(&self) -> usize {
         self.state.lock().unwrap().received
     }
@@ -73,44 +90,41 @@ impl Drop for Relay {
 }
 
 async fn relay(client: TcpStream, server: TcpStream, state: Arc<Mutex<State>>) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let up = async {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let Ok(count @ 1..) = from_client.read(&mut buffer).await else { return };
-            let (passed, cut) = state.lock().unwrap().pass(count);
-            if to_server.write_all(&buffer[..passed]).await.is_err() || cut {
-                return;
-            }
-        }
-    };
-    let down = async {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let Ok(count @ 1..) = from_server.read(&mut buffer).await else { return };
-            state.lock().unwrap().received += count;
-            if to_client.write_all(&buffer[..count]).await.is_err() {
-                return;
-            }
-        }
-    };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
     tokio::select! {
-        () = up => {}
-        () = down => {}
+        () = carry(from_client, to_server, Way::ToServer, &state) => {}
+        () = carry(from_server, to_client, Way::ToClient, &state) => {}
+    }
+}
+
+/// Passes bytes on until either side has enough, or the connection is cut.
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, state: &Mutex<State>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
+        let (passed, cut) = state.lock().unwrap().pass(way, count);
+        if to.write_all(&buffer[..passed]).await.is_err() || cut {
+            return;
+        }
     }
 }
 
 impl State {
     /// How many of `count` more bytes pass, and whether that is the end of the connection.
-    fn pass(&mut self, count: usize) -> (usize, bool) {
-        let room = self.cuts.front().map_or(usize::MAX, |cut| cut.saturating_sub(self.sent));
-        let cut = room <= count;
+    fn pass(&mut self, way: Way, count: usize) -> (usize, bool) {
+        let cut = self.cuts.front().copied().filter(|_| way == self.way);
+        let before = match way {
+            Way::ToServer => &mut self.sent,
+            Way::ToClient => &mut self.received,
+        };
+        let room = cut.map_or(usize::MAX, |cut| cut.saturating_sub(*before));
         let passed = room.min(count);
-        self.sent += passed;
-        if cut {
+        *before += passed;
+        let ends = room <= count;
+        if ends {
             self.cuts.pop_front();
         }
-        (passed, cut)
+        (passed, ends)
     }
 }
