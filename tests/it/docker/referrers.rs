@@ -56,7 +56,9 @@ impl Subject {
     /// A registry that keeps lists so, or none.
     async fn new(referrers: Option<Referrers>) -> Self {
         let registry = Registry::start().await;
-        referrers.into_iter().for_each(|referrers| registry.keep_referrers(referrers));
+        if let Some(referrers) = referrers {
+            registry.keep_referrers(referrers);
+        }
         let image = Image::new("x");
         let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
         put(&*to, &image).await.unwrap();
