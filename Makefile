@@ -5,7 +5,7 @@ export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
 export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help install control-plane peers demo test e2e lint deny bench image generate ci
+.PHONY: help install control-plane peers demo test e2e lint deny bench bench-operator image generate ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ bench: install peers ## Measure beside skopeo, crane and regctl (builds with opt
 	cargo build --locked --release
 	cargo build --locked --release --example checks
 	IMAGEPUSH_BINARY=$(CARGO_TARGET_DIR)/release/imagepush \
-		cargo test --locked --test it bench:: -- --ignored --nocapture --test-threads=1
+		cargo test --locked --test it bench:: -- --ignored --nocapture --test-threads=1 --skip bench::operator::
 
 # A target of its own keeps procedural macros and build scripts, which can't be static, out of these flags; where things lay
 # on this machine is kept out of the program.
@@ -51,6 +51,11 @@ image: install ## Build the operator's container image, as archives, and print t
 e2e: image control-plane ## Run the operator on a whole node of Kubernetes, as root (builds with optimisation first)
 	@scripts/control-plane node
 	IMAGEPUSH_IMAGE=$$(ls -t $(CARGO_TARGET_DIR)/image/*.oci.tar | head -1) scripts/e2e
+
+bench-operator: control-plane ## Measure the operator with thousands of objects (builds with optimisation first)
+	cargo build --locked --release
+	IMAGEPUSH_BINARY=$(CARGO_TARGET_DIR)/release/imagepush \
+		cargo test --locked --test it bench::operator:: -- --ignored --nocapture
 
 generate: ## Write the generated files anew
 	BLESS=1 cargo test --locked --test it generated::

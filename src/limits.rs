@@ -417,3 +417,66 @@ pub const CLEANUP_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Pull secrets of a ServiceAccount that are read: each is a request for each attempt.
 pub const MAX_PULL_SECRETS: usize = 16;
+
+/// One request to the Kubernetes API, from its first byte to its answer's last; for a watch, to the answer's head. It allows
+/// for a server that is busy, and for its own deadline of admission webhooks.
+pub const API_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Largest answer of the Kubernetes API: a page of 500 objects, each as large as etcd takes, would be more, but has to be
+/// held in memory.
+pub const MAX_API_ANSWER: usize = 256 << 20;
+
+/// Longest `Retry-After` of the API server that is honoured; it asks for a second where it is busy.
+pub const MAX_API_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// Before a look is repeated that failed, half of it more or less.
+pub const API_ERROR_WAIT: Duration = Duration::from_secs(30);
+
+/// The same where the API server refuses what we ask: somebody has to change permissions or policies first.
+pub const API_DENIED_WAIT: Duration = Duration::from_mins(10);
+
+/// Between the starts of two watches of the same objects.
+pub const WATCH_DISTANCE: Duration = Duration::from_secs(1);
+
+/// First and longest wait before a watch that failed begins anew; a longer one would only be noticed by users.
+pub const WATCH_DELAY: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(10));
+
+/// After this time without a fault, a watch counts as one that works.
+pub const WATCH_CALM: Duration = Duration::from_mins(1);
+
+/// First and longest wait after a look that panicked: the same is likely to happen again.
+pub const PANIC_DELAY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(1));
+
+/// Objects that can't be read and wait to be told so.
+pub const UNREADABLE_QUEUE: usize = 256;
+
+/// Writing the status of the attempts that were called off when the operator stops. With [`STOP_TIMEOUT`],
+/// [`LEASE_RELEASE_TIMEOUT`] and [`EVENT_DRAIN_TIMEOUT`] it fits into a pod's usual grace period of 30 seconds.
+pub const LAST_STATUS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Events of the cluster that wait to be written.
+pub const EVENT_QUEUE: usize = 256;
+
+/// Writing what waits there when the operator stops.
+pub const EVENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest note of an event in bytes; Kubernetes takes 1024.
+pub const MAX_EVENT_NOTE: usize = 1000;
+
+/// Events about one object that may come at once, as from Kubernetes' own controllers.
+pub const EVENT_BURST: u32 = 25;
+
+/// Between two events about the same object for the same reason, and until one more may come after a burst.
+pub const EVENT_PERIOD: Duration = Duration::from_mins(5);
+
+/// Objects whose events are counted; an account has some hundred bytes.
+pub const MAX_EVENT_OBJECTS: usize = 16 << 10;
+
+/// Age of the event loop's last beat from which on the operator counts as dead.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Between two beats.
+pub const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
+
+/// Registries whose answers are counted by name; the names come from objects, and each is a dozen series.
+pub const MAX_COUNTED_REGISTRIES: usize = 64;

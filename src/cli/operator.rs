@@ -18,7 +18,7 @@ use self::connections::ConnectionArgs;
 use self::election::ElectionArgs;
 use super::output::Printer;
 use super::signals;
-use crate::controller::{self, OperatorConfig};
+use crate::controller::{self, ObjectMetrics, OperatorConfig, SecretWatch};
 use crate::error::Result;
 
 /// Runs the operator: reconciles the ImagePush objects of a cluster
@@ -55,6 +55,16 @@ pub(crate) struct OperatorArgs {
         value_parser = timeout
     )]
     timeout: Option<Duration>,
+
+    /// Watch Secrets that are labelled `imagepush.dev/watch=true`, so that a rotated one takes effect in seconds. Needs
+    /// permission to list and watch Secrets, which can't be narrowed to those with the label
+    #[arg(long, env = "IMAGEPUSH_SECRET_WATCH", hide_env_values = true)]
+    secret_watch: bool,
+
+    /// Have metrics for each object: what its Ready condition says, and when it last succeeded. With thousands of objects
+    /// these are thousands of series
+    #[arg(long, env = "IMAGEPUSH_OBJECT_METRICS", hide_env_values = true)]
+    object_metrics: bool,
 
     #[command(flatten)]
     election: ElectionArgs,
@@ -99,11 +109,22 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 impl OperatorArgs {
     fn config(self) -> OperatorConfig {
-        let Self { watch_namespace, listen, bounds, timeout, election, connections } = self;
+        let Self {
+            watch_namespace,
+            listen,
+            bounds,
+            timeout,
+            secret_watch,
+            object_metrics,
+            election,
+            connections,
+        } = self;
         let default = OperatorConfig::default();
         OperatorConfig {
             namespaces: watch_namespace,
             election: election.election(),
+            secret_watch: if secret_watch { SecretWatch::On } else { SecretWatch::Off },
+            object_metrics: if object_metrics { ObjectMetrics::On } else { ObjectMetrics::Off },
             listen: listen.map_or(default.listen, |Listen(address)| address),
             bytes_per_second: bounds.bytes_per_second(),
             bounds: bounds.over(default.bounds),
@@ -152,6 +173,8 @@ mod tests {
     fn shown(config: &OperatorConfig) -> String {
         let OperatorConfig {
             namespaces,
+            secret_watch,
+            object_metrics,
             listen,
             bounds,
             bytes_per_second,
@@ -166,17 +189,17 @@ mod tests {
         let listen = listen.map_or("none".to_owned(), |address| address.to_string());
         let timeout = humantime::format_duration(*timeout);
         format!(
-            "{namespaces:?} {listen} {all} {per_namespace} {per_host} {memory}Mi {pace} {timeout}"
+            "{namespaces:?} {secret_watch:?} {object_metrics:?} {listen} {all} {per_namespace} {per_host} {memory}Mi {pace} {timeout}"
         )
     }
 
     #[test]
     fn flags_get_into_the_configuration() {
-        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 9 --per-namespace 3 --per-host 1 --max-memory 1Gi --max-bytes-per-second 70000 --timeout 1h";
+        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 9 --per-namespace 3 --per-host 1 --max-memory 1Gi --max-bytes-per-second 70000 --timeout 1h --secret-watch --object-metrics";
         let cases = [
             ("", shown(&OperatorConfig::default())),
-            (all, r#"["a", "b", "c"] [::1]:9 9 3 1 1024Mi 70000 1h"#.to_owned()),
-            ("--listen none", "[] none 8 half 4 384Mi any 30m".to_owned()),
+            (all, r#"["a", "b", "c"] On On [::1]:9 9 3 1 1024Mi 70000 1h"#.to_owned()),
+            ("--listen none", "[] Off Off none 8 half 4 384Mi any 30m".to_owned()),
         ];
         for (arguments, expected) in cases {
             assert_eq!(shown(&parse(arguments).unwrap()), expected, "{arguments}");
@@ -197,7 +220,8 @@ mod tests {
             ("--max-bytes-per-second", "no limit"),
             ("--timeout", "30m"),
         ];
-        assert_eq!(shown(&OperatorConfig::default()), "[] 0.0.0.0:8080 8 half 4 384Mi any 30m");
+        let shown = shown(&OperatorConfig::default());
+        assert_eq!(shown, "[] Off Off 0.0.0.0:8080 8 half 4 384Mi any 30m");
         for (flag, default) in defaults {
             let (_, after) = help.split_once(&format!("{flag} <")).unwrap();
             let (own, _) = after.split_once("[env").unwrap();

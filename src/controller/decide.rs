@@ -41,6 +41,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) took: Option<Duration>,
     /// From 0 to 1, drawn for this decision.
     pub(crate) chance: f64,
+    /// Whether the operator is about to end, which is why an attempt was called off.
+    pub(crate) stopping: bool,
 }
 
 /// The attempt that this process made or makes.
@@ -114,6 +116,10 @@ fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Dec
         Attempt::Outdated => {
             draft.start_over();
             return draft.done(Step::Cancel, None);
+        }
+        Attempt::Running(_) | Attempt::Ended(Outcome::Cancelled) if observed.stopping => {
+            draft.interrupted();
+            return draft.done(Step::Wait, None);
         }
         Attempt::Running(progress) => {
             draft.carry_over();

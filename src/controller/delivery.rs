@@ -12,7 +12,7 @@ use super::decide::Outcome;
 use super::executor::Engine;
 use super::failure::Failure;
 use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
-use crate::engine::{Progress, Standing};
+use crate::engine::{Progress, Standing, Wanted};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::Digest;
 use crate::options::{CustomResources, PushOptions};
@@ -54,8 +54,9 @@ pub(crate) async fn deliver(
     options: &PushOptions,
     delivery: &Delivery,
     progress: &Arc<dyn Progress>,
-    cancel: &CancellationToken,
+    wanted: &Wanted,
 ) -> Result<Outcome> {
+    let cancel = wanted.cancel();
     if delivery.mode == Mode::DryRun {
         let preview = engine.preview(options, cancel).await?;
         return Ok(Outcome::Previewed(Box::new(preview)));
@@ -69,7 +70,7 @@ pub(crate) async fn deliver(
         }
         (Course::Push, _) => {}
     }
-    let pushed = engine.push(options, progress, cancel).await?;
+    let pushed = engine.push(options, progress, wanted).await?;
     Ok(Outcome::Pushed(Box::new(pushed)))
 }
 

@@ -4,7 +4,7 @@
 //! Who has it renews it, and counts it as lost by its own monotonic clock well before anybody else may take it, whatever
 //! the network and the API server do meanwhile. A lost lease ends the process: everything it has in mind may be wrong by
 //! then. The lease can't fence a registry; what may be written there late is the same content by digest, and a tag is
-//! written only after [`Leadership::is_held`] was asked once more.
+//! written only after the lease was looked at once more (its [`StillWanted`]).
 
 mod elector;
 
@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::elector::{Elector, Step};
 use super::reconcile::chance;
+use crate::engine::StillWanted;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{LEASE_GIVE_UP, LEASE_POLL, LEASE_RELEASE_TIMEOUT, LEASE_RENEWAL};
 
@@ -80,7 +82,7 @@ impl Leadership {
         Self(Term::Undisputed)
     }
 
-    fn until(end: Instant) -> Self {
+    pub(super) fn until(end: Instant) -> Self {
         Self(Term::Until(Arc::new(Mutex::new(end))))
     }
 
@@ -101,6 +103,18 @@ impl Leadership {
         if let Term::Until(end) = &self.0 {
             *end.lock().unwrap_or_else(PoisonError::into_inner) = to;
         }
+    }
+}
+
+/// What a push of this operator depends on.
+#[async_trait]
+impl StillWanted for Leadership {
+    async fn check(&self) -> Result<()> {
+        if self.is_held() {
+            return Ok(());
+        }
+        let message = "the operator has lost its lease, and another one may be at work";
+        Err(Error::new(Kind::Cancelled, message))
     }
 }
 
@@ -255,5 +269,27 @@ impl fmt::Display for Lost {
                 write!(f, "it could not be renewed for {limit}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that was stopped finds the time over before any timer of its own has told so.
+    #[tokio::test(start_paused = true)]
+    async fn a_push_is_wanted_for_as_long_as_the_lease_is_held() {
+        let leadership = Leadership::until(Instant::now() + LEASE_GIVE_UP);
+        let moment = Duration::from_millis(1);
+        tokio::time::advance(LEASE_GIVE_UP - moment).await;
+        leadership.check().await.unwrap();
+        tokio::time::advance(moment).await;
+        let error = leadership.check().await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Cancelled);
+        assert_eq!(
+            error.to_string(),
+            "the operator has lost its lease, and another one may be at work"
+        );
+        Leadership::undisputed().check().await.unwrap();
     }
 }

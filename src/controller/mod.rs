@@ -4,6 +4,7 @@
 //! observation and time → write status, if it changed → start or stop an attempt. The push itself runs in a task of its own
 //! (`executor`) and wakes the object when it ends. Everything can be lost at any moment and is found out again.
 
+mod api_server;
 mod claims;
 mod cleanup;
 mod decide;
@@ -11,10 +12,12 @@ mod deletion;
 mod delivery;
 mod digest_output;
 mod digests;
+mod events;
 mod executor;
 mod failure;
 mod finalizer;
 mod lease;
+mod look;
 mod metrics;
 pub mod once;
 mod prepare;
@@ -23,7 +26,9 @@ mod reconcile;
 mod requests;
 pub mod resolve;
 mod scope;
+mod secrets;
 mod status;
+mod unreadable;
 pub mod validate;
 mod watch;
 
@@ -40,17 +45,21 @@ use tokio_util::sync::CancellationToken;
 pub use executor::Bounds;
 pub use failure::Failure;
 pub use lease::ElectionConfig;
+pub use metrics::ObjectMetrics;
+pub use secrets::SecretWatch;
 
 use self::claims::{Claims, Register};
+use self::events::Recorder;
 use self::executor::{Attempts, Engine, InProcess, Limits, RealEngine};
 use self::lease::{Candidate, Leadership};
+use self::look::Panics;
 use self::metrics::Metrics;
-use self::probes::{Health, Readiness};
+use self::probes::{Health, Pulse, Readiness};
 use self::reconcile::Context;
 use crate::access::{Egress, Network, NetworkSettings};
 use crate::blob::Pace;
 use crate::error::{Error, Kind, Result};
-use crate::limits::WAKE_QUEUE;
+use crate::limits::{EVENT_DRAIN_TIMEOUT, WAKE_QUEUE};
 
 /// How the operator is to run.
 #[derive(Clone, Debug)]
@@ -59,6 +68,10 @@ pub struct OperatorConfig {
     pub namespaces: Vec<String>,
     /// How several operators agree on the one that works; if not set, this one works whoever else does.
     pub election: Option<ElectionConfig>,
+    /// Whether changes of Secrets are watched, beside those being read when they are needed.
+    pub secret_watch: SecretWatch,
+    /// Whether metrics have series for each object.
+    pub object_metrics: ObjectMetrics,
     /// Where `/livez`, `/readyz` and `/metrics` are served; nowhere if not set.
     pub listen: Option<SocketAddr>,
     /// How much the pushes in the operator's process may use at the same time.
@@ -76,6 +89,8 @@ impl Default for OperatorConfig {
         Self {
             namespaces: vec![],
             election: None,
+            secret_watch: SecretWatch::Off,
+            object_metrics: ObjectMetrics::Off,
             listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))),
             bounds: Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: 384 << 20 },
             bytes_per_second: None,
@@ -99,10 +114,12 @@ pub async fn run(config: OperatorConfig, shutdown: CancellationToken) -> Result<
         Error::new(Kind::InvalidOptions, format!("no Kubernetes cluster is configured: {cause}"))
             .hint("run inside a cluster, or set KUBECONFIG")
     };
-    let cluster = match Config::incluster() {
+    let mut cluster = match Config::incluster() {
         Ok(cluster) => cluster,
         Err(_) => Config::infer().await.map_err(|cause| unusable(cause.to_string()))?,
     };
+    // It would send again what may have been done, and wait for as long as the server says.
+    cluster.default_retry = false;
     let client = Client::try_from(cluster).map_err(|cause| unusable(cause.to_string()))?;
     run_with(client, config, shutdown).await
 }
@@ -126,7 +143,9 @@ struct Operator {
     pace: Pace,
     metrics: Arc<Metrics>,
     network: Network,
+    secret_watch: SecretWatch,
     readiness: Arc<Readiness>,
+    pulse: Arc<Pulse>,
     timeout: Duration,
 }
 
@@ -136,25 +155,45 @@ async fn run_engine(
     shutdown: CancellationToken,
     engine: Arc<dyn Engine>,
 ) -> Result<()> {
-    let OperatorConfig { namespaces, election, listen, bounds, bytes_per_second, timeout, network } =
-        config;
+    let OperatorConfig {
+        namespaces,
+        election,
+        secret_watch,
+        object_metrics,
+        listen,
+        bounds,
+        bytes_per_second,
+        timeout,
+        network,
+    } = config;
+    let network = Network::new(network);
+    let metrics = Metrics::with(object_metrics, &network);
     let scopes = if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
     let operator = Operator {
-        client,
+        client: api_server::bounded(client, metrics.clone()),
         engine,
         limits: Limits::new(bounds),
         pace: bytes_per_second.map(Pace::new).unwrap_or_default(),
-        metrics: Metrics::new(),
-        network: Network::new(network),
+        metrics,
+        network,
+        secret_watch,
+        pulse: Arc::default(),
         readiness: Arc::new(Readiness::new(scopes.len())),
         scopes,
         timeout,
     };
-    let health =
-        Health { readiness: operator.readiness.clone(), metrics: operator.metrics.clone() };
+    let health = Health {
+        readiness: operator.readiness.clone(),
+        pulse: operator.pulse.clone(),
+        metrics: operator.metrics.clone(),
+    };
     let over = CancellationToken::new();
     let served = tokio::spawn(probes::serve(listen, health, over.clone()).await?);
-    let worked = operator.run(election, shutdown).await;
+    // The beat comes from where all looks come from: it stops when they hang.
+    let worked = tokio::select! {
+        worked = operator.run(election, shutdown) => worked,
+        never = operator.pulse.beat() => match never {},
+    };
     over.cancel();
     let served = served.await;
     worked?;
@@ -171,9 +210,10 @@ impl Operator {
         shutdown: CancellationToken,
     ) -> Result<()> {
         let Some(election) = election else {
-            self.work(Leadership::undisputed(), shutdown).await;
+            self.work(Leadership::undisputed(), shutdown, "imagepush").await;
             return Ok(());
         };
+        let identity = election.identity.clone();
         let mut candidate = Candidate::new(self.client.clone(), election);
         let leadership = tokio::select! {
             leadership = candidate.elected(|| self.readiness.follow()) => leadership,
@@ -182,34 +222,55 @@ impl Operator {
         let (over, stop) = (CancellationToken::new(), shutdown.child_token());
         // In a task of its own, so that it is renewed whatever else keeps this one busy.
         let kept = tokio::spawn(candidate.keep(leadership.clone(), over.clone(), stop.clone()));
-        self.work(leadership, stop).await;
+        self.work(leadership, stop, &identity).await;
         over.cancel();
         kept.await.map_err(|cause| Error::internal(format!("the lease was let go: {cause}")))?
     }
 
-    /// Looks after all objects until `stop`.
-    async fn work(&self, leadership: Leadership, stop: CancellationToken) {
+    /// Looks after all objects until `stop`. Events say that they are from `identity`.
+    async fn work(&self, leadership: Leadership, stop: CancellationToken, identity: &str) {
         self.readiness.lead();
+        let (recorder, events) =
+            events::recorder(self.client.clone(), self.metrics.clone(), identity);
+        let events = tokio::spawn(events);
+        self.look_after_all(leadership, stop, Arc::new(recorder)).await;
+        // What writes them ends when the last recorder is gone.
+        let abort = events.abort_handle();
+        if tokio::time::timeout(EVENT_DRAIN_TIMEOUT, events).await.is_err() {
+            abort.abort();
+        }
+    }
+
+    async fn look_after_all(
+        &self,
+        leadership: Leadership,
+        stop: CancellationToken,
+        recorder: Arc<Recorder>,
+    ) {
         let _leading = self.metrics.leading();
         let claims = Claims::new(self.scopes.len());
         let watches = self.scopes.iter().map(|namespace| {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let register = Register::new(claims.clone(), wake.clone());
             let (engine, limits) = (self.engine.clone(), self.limits.clone());
-            let executor = InProcess::new(engine, limits, self.pace.clone(), self.metrics.clone());
+            let (pace, metrics) = (self.pace.clone(), self.metrics.clone());
+            let executor = InProcess::new(engine, limits, pace, metrics, leadership.clone());
             let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
             let context = Context {
                 client: self.client.clone(),
                 attempts: Arc::new(attempts),
                 metrics: self.metrics.clone(),
                 claims: claims.clone(),
+                recorder: recorder.clone(),
+                panics: Panics::default(),
                 network: self.network.clone(),
                 timeout: self.timeout,
                 leadership: leadership.clone(),
                 stopping: stop.clone(),
             };
             let listed = || self.readiness.listed();
-            scope::look_after(namespace.clone(), Arc::new(context), woken, register, listed)
+            let (secrets, context) = (self.secret_watch, Arc::new(context));
+            scope::look_after(namespace.clone(), secrets, context, woken, register, listed)
         });
         futures::future::join_all(watches).await;
     }

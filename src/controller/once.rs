@@ -20,7 +20,7 @@ use super::status::{Draft, timed_out};
 use super::validate;
 use crate::access::Network;
 use crate::api::v1alpha1::{ImagePush, ImagePushSpec};
-use crate::engine::Progress;
+use crate::engine::{Progress, Wanted};
 use crate::error::{Error, Kind, Result};
 use crate::options::PushOptions;
 
@@ -86,7 +86,8 @@ impl Prepared {
             }
             let ImagePushSpec { mode, overwrite_policy: overwrite, .. } = object.spec;
             let delivery = Delivery { mode, overwrite, known: Known::default() };
-            let outcome = deliver(&RealEngine, &options, &delivery, progress, cancel).await?;
+            let wanted = Wanted::until_cancelled(cancel);
+            let outcome = deliver(&RealEngine, &options, &delivery, progress, &wanted).await?;
             draft.now = now();
             match outcome {
                 Outcome::Pushed(pushed) => draft.pushed(&object, &pushed, &digest),

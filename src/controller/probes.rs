@@ -3,9 +3,10 @@
 //! Alive means that the event loop turns, not that the API server can be reached: an outage there must not restart every
 //! operator. Ready means that the objects have been listed once, or that another operator leads.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,15 +14,18 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use crate::error::{Error, Kind, Result};
+use crate::limits::{HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT};
 
 /// What the probes tell.
 #[derive(Clone)]
 pub(crate) struct Health {
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -32,6 +36,10 @@ pub(crate) struct Readiness {
     /// Lists of objects that are still to come.
     unlisted: AtomicUsize,
 }
+
+/// When the event loop was last seen to turn.
+#[derive(Debug)]
+pub(crate) struct Pulse(Mutex<Instant>);
 
 /// Starts to listen; what it returns serves until `over`.
 pub(crate) async fn serve(
@@ -55,11 +63,17 @@ pub(crate) async fn serve(
 
 fn router(health: Health) -> Router {
     Router::new()
-        // That this is answered at all shows that the event loop turns.
-        .route("/livez", get(async || "ok"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(health)
+}
+
+async fn livez(State(health): State<Health>) -> Response {
+    if health.pulse.is_felt() {
+        return "ok".into_response();
+    }
+    (StatusCode::INTERNAL_SERVER_ERROR, "the event loop hangs").into_response()
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
@@ -102,5 +116,60 @@ impl Readiness {
 
     fn is_ready(&self) -> bool {
         self.follows.load(Ordering::Relaxed) || self.unlisted.load(Ordering::Relaxed) == 0
+    }
+}
+
+// === impl Pulse ===
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl Pulse {
+    /// Beats for as long as this is polled.
+    pub(crate) async fn beat(&self) -> Infallible {
+        let mut ticks = interval(HEARTBEAT_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
+    fn is_felt(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < HEARTBEAT_TIMEOUT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_hangs_is_not_alive() {
+        let pulse = Pulse::default();
+        let hour = std::time::Duration::from_hours(1);
+        let never = tokio::time::timeout(hour, pulse.beat()).await;
+        assert!(never.is_err() && pulse.is_felt(), "it beats while it is polled");
+        tokio::time::sleep(HEARTBEAT_TIMEOUT - HEARTBEAT_PERIOD).await;
+        assert!(pulse.is_felt());
+        tokio::time::sleep(HEARTBEAT_PERIOD).await;
+        assert!(!pulse.is_felt(), "nobody polls it");
+    }
+
+    #[test]
+    fn a_follower_is_ready_and_a_leader_once_all_is_listed() {
+        let readiness = Readiness::new(2);
+        assert!(!readiness.is_ready());
+        readiness.follow();
+        assert!(readiness.is_ready());
+        readiness.lead();
+        assert!(!readiness.is_ready());
+        readiness.listed();
+        assert!(!readiness.is_ready());
+        readiness.listed();
+        assert!(readiness.is_ready());
     }
 }

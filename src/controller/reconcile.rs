@@ -9,17 +9,19 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use kube::api::{DeleteParams, Preconditions};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
-use super::decide::{Attempt, Decision, Observed, Step, check_after, decide, spoil};
+use super::decide::{Attempt, Decision, Observed, Outcome, Step, check_after, decide, spoil};
 use super::delivery::{Delivery, known};
+use super::events::{Recorder, changes};
 use super::executor::{Attempts, Memory, Order};
 use super::failure::Failure;
 use super::lease::Leadership;
+use super::look::Panics;
 use super::metrics::Metrics;
 use super::prepare::{Prepared, prepare};
 use super::status::Written;
@@ -37,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     /// Who pushes where.
     pub(crate) claims: Arc<Claims>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) panics: Panics,
     /// Connections to registries, shared by all attempts.
     pub(crate) network: Network,
     /// How long an attempt may take where the object doesn't say.
@@ -46,9 +50,6 @@ pub(crate) struct Context {
     /// Cancelled when the operator is to stop: then nothing starts.
     pub(crate) stopping: CancellationToken,
 }
-
-/// Wait after a look that failed: the API server could not be reached, or refused.
-const AFTER_ERROR: Duration = Duration::from_secs(30);
 
 /// Looks at an object.
 pub(crate) async fn reconcile(
@@ -83,12 +84,12 @@ pub(crate) async fn reconcile(
         access_digest: ready.and_then(Result::ok).map(|ready| ready.access.as_str()),
         took: memory.attempt.as_ref().and_then(|record| record.took),
         chance,
+        stopping: context.stopping.is_cancelled(),
     };
     let decision = decide(&object, &observed, now);
     let decision = tell_digest(&object, decision, &memory, &context, now).await?;
     let known = keep(&object, &decision, &context).await?
         && report(&object, &decision, &memory, &context, &uid).await?;
-    context.metrics.reconcile("ok");
     if !known {
         // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
         context.attempts.forget(&uid);
@@ -98,18 +99,6 @@ pub(crate) async fn reconcile(
         expired(&object, &context).await?;
     }
     Ok(act(&object, &decision, prepared, &context, uid))
-}
-
-/// Waits after a look that failed.
-#[expect(clippy::needless_pass_by_value, reason = "the controller runtime fixes the signature")]
-pub(crate) fn on_error(
-    object: Arc<ImagePush>,
-    error: &kube::Error,
-    context: Arc<Context>,
-) -> Action {
-    context.metrics.reconcile("error");
-    tracing::warn!(%error, name = object.name_any(), namespace = object.namespace(), "a look failed");
-    Action::requeue(AFTER_ERROR)
 }
 
 /// Gets an attempt ready, if one might start now.
@@ -174,11 +163,25 @@ async fn report(
     uid: &str,
 ) -> Result<bool, kube::Error> {
     let news = object.status.as_ref() != Some(&decision.status);
+    if news && !context.leadership.is_held() {
+        // Another operator may have told more since.
+        return Ok(true);
+    }
     let api = api_of(object, context);
     if news && status::write(&api, object, &decision.status).await? == Written::Gone {
         return Ok(false);
     }
-    let told = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_some());
+    if news {
+        for told in changes(object, &decision.status) {
+            context.recorder.tell(object.object_ref(&()), told);
+        }
+    }
+    context.metrics.object(object, &decision.status);
+    let outcome = memory.attempt.as_ref().and_then(|record| record.outcome.as_ref());
+    if matches!(outcome, Some(Outcome::Pushed(_) | Outcome::Unchanged)) {
+        context.metrics.succeeded(object);
+    }
+    let told = outcome.is_some();
     let updated = context.attempts.update(uid, |memory| {
         memory.status = Some(decision.status.clone());
         if told {

@@ -3,16 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 use kube_runtime::reflector::{self, ObjectRef, Store};
+use kube_runtime::watcher::Config;
 use kube_runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt as _, predicates};
+use tokio::time::{sleep, timeout};
 
 use super::claims::Register;
-use super::reconcile::{Context, on_error, reconcile};
-use super::watch::{events, keep_account};
+use super::look::{look, on_error};
+use super::reconcile::{Context, reconcile};
+use super::secrets::{SecretWatch, objects_of_changed_secrets};
+use super::unreadable;
+use super::watch::{keep_account, watch};
 use crate::api::v1alpha1::ImagePush;
+use crate::limits::{LAST_STATUS_TIMEOUT, STOP_TIMEOUT, UNREADABLE_QUEUE};
 
 /// Looks at objects that change often together, not each time.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -20,51 +27,80 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Looks at objects that are under way at the same time; each is a few requests to the API server.
 const RECONCILES: u16 = 16;
 
-/// Looks after the objects of one namespace, or of all.
+/// Looks after the objects of one namespace, or of all, until the operator is to stop.
 pub(crate) async fn look_after(
-    scope: Option<String>,
+    namespace: Option<String>,
+    secrets: SecretWatch,
     context: Arc<Context>,
     woken: impl Stream<Item = ObjectRef<ImagePush>> + Send + 'static,
     register: Register,
-    synced: impl FnOnce() + Send,
+    listed: impl FnOnce() + Send,
 ) {
-    let client = context.client.clone();
-    let api: Api<DeserializeGuard<ImagePush>> = match &scope {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
+    let api: Api<DeserializeGuard<ImagePush>> = match &namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
     };
     let (reader, writer) = reflector::store::<ImagePush>();
-    let watched = events(api, context.metrics.clone())
-        .inspect_ok(keep_account(context.attempts.clone(), register))
-        .default_backoff()
+    let (mut rest, unreadable) = mpsc::channel(UNREADABLE_QUEUE);
+    let watched = watch(api, Config::default().any_semantic(), context.metrics.clone())
+        .try_filter_map(move |event| {
+            futures::future::ready(Ok(unreadable::readable(event, &mut rest)))
+        })
+        .inspect_ok(keep_account(context.clone(), register))
         .reflect(writer)
         .applied_objects()
         .predicate_filter(
             predicates::generation.combine(predicates::annotations),
             PredicateConfig::default(),
         );
+    let changed = objects_of_changed_secrets(secrets, namespace.as_deref(), &reader, &context);
     let config = kube_runtime::Config::default().concurrency(RECONCILES).debounce(DEBOUNCE);
     let controller = Controller::for_stream(watched, reader.clone())
         .with_config(config)
-        .reconcile_on(woken)
+        .reconcile_on(futures::stream::select(woken, changed))
         .graceful_shutdown_on(context.stopping.clone().cancelled_owned())
-        .run(reconcile, on_error, context.clone())
+        .run(look, on_error, context.clone())
         .for_each(async |looked_at| {
             if let Err(error) = looked_at {
                 tracing::debug!(%error, "an object was not looked at");
             }
         });
-    let listed = async {
+    let told_when_listed = async {
         if reader.wait_until_ready().await.is_ok() {
-            tracing::info!(namespace = scope.as_deref().unwrap_or("(all)"), "objects are watched");
-            synced();
+            tracing::info!(
+                namespace = namespace.as_deref().unwrap_or("(all)"),
+                "objects are watched"
+            );
+            listed();
         }
     };
-    tokio::join!(controller, listed);
-    context.attempts.stop().await;
+    let reports = unreadable::report(unreadable, context.client.clone(), context.recorder.clone());
+    let looks = async { tokio::join!(controller, told_when_listed) };
+    // Only the end of the looks ends the reports.
+    let work = async {
+        tokio::select! { _ = looks => {}, () = reports => {} }
+    };
+    let stopped = async {
+        context.stopping.cancelled().await;
+        context.attempts.stop().await;
+    };
+    // What a look still has to say to an API server that doesn't answer is found out again at the next start.
+    let given_up = async {
+        context.stopping.cancelled().await;
+        sleep(STOP_TIMEOUT).await;
+    };
+    tokio::join!(
+        async {
+            tokio::select! { () = work => {}, () = given_up => {} }
+        },
+        stopped
+    );
     // After the lease is lost, somebody else reports.
     if context.leadership.is_held() {
-        report_the_rest(&reader, &context).await;
+        let reported = timeout(LAST_STATUS_TIMEOUT, report_the_rest(&reader, &context)).await;
+        if reported.is_err() {
+            tracing::warn!("not every status was written in time; the next start finds out");
+        }
     }
 }
 

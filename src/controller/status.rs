@@ -208,6 +208,16 @@ impl Draft {
         self.status.observed_generation = Some(self.generation);
     }
 
+    /// An attempt is called off because the operator ends; the next start begins it anew.
+    pub(crate) fn interrupted(&mut self) {
+        self.status.progress = None;
+        if self.is_true_for_this_generation() {
+            return;
+        }
+        let message = "interrupted by shutdown; the push begins anew when an operator runs again";
+        self.set(RECONCILING, State::True, reasons::PROGRESSING_WITH_RETRY, message);
+    }
+
     /// Nothing is under way.
     pub(crate) fn rest(&mut self) {
         self.remove(RECONCILING);

@@ -1,50 +1,97 @@
-//! The watch of ImagePush objects: what it lists and sees, and what follows from an object that is gone.
+//! Watches: what is listed and seen, and how soon one that failed begins anew.
+//!
+//! The watcher of the controller runtime does the listing and watching; here is what it leaves to others. A version that is
+//! too old is listed anew at once. A watch that can't be started is listed anew, too, since the server may have been set
+//! back to an earlier state meanwhile. Waits grow to ten seconds, or to what the server asks for.
+
+mod pace;
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
-use kube::core::DeserializeGuard;
-use kube::{Api, ResourceExt as _};
-use kube_runtime::watcher::{self, Event, watcher};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
+use kube::{Api, Resource, ResourceExt as _};
+use kube_runtime::watcher::{self, Config, Event, watcher};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
+use self::pace::{Fault, Pace};
+use super::api_server::asked_wait;
 use super::claims::Register;
-use super::executor::Attempts;
 use super::metrics::Metrics;
+use super::reconcile::{Context, chance};
 use crate::api::v1alpha1::ImagePush;
-use crate::error::Result;
 
-/// The watch. One object that can't be read doesn't block the others.
-pub(crate) fn events(
-    api: Api<DeserializeGuard<ImagePush>>,
+/// Watches objects for ever. Faults are logged, counted and waited out; none gets out of here.
+pub(crate) fn watch<K>(
+    api: Api<K>,
+    config: Config,
     metrics: Arc<Metrics>,
-) -> impl Stream<Item = Result<Event<ImagePush>, watcher::Error>> + Send {
-    watcher(api, watcher::Config::default().any_semantic())
-        .inspect_err(move |error| {
-            metrics.watch_error();
-            tracing::warn!(%error, "watching ImagePush objects fails; is the CRD installed?");
-        })
-        // A watch that is too old is listed anew at once, instead of after one more wait.
-        .filter(|event| {
-            let old =
-                matches!(event, Err(watcher::Error::WatchError(status)) if status.code == 410);
-            futures::future::ready(!old)
-        })
-        .try_filter_map(async |event| {
-            Ok(match event {
-                Event::Apply(object) => readable(object).map(Event::Apply),
-                Event::InitApply(object) => readable(object).map(Event::InitApply),
-                Event::Delete(object) => readable(object).map(Event::Delete),
-                Event::Init => Some(Event::Init),
-                Event::InitDone => Some(Event::InitDone),
-            })
-        })
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let begin = move || watcher(api.clone(), config.clone()).boxed();
+    let state = Watch { events: begin(), pace: Pace::default() };
+    futures::stream::unfold((state, begin, metrics), async |(mut state, begin, metrics)| {
+        let event = state.next(&begin, &metrics).await;
+        Some((Ok(event), (state, begin, metrics)))
+    })
+}
+
+struct Watch<K> {
+    events: BoxStream<'static, Result<Event<K>, watcher::Error>>,
+    pace: Pace,
+}
+
+// === impl Watch ===
+
+impl<K> Watch<K> {
+    async fn next(
+        &mut self,
+        begin: &impl Fn() -> BoxStream<'static, Result<Event<K>, watcher::Error>>,
+        metrics: &Metrics,
+    ) -> Event<K> {
+        loop {
+            match self.events.next().await {
+                Some(Ok(event)) => return event,
+                Some(Err(error)) => {
+                    let wait = self.pace.wait(fault(&error), chance(), Instant::now());
+                    metrics.watch_error();
+                    tracing::warn!(%error, ?wait, "a watch fails; is the CRD installed?");
+                    if matches!(error, watcher::Error::WatchStartFailed(_)) {
+                        self.events = begin();
+                    }
+                    sleep(wait).await;
+                }
+                None => self.events = begin(),
+            }
+        }
+    }
+}
+
+fn fault(error: &watcher::Error) -> Fault {
+    let cause = match error {
+        watcher::Error::WatchError(status) if status.code == 410 => return Fault::TooOld,
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => cause,
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => {
+            return Fault::Other { asked: None };
+        }
+    };
+    match cause {
+        kube::Error::Api(status) if status.code == 410 => Fault::TooOld,
+        cause => Fault::Other { asked: asked_wait(cause) },
+    }
 }
 
 /// Keeps account of who is there and who claims what. An object without finalizers is gone at once, and nobody looks at it
 /// again: its attempt is called off from here. One that went while the watch was broken is missed by the next list.
 pub(crate) fn keep_account(
-    attempts: Arc<Attempts>,
+    context: Arc<Context>,
     mut register: Register,
 ) -> impl FnMut(&Event<ImagePush>) + Send {
     let mut listed = HashSet::new();
@@ -55,32 +102,17 @@ pub(crate) fn keep_account(
             register.note(object);
         }
         Event::InitDone => {
-            attempts.keep_only(&listed);
+            context.attempts.keep_only(&listed);
+            context.metrics.keep_only(&listed);
             register.keep_only(&listed);
         }
         Event::Delete(object) => {
-            attempts.forget(&object.uid().unwrap_or_default());
+            let uid = object.uid().unwrap_or_default();
+            context.attempts.forget(&uid);
+            context.panics.forget(&uid);
+            context.metrics.gone(&uid);
             register.release(object);
         }
         Event::Apply(object) => register.note(object),
-    }
-}
-
-fn readable(object: DeserializeGuard<ImagePush>) -> Option<ImagePush> {
-    match object.0 {
-        Ok(mut object) => {
-            object.metadata.managed_fields = None;
-            Some(object)
-        }
-        Err(unreadable) => {
-            let (name, namespace) = (&unreadable.metadata.name, &unreadable.metadata.namespace);
-            tracing::warn!(
-                ?name,
-                ?namespace,
-                error = unreadable.error,
-                "an ImagePush can't be read"
-            );
-            None
-        }
     }
 }

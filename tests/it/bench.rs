@@ -6,6 +6,7 @@
 
 mod checks;
 mod jobs;
+mod operator;
 mod places;
 mod report;
 mod tools;

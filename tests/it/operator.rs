@@ -9,7 +9,10 @@ mod monitoring;
 mod outputs;
 mod ownership;
 mod policy;
+mod turns;
+mod watching;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -488,9 +491,18 @@ async fn a_restart_in_the_middle_converges() {
         .apply("web", &spec(&source.host, &destination.host, &json!({"runPolicy": "Once"})))
         .await;
     destination.received("PUT /v2/app/manifests/copy").await;
+    let stopped = std::time::Instant::now();
     let (plane, namespace) = operator.stop().await;
+    assert!(stopped.elapsed() < Duration::from_secs(25), "{:?}", stopped.elapsed());
+    let object = ["get", "ipush", "web", "-n", &namespace, "-o", "json"];
+    let object = plane.kubectl(&object).await.succeeded();
+    let object: Value = serde_json::from_str(&object).unwrap();
+    assert_eq!(reason_of(&object, "Ready"), "Progressing");
+    assert_eq!(reason_of(&object, "Reconciling"), "ProgressingWithRetry");
+    let message = "interrupted by shutdown; the push begins anew when an operator runs again";
+    assert_eq!(condition(&object, "Reconciling")["message"], message);
+    assert_eq!(destination.open_sessions(), 0);
     let operator = Operator::start_in(plane, namespace, None).await;
-    assert_eq!(reason_of(&operator.get("web").await, "Ready"), "Progressing");
     operator.wait("web", "Ready").await;
     assert_eq!(operator.get("web").await["status"]["artifact"]["digest"], digest);
     operator.stop().await;
@@ -502,10 +514,39 @@ async fn probes_and_metrics_are_served() {
     assert_eq!(get(address, "/livez").await, (200, "ok".into()));
     let (status, metrics) = get(address, "/metrics").await;
     assert_eq!(status, 200);
-    for name in ["imagepush_inflight 0", "imagepush_build_info", "# EOF"] {
-        assert!(metrics.contains(name), "{metrics}");
+    let listed =
+        "imagepush_api_requests_total{verb=\"list\",resource=\"imagepushes\",code=\"2xx\"} 1";
+    for line in ["imagepush_inflight 0", "imagepush_leader 1", listed, "# EOF"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
+    let unknown: Vec<String> = served(&metrics).difference(&documented()).cloned().collect();
+    assert_eq!(unknown, [""; 0], "docs/operations.md lacks them");
     operator.stop().await;
+}
+
+/// The names of the metrics that are served.
+fn served(metrics: &str) -> BTreeSet<String> {
+    let of_type = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some(match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+    };
+    metrics.lines().filter_map(of_type).collect()
+}
+
+/// The names in the document's table, but for those of objects, which are switched off.
+fn documented() -> BTreeSet<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter(|line| !line.contains("`--object-metrics` only"));
+    let name = |row: &str| {
+        let (name, rest) = row.strip_prefix("| `")?.split_once('`')?;
+        (name.starts_with("imagepush_") && rest.starts_with(" |")).then(|| name.to_owned())
+    };
+    rows.filter_map(name).filter(|name| !name.contains('{')).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

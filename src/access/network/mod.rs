@@ -12,6 +12,7 @@ mod pauses;
 mod place;
 mod standing;
 mod token_servers;
+mod traffic;
 mod trust;
 mod warnings;
 
@@ -36,6 +37,7 @@ pub(crate) use standing::{
     Bearer, Challenge, Fingerprint, NoToken, StandingKey, Terms, Token, TokenKey,
 };
 pub use token_servers::TokenServer;
+use traffic::Traffic;
 pub(crate) use trust::Trust;
 use warnings::Warnings;
 
@@ -52,6 +54,7 @@ struct Shared {
     proxies: Proxies,
     pauses: Pauses,
     warnings: Warnings,
+    traffic: Traffic,
     token_servers: Vec<TokenServer>,
     registries: AllowedRegistries,
 }
@@ -95,6 +98,7 @@ impl Network {
             proxies,
             pauses: Pauses::default(),
             warnings: Warnings::default(),
+            traffic: Traffic::default(),
             token_servers,
             registries,
         }))
@@ -142,6 +146,17 @@ impl Network {
         hide: impl Fn(&mut String),
     ) {
         self.0.warnings.tell(host, values, hide);
+    }
+
+    /// A registry, or where it sends us, has answered with this status; with none if there was no answer.
+    pub(crate) fn count_answer(&self, registry: &str, status: Option<u16>) {
+        self.0.traffic.count(registry, status);
+    }
+
+    /// How often registries have answered so far, by name and status, as words; those beyond the first
+    /// [`MAX_COUNTED_REGISTRIES`](crate::limits::MAX_COUNTED_REGISTRIES) are one, `other`.
+    pub(crate) fn answers(&self) -> Vec<(String, &'static str, u64)> {
+        self.0.traffic.counts()
     }
 
     /// Whether a registry's credentials may go to a token server, by the word of whoever runs the program.

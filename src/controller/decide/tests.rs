@@ -59,6 +59,7 @@ pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<
         access_digest: Some(ACCESS),
         took: None,
         chance: 0.5,
+        stopping: false,
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle;
-use crate::engine::{self, Preview, Pushed, Standing};
+use crate::engine::{self, Preview, Pushed, Standing, Wanted};
 use crate::error::Result;
 use crate::options::PushOptions;
 
@@ -18,7 +18,7 @@ pub(crate) trait Engine: Send + Sync {
         &self,
         options: &PushOptions,
         progress: &Arc<dyn engine::Progress>,
-        cancel: &CancellationToken,
+        wanted: &Wanted,
     ) -> Result<Pushed>;
 
     /// Tells what a push would do.
@@ -38,9 +38,9 @@ impl Engine for RealEngine {
         &self,
         options: &PushOptions,
         progress: &Arc<dyn engine::Progress>,
-        cancel: &CancellationToken,
+        wanted: &Wanted,
     ) -> Result<Pushed> {
-        bundle::push(options, progress, cancel).await
+        bundle::push(options, progress, wanted.clone()).await
     }
 
     async fn preview(&self, options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {

@@ -14,9 +14,10 @@ use crate::blob::Pace;
 use crate::controller::decide::Outcome;
 use crate::controller::delivery::deliver;
 use crate::controller::failure::Failure;
+use crate::controller::lease::Leadership;
 use crate::controller::metrics::Metrics;
 use crate::controller::status::timed_out;
-use crate::engine::Progress;
+use crate::engine::{Progress, Wanted};
 use crate::error::Kind;
 use crate::options::PushOptions;
 
@@ -27,6 +28,8 @@ pub(crate) struct InProcess {
     /// Shared by all pushes of this process.
     pace: Pace,
     metrics: Arc<Metrics>,
+    /// Nothing gets a name but while this is held.
+    leadership: Leadership,
 }
 
 // === impl InProcess ===
@@ -37,8 +40,9 @@ impl InProcess {
         limits: Arc<Limits>,
         pace: Pace,
         metrics: Arc<Metrics>,
+        leadership: Leadership,
     ) -> Self {
-        Self { engine, limits, pace, metrics }
+        Self { engine, limits, pace, metrics, leadership }
     }
 }
 
@@ -50,14 +54,18 @@ impl Executor for InProcess {
         counters: Arc<Counters>,
         cancel: &CancellationToken,
     ) -> Outcome {
+        let waiting = self.metrics.waiting();
         let _permit = tokio::select! {
             permit = self.limits.acquire(order) => permit,
             () = cancel.cancelled() => return Outcome::Cancelled,
         };
+        drop(waiting);
         let _running = self.metrics.running();
         let progress: Arc<dyn Progress> = counters;
         let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };
-        let work = deliver(&*self.engine, &options, &order.delivery, &progress, cancel);
+        let leads = Arc::new(self.leadership.clone());
+        let wanted = Wanted::until_cancelled(cancel).while_holds(leads);
+        let work = deliver(&*self.engine, &options, &order.delivery, &progress, &wanted);
         let ended = tokio::time::timeout(order.timeout, work).await;
         match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
             Ok(outcome) => outcome,

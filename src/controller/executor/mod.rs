@@ -190,7 +190,7 @@ impl Attempts {
             async move { executor.attempt(&order, counters, &cancel).await }
         });
         let outcome = self.watch(&order.object, work, &counters).await;
-        self.metrics.attempt(&order.options, &outcome);
+        self.metrics.attempt(&order.options, &outcome, began.elapsed());
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
         let known = self.update(&order.uid, |memory| {
             memory.attempt.as_mut().map(|record| {

@@ -10,11 +10,12 @@ use super::*;
 use crate::access::Access;
 use crate::api::v1alpha1::Mode;
 use crate::blob::Pace;
-use crate::engine::{self, Preview, Pushed, Standing};
+use crate::controller::lease::Leadership;
+use crate::engine::{self, Preview, Pushed, Standing, Wanted};
 use crate::error::{Kind, Result};
 use crate::limits::MEMORY_OF_PUSH;
 use crate::options::{CustomResources, Endpoint, Layers, Platforms, Retry};
-use crate::transport;
+use crate::transport::{self, Gate};
 
 /// What the engine does.
 #[derive(Clone, Copy)]
@@ -27,6 +28,8 @@ enum Script {
     Hang,
     /// The same to the registry `hangs.example`; others answer at once.
     HangThere,
+    /// Until the destination's name would change, if the push is still wanted then.
+    Name,
     /// Until ten chunks of a MiB have been read at the pace that is asked for.
     Read,
 }
@@ -43,7 +46,7 @@ impl Engine for Fake {
         &self,
         options: &PushOptions,
         _progress: &Arc<dyn engine::Progress>,
-        cancel: &CancellationToken,
+        wanted: &Wanted,
     ) -> Result<Pushed> {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
@@ -61,8 +64,12 @@ impl Engine for Fake {
                 read.for_each(async |_| {}).await;
                 Error::new(Kind::NetworkError, "broke off")
             }
+            Script::Name => match Gate::new(wanted.clone()).pass().await {
+                Ok(_) => Error::new(Kind::NetworkError, "broke off"),
+                Err(refused) => refused,
+            },
             Script::Run => {
-                cancel.cancelled().await;
+                wanted.cancel().cancelled().await;
                 Error::cancelled()
             }
         };
@@ -91,11 +98,16 @@ fn setup(script: Script, all: usize, per_host: usize) -> Setup {
 }
 
 fn setup_with(script: Script, bounds: Bounds, pace: Pace) -> Setup {
+    setup_led(script, bounds, pace, Leadership::undisputed())
+}
+
+fn setup_led(script: Script, bounds: Bounds, pace: Pace, leadership: Leadership) -> Setup {
     let engine = Arc::new(Fake { script, running: AtomicUsize::new(0), most: AtomicUsize::new(0) });
     let (wake, woken) = mpsc::channel(16);
     let limits = Limits::new(bounds);
     let metrics = Metrics::new();
-    let executor = Arc::new(InProcess::new(engine.clone(), limits, pace, metrics.clone()));
+    let executor = InProcess::new(engine.clone(), limits, pace, metrics.clone(), leadership);
+    let executor = Arc::new(executor);
     Setup { engine, attempts: Arc::new(Attempts::new(executor, metrics, wake)), woken }
 }
 
@@ -146,6 +158,19 @@ impl Setup {
 fn failure(outcome: &Outcome) -> (&'static str, &str) {
     let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
     (failure.reason, &failure.message)
+}
+
+/// Whatever else has not noticed yet that the lease is over.
+#[tokio::test(start_paused = true)]
+async fn nothing_gets_a_name_without_the_lease() {
+    let bounds = Bounds { all: 1, per_namespace: Some(1), per_host: 1, memory_bytes: u64::MAX };
+    let second = Duration::from_secs(1);
+    for (lease, expected) in [(2 * second, "NetworkError"), (second / 2, "Cancelled")] {
+        let leadership = Leadership::until(tokio::time::Instant::now() + lease);
+        let mut setup = setup_led(Script::Name, bounds, Pace::default(), leadership);
+        setup.start(order("a", "r.example"));
+        assert_eq!(setup.outcome("a").await.word(), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

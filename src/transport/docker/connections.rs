@@ -170,6 +170,7 @@ impl Connections {
             self.heed(&url, response);
         }
         let status = answer.as_ref().map(|response| response.status().as_u16()).ok();
+        self.network.count_answer(&self.name, status);
         tracing::debug!(%method, host = url.host_str(), path = url.path(), status, "request");
         Ok(answer.map_err(|failure| (failure, url)))
     }

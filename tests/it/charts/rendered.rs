@@ -178,6 +178,8 @@ async fn values_get_to_the_container() {
             "--timeout=1h30m",
             "--watch-namespace=one",
             "--watch-namespace=two",
+            "--secret-watch",
+            "--object-metrics",
             "--leader-election=true",
             "--lease=pushes",
             "--lease-namespace=leases",

@@ -113,6 +113,11 @@ impl ControlPlane {
         kube::Client::try_from(config).unwrap()
     }
 
+    /// A client that may do everything.
+    pub(crate) async fn admin_client(&self) -> kube::Client {
+        kube::Client::try_from(self.config().await).unwrap()
+    }
+
     async fn config(&self) -> kube::Config {
         // Another part of the process may have done it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

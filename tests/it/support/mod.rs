@@ -1,7 +1,6 @@
 //! What several test modules share: registries and certificates, an API server, images, tools that have to agree
 //! with us, and readers of what was written.
 
-#[expect(dead_code, reason = "tests of watches are to use the rest")]
 pub(crate) mod api_double;
 pub(crate) mod canary;
 pub(crate) mod certificates;

@@ -1,0 +1,198 @@
+//! What a change of status has to tell. Pure: two statuses in, events out.
+//!
+//! A status that says the same again tells nothing, so that checks, retries and progress pass in silence.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::Told;
+use crate::api::conditions::{self, READY};
+use crate::api::reasons::{self, PROGRESSING, REASONS, SUSPENDED};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus};
+
+/// Failed attempts after which a retry is told.
+const TOLD_RETRIES: [i32; 3] = [1, 3, 10];
+
+/// The events for a change of an object's status from what it has to `after`.
+pub(crate) fn changes(object: &ImagePush, after: &ImagePushStatus) -> Vec<Told> {
+    let before = object.status.clone().unwrap_or_default();
+    let mut told = vec![];
+    let was = conditions::find(&before.conditions, READY);
+    if let Some(is) = conditions::find(&after.conditions, READY) {
+        told.extend(of_ready(object, was, is));
+    }
+    if pushed_again(&before, after) {
+        let digest = after.artifact.as_ref().map_or("", |artifact| artifact.digest.as_str());
+        let note =
+            format!("the destination did not have {digest} any more, which was pushed again");
+        told.insert(0, Told::warning("DriftDetected", "Check", note));
+    } else if after.last_push_time > before.last_push_time && told.is_empty() {
+        // Another push under the same reason.
+        let is = conditions::find(&after.conditions, READY);
+        told.extend(is.map(|is| Told::normal(reasons::PUSH_SUCCEEDED, "Push", is.message.clone())));
+    }
+    told.extend(after.retry.as_ref().and_then(|retry| retried(before.retry.as_ref(), retry)));
+    told
+}
+
+/// What `Ready` has to tell, if it says something new.
+fn of_ready(object: &ImagePush, was: Option<&Condition>, is: &Condition) -> Vec<Told> {
+    if was.is_some_and(|was| was.status == is.status && was.reason == is.reason) {
+        return vec![];
+    }
+    let resumed = was.is_some_and(|was| was.reason == SUSPENDED);
+    match (is.status.as_str(), is.reason.as_str()) {
+        (_, SUSPENDED) => vec![Told::normal(SUSPENDED, "Suspend", is.message.clone())],
+        ("Unknown", PROGRESSING) => {
+            let (source, destination) = (&object.spec.source, &object.spec.destination);
+            let note = format!("`{}` goes to `{}`", source.reference, destination.reference);
+            let started = Told::normal("PushStarted", "Push", note);
+            let resumed = resumed.then(|| Told::normal("Resumed", "Resume", "resumed".to_owned()));
+            resumed.into_iter().chain([started]).collect()
+        }
+        ("True", reason) => vec![Told::normal(known(reason), "Push", is.message.clone())],
+        ("False", reason) => vec![Told::warning(known(reason), "Push", is.message.clone())],
+        _ => vec![],
+    }
+}
+
+/// Whether what was there before had to be pushed again, for the same spec.
+fn pushed_again(before: &ImagePushStatus, after: &ImagePushStatus) -> bool {
+    let digest = |status: &ImagePushStatus| status.artifact.as_ref().map(|it| it.digest.clone());
+    before.last_push_time.is_some()
+        && after.last_push_time > before.last_push_time
+        && before.observed_generation == after.observed_generation
+        && conditions::is_true(&before.conditions, READY)
+        && digest(before) == digest(after)
+}
+
+fn retried(before: Option<&RetryStatus>, retry: &RetryStatus) -> Option<Told> {
+    let known = before.is_some_and(|before| before.count == retry.count);
+    if known || !TOLD_RETRIES.contains(&retry.count) {
+        return None;
+    }
+    let next = retry.next_retry_time.as_ref()?;
+    let note = format!("attempt {} failed; the next one is at {}", retry.count, next.0);
+    Some(Told::normal("RetryScheduled", "Retry", note))
+}
+
+/// The reason as the table has it.
+fn known(reason: &str) -> &'static str {
+    let found = REASONS.iter().find(|known| known.name == reason);
+    found.map_or("Changed", |known| known.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::conditions::{Setting, State};
+    use crate::api::v1alpha1::Artifact;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// `Ready` is so, and the destination was last written then, if at all.
+    fn status(state: State, reason: &str, pushed: Option<(i64, &str)>) -> ImagePushStatus {
+        let mut status = ImagePushStatus { observed_generation: Some(1), ..Default::default() };
+        let message = &format!("it is {reason}");
+        let setting = Setting { kind: READY, state, reason, message };
+        conditions::set(&mut status.conditions, &setting, 1, at(0));
+        status.last_push_time = pushed.map(|(second, _)| Time(at(second)));
+        status.artifact =
+            pushed.map(|(_, digest)| Artifact { digest: digest.to_owned(), ..Artifact::default() });
+        status
+    }
+
+    fn retrying(count: i32) -> ImagePushStatus {
+        let mut status = status(State::False, "NetworkError", None);
+        let next_retry_time = Some(Time(at(60)));
+        status.retry = Some(RetryStatus { count, next_retry_time, ..RetryStatus::default() });
+        status
+    }
+
+    fn told(before: Option<ImagePushStatus>, after: &ImagePushStatus) -> Vec<String> {
+        let side = |name: &str| json!({"reference": format!("docker://r.example/{name}:1")});
+        let mut object: ImagePush = serde_json::from_value(json!({
+            "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
+            "metadata": {"name": "x"},
+            "spec": {"source": side("a"), "destination": side("b"), "runPolicy": "Once"},
+        }))
+        .unwrap();
+        object.status = before;
+        let told = changes(&object, after);
+        told.iter().map(|it| format!("{:?} {}: {}", it.weight, it.reason, it.note)).collect()
+    }
+
+    #[test]
+    fn each_change_is_told_and_nothing_else() {
+        use State::{False, True, Unknown};
+        let started =
+            "Normal PushStarted: `docker://r.example/a:1` goes to `docker://r.example/b:1`";
+        let progressing = || status(Unknown, PROGRESSING, None);
+        let pushed = |second, digest| status(True, "PushSucceeded", Some((second, digest)));
+        let cases: [(Option<ImagePushStatus>, ImagePushStatus, &[&str]); 16] = [
+            (None, progressing(), &[started]),
+            (Some(progressing()), progressing(), &[]),
+            (Some(progressing()), pushed(1, "d"), &["Normal PushSucceeded: it is PushSucceeded"]),
+            (Some(pushed(1, "d")), pushed(1, "d"), &[]),
+            (
+                Some(pushed(1, "d")),
+                pushed(2, "d"),
+                &[
+                    "Warning DriftDetected: the destination did not have d any more, which was pushed again",
+                ],
+            ),
+            (Some(pushed(1, "d")), pushed(2, "e"), &["Normal PushSucceeded: it is PushSucceeded"]),
+            (
+                Some(progressing()),
+                status(True, "AlreadyPresent", None),
+                &["Normal AlreadyPresent: it is AlreadyPresent"],
+            ),
+            (
+                Some(progressing()),
+                status(Unknown, SUSPENDED, None),
+                &["Normal Suspended: it is Suspended"],
+            ),
+            (
+                Some(status(Unknown, SUSPENDED, None)),
+                progressing(),
+                &["Normal Resumed: resumed", started],
+            ),
+            (
+                Some(progressing()),
+                status(False, "AccessDenied", None),
+                &["Warning AccessDenied: it is AccessDenied"],
+            ),
+            (Some(status(False, "AccessDenied", None)), status(False, "AccessDenied", None), &[]),
+            (
+                Some(status(False, "Timeout", None)),
+                status(False, "AccessDenied", None),
+                &["Warning AccessDenied: it is AccessDenied"],
+            ),
+            (
+                Some(progressing()),
+                retrying(1),
+                &[
+                    "Warning NetworkError: it is NetworkError",
+                    "Normal RetryScheduled: attempt 1 failed; the next one is at 1970-01-01T00:01:00Z",
+                ],
+            ),
+            (Some(retrying(1)), retrying(2), &[]),
+            (
+                Some(retrying(2)),
+                retrying(3),
+                &[
+                    "Normal RetryScheduled: attempt 3 failed; the next one is at 1970-01-01T00:01:00Z",
+                ],
+            ),
+            (Some(retrying(3)), retrying(3), &[]),
+        ];
+        for (number, (before, after, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(told(before, &after), expected, "case {number}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A look at an object with whatever may go wrong with it: it is timed, told in logs, and a panic in it hurts nobody else.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use jiff::{Timestamp, Unit};
+use kube::{Api, ResourceExt as _};
+use kube_runtime::controller::Action;
+use kube_runtime::reflector::ObjectRef;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::api_server::wait_after;
+use super::failure::Failure;
+use super::reconcile::{Context, chance, reconcile};
+use super::status::{self, Draft};
+use crate::api::v1alpha1::ImagePush;
+use crate::error::Error;
+use crate::limits::PANIC_DELAY;
+
+/// How often in a row looks at an object have panicked, by uid.
+#[derive(Debug, Default)]
+pub(crate) struct Panics(Mutex<HashMap<String, u32>>);
+
+/// Why a look failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookError {
+    /// The API server could not be asked, or refused.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// A fault of ours.
+    #[error("the look panicked: {message}")]
+    Panic {
+        /// What the panic said.
+        message: String,
+        /// When to look again.
+        wait: Duration,
+    },
+}
+
+/// Looks at an object.
+pub(crate) async fn look(
+    object: Arc<ImagePush>,
+    context: Arc<Context>,
+) -> Result<Action, LookError> {
+    let span = tracing::info_span!(
+        "reconcile",
+        object = %ObjectRef::from_obj(&*object),
+        uid = object.uid(),
+        generation = object.metadata.generation,
+    );
+    let work = reconcile(object.clone(), context.clone());
+    guarded(object, context, work).instrument(span).await
+}
+
+/// Waits after a look that failed.
+#[expect(clippy::needless_pass_by_value, reason = "the controller runtime fixes the signature")]
+pub(crate) fn on_error(object: Arc<ImagePush>, error: &LookError, _: Arc<Context>) -> Action {
+    let wait = error.wait();
+    let (name, namespace) = (object.name_any(), object.namespace());
+    tracing::warn!(%error, name, namespace, ?wait, "a look failed");
+    Action::requeue(wait)
+}
+
+async fn guarded(
+    object: Arc<ImagePush>,
+    context: Arc<Context>,
+    work: impl Future<Output = Result<Action, kube::Error>> + Send,
+) -> Result<Action, LookError> {
+    let started = Instant::now();
+    let uid = object.uid().unwrap_or_default();
+    let looked = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(looked) => {
+            context.panics.forget(&uid);
+            looked.map_err(LookError::Api)
+        }
+        Err(panic) => {
+            let message = words(&*panic);
+            let wait = context.panics.count(&uid);
+            tracing::error!(message, "a fault in the operator: the look at this object panicked");
+            if let Err(error) = confess(&object, &context, &message).await {
+                tracing::warn!(%error, "it can't be told so");
+            }
+            Err(LookError::Panic { message, wait })
+        }
+    };
+    context.metrics.look(looked.as_ref().err().map(LookError::word), started.elapsed());
+    looked
+}
+
+/// Says in the object's status that we failed it.
+async fn confess(object: &ImagePush, context: &Context, message: &str) -> Result<(), kube::Error> {
+    let error = Error::internal(format!("the look at this object panicked: {message}"));
+    let failure = Failure::from(&error.transient());
+    let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
+    let mut draft = Draft::new(object, now);
+    draft.retrying(&failure);
+    let api = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
+    status::write(&api, object, &draft.status).await?;
+    // The next look compares with this.
+    let uid = object.uid().unwrap_or_default();
+    context.attempts.update(&uid, |memory| memory.status = Some(draft.status));
+    Ok(())
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it said nothing".to_owned())
+}
+
+// === impl LookError ===
+
+impl LookError {
+    /// When to look again.
+    fn wait(&self) -> Duration {
+        match self {
+            Self::Api(error) => wait_after(error, chance()),
+            Self::Panic { wait, .. } => *wait,
+        }
+    }
+
+    /// It in a word, for metrics.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Api(kube::Error::Api(status)) => match status.code {
+                401 | 403 => "denied",
+                429 | 503 => "busy",
+                400..=499 => "refused",
+                _ => "failed",
+            },
+            Self::Api(_) => "unreachable",
+            Self::Panic { .. } => "panic",
+        }
+    }
+}
+
+// === impl Panics ===
+
+impl Panics {
+    /// One more; returns the wait after it, which doubles each time.
+    fn count(&self, uid: &str) -> Duration {
+        let mut panics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = panics.entry(uid.to_owned()).or_default();
+        let (first, longest) = PANIC_DELAY;
+        let wait = first.saturating_mul(1 << (*count).min(16)).min(longest);
+        *count = count.saturating_add(1);
+        wait
+    }
+
+    /// A look went well, or the object is gone.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests;
