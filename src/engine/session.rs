@@ -163,7 +163,14 @@ impl Session<'_> {
     async fn run_all(&self, cancel: &CancellationToken) -> Result<Attempt> {
         until(cancel, self.companion.prepare(&self.ends())).await?;
         let attempt = self.run(cancel).await?;
-        let attached = until(cancel, self.companion.attach(&self.ends(), &attempt.subject)).await;
+        let ends = self.ends();
+        let attach = self.companion.attach(&ends, &attempt.subject);
+        // The image is there: who has nothing to put beside it has not been called off in time.
+        let attached = tokio::select! {
+            biased;
+            attached = attach => attached,
+            () = cancel.cancelled() => Err(Error::cancelled()),
+        };
         let wrote = attempt.wrote
             | attached.map_err(|error| {
                 error.doing(

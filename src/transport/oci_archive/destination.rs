@@ -197,7 +197,10 @@ async fn merge(
     if let Some(layout) = existing {
         let attached =
             new.iter().filter_map(Manifest::as_index).flat_map(|list| list.manifests.clone());
-        let kept = index.images().into_iter().chain(index.lists()).chain(attached);
+        // The new image has been written whole; what the archive had under its digest may be damaged.
+        let is_new = |kept: &Descriptor| image.is_some_and(|new| new.digest == kept.digest);
+        let images = index.images().into_iter().filter(|image| !is_new(image));
+        let kept = images.chain(index.lists()).chain(attached);
         copy_kept(writer, layout, kept.collect()).await?;
     }
     Ok(index)
