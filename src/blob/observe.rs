@@ -61,7 +61,7 @@ struct Decoder {
 enum Stage {
     Unknown(Sink),
     Plain(Sink),
-    Gzip(MultiGzDecoder<Sink>),
+    Gzip(Box<MultiGzDecoder<Sink>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Sink>>),
     /// Nothing more is decoded.
     Stopped(Sink),
@@ -165,7 +165,7 @@ impl Decoder {
         let head = std::mem::take(&mut self.head);
         self.stage = match Compression::detect(&head) {
             Compression::None => Stage::Plain(sink),
-            Compression::Gzip => Stage::Gzip(MultiGzDecoder::new(sink)),
+            Compression::Gzip => Stage::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(sink)?;
                 decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
@@ -190,7 +190,7 @@ impl Decoder {
         }
     }
 
-    fn end(mut self: Box<Self>) {
+    fn end(mut self) {
         let finished = match &mut self.stage {
             Stage::Unknown(_) => self.start(),
             Stage::Gzip(decoder) => decoder.try_finish(),

@@ -34,6 +34,7 @@ pub(super) struct Carrier {
 
 /// What is known of the bundle by now.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a push has one of these")]
 enum State {
     /// Where it may be.
     Lead(Lead),
@@ -180,8 +181,7 @@ impl Carrier {
         subject: &Descriptor,
     ) -> Result<Option<Vec<Descriptor>>> {
         match self.state() {
-            State::Decided(_) => Ok(None),
-            State::Lead(Lead::Unknown { .. } | Lead::Nowhere) => Ok(None),
+            State::Decided(_) | State::Lead(Lead::Unknown { .. } | Lead::Nowhere) => Ok(None),
             State::Lead(_) | State::Found { .. } => {
                 self.heed(ends.attachments(&subject.digest, &ARTIFACT_TYPE).await)
             }

@@ -57,7 +57,7 @@ struct Document<'a> {
 
 pub(crate) async fn run(arguments: BundleArgs, printer: &Printer) -> Result<()> {
     match arguments.command {
-        BundleCommand::Show(arguments) => show(arguments, printer).await,
+        BundleCommand::Show(arguments) => Box::pin(show(arguments, printer)).await,
     }
 }
 
@@ -78,7 +78,7 @@ async fn show(arguments: ShowArgs, printer: &Printer) -> Result<()> {
     }
     let reference = endpoint.reference.to_string();
     let platforms = Platforms::One(platform.unwrap_or_else(Platform::of_this_machine));
-    let bundle = bundle::read(endpoint, platforms, Retry::default(), &cancel).await?;
+    let bundle = Box::pin(bundle::read(endpoint, platforms, Retry::default(), &cancel)).await?;
     print(printer, reference, &bundle)
 }
 

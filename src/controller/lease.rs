@@ -281,7 +281,7 @@ mod tests {
     async fn a_push_is_wanted_for_as_long_as_the_lease_is_held() {
         let leadership = Leadership::until(Instant::now() + LEASE_GIVE_UP);
         let moment = Duration::from_millis(1);
-        tokio::time::advance(LEASE_GIVE_UP - moment).await;
+        tokio::time::advance(LEASE_GIVE_UP.checked_sub(moment).unwrap()).await;
         leadership.check().await.unwrap();
         tokio::time::advance(moment).await;
         let error = leadership.check().await.unwrap_err();

@@ -54,7 +54,7 @@ pub(crate) async fn look(
         generation = object.metadata.generation,
     );
     let work = reconcile(object.clone(), context.clone());
-    guarded(object, context, work).instrument(span).await
+    Box::pin(guarded(object, context, work).instrument(span)).await
 }
 
 /// Waits after a look that failed.

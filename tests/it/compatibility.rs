@@ -105,7 +105,9 @@ fn nothing_in_the_crd_looks_like_a_change_for_ever() {
             }
             Value::Array(items) if items.is_empty() => problems.push(format!("{path} is empty")),
             Value::Array(items) => {
-                items.iter().for_each(|item| walk(path, item, in_items, problems));
+                for item in items {
+                    walk(path, item, in_items, problems);
+                }
             }
             Value::Null => problems.push(format!("{path} is null")),
             _ => {}

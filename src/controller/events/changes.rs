@@ -128,68 +128,81 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_change_is_told_and_nothing_else() {
         use State::{False, True, Unknown};
         let started =
             "Normal PushStarted: `docker://r.example/a:1` goes to `docker://r.example/b:1`";
         let progressing = || status(Unknown, PROGRESSING, None);
         let pushed = |second, digest| status(True, "PushSucceeded", Some((second, digest)));
-        let cases: [(Option<ImagePushStatus>, ImagePushStatus, &[&str]); 16] = [
-            (None, progressing(), &[started]),
-            (Some(progressing()), progressing(), &[]),
-            (Some(progressing()), pushed(1, "d"), &["Normal PushSucceeded: it is PushSucceeded"]),
-            (Some(pushed(1, "d")), pushed(1, "d"), &[]),
+        let cases: Vec<(Option<ImagePushStatus>, ImagePushStatus, Vec<&str>)> = vec![
+            (None, progressing(), vec![started]),
+            (Some(progressing()), progressing(), vec![]),
+            (
+                Some(progressing()),
+                pushed(1, "d"),
+                vec!["Normal PushSucceeded: it is PushSucceeded"],
+            ),
+            (Some(pushed(1, "d")), pushed(1, "d"), vec![]),
             (
                 Some(pushed(1, "d")),
                 pushed(2, "d"),
-                &[
+                vec![
                     "Warning DriftDetected: the destination did not have d any more, which was pushed again",
                 ],
             ),
-            (Some(pushed(1, "d")), pushed(2, "e"), &["Normal PushSucceeded: it is PushSucceeded"]),
+            (
+                Some(pushed(1, "d")),
+                pushed(2, "e"),
+                vec!["Normal PushSucceeded: it is PushSucceeded"],
+            ),
             (
                 Some(progressing()),
                 status(True, "AlreadyPresent", None),
-                &["Normal AlreadyPresent: it is AlreadyPresent"],
+                vec!["Normal AlreadyPresent: it is AlreadyPresent"],
             ),
             (
                 Some(progressing()),
                 status(Unknown, SUSPENDED, None),
-                &["Normal Suspended: it is Suspended"],
+                vec!["Normal Suspended: it is Suspended"],
             ),
             (
                 Some(status(Unknown, SUSPENDED, None)),
                 progressing(),
-                &["Normal Resumed: resumed", started],
+                vec!["Normal Resumed: resumed", started],
             ),
             (
                 Some(progressing()),
                 status(False, "AccessDenied", None),
-                &["Warning AccessDenied: it is AccessDenied"],
+                vec!["Warning AccessDenied: it is AccessDenied"],
             ),
-            (Some(status(False, "AccessDenied", None)), status(False, "AccessDenied", None), &[]),
+            (
+                Some(status(False, "AccessDenied", None)),
+                status(False, "AccessDenied", None),
+                vec![],
+            ),
             (
                 Some(status(False, "Timeout", None)),
                 status(False, "AccessDenied", None),
-                &["Warning AccessDenied: it is AccessDenied"],
+                vec!["Warning AccessDenied: it is AccessDenied"],
             ),
             (
                 Some(progressing()),
                 retrying(1),
-                &[
+                vec![
                     "Warning NetworkError: it is NetworkError",
                     "Normal RetryScheduled: attempt 1 failed; the next one is at 1970-01-01T00:01:00Z",
                 ],
             ),
-            (Some(retrying(1)), retrying(2), &[]),
+            (Some(retrying(1)), retrying(2), vec![]),
             (
                 Some(retrying(2)),
                 retrying(3),
-                &[
+                vec![
                     "Normal RetryScheduled: attempt 3 failed; the next one is at 1970-01-01T00:01:00Z",
                 ],
             ),
-            (Some(retrying(3)), retrying(3), &[]),
+            (Some(retrying(3)), retrying(3), vec![]),
         ];
         for (number, (before, after, expected)) in cases.into_iter().enumerate() {
             assert_eq!(told(before, &after), expected, "case {number}");

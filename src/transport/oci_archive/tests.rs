@@ -300,7 +300,7 @@ type Members<'a> = &'a [(&'a str, &'a [u8])];
 
 /// An archive with these members.
 async fn archive(scratch: &Scratch, members: Members<'_>) {
-    let target = ArchiveTarget::new(UserPath::anywhere(&scratch.path()), 0o644);
+    let target = ArchiveTarget::new(UserPath::anywhere(scratch.path()), 0o644);
     let writer = target.writer().await.unwrap();
     for (name, content) in members {
         writer.bytes(name, Bytes::copy_from_slice(content)).await.unwrap();

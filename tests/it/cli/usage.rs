@@ -103,9 +103,7 @@ fn values_that_are_illegal() {
 
 #[test]
 fn options_that_do_not_exist_yet_are_not_accepted() {
-    for flag in
-        ["--cr-option=no", "--sign-by=A", "--encryption-key=jwe:k", "--remove-signatures", "--rm"]
-    {
+    for flag in ["--sign-by=A", "--encryption-key=jwe:k", "--remove-signatures", "--rm"] {
         let name = flag.split('=').next().unwrap();
         let found = run(&["push", flag, "a"]);
         let start =

@@ -26,7 +26,7 @@ impl Scratch {
     }
 
     async fn content(&self, name: &str) -> Option<Bytes> {
-        let archive = Archive::open(&UserPath::anywhere(&self.path())).await.unwrap();
+        let archive = Archive::open(&UserPath::anywhere(self.path())).await.unwrap();
         archive.read(name, 1 << 20).await.unwrap()
     }
 
