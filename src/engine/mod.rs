@@ -204,7 +204,7 @@ pub async fn foresee(
     session::foresee(options, companion, cancel).await.map_err(|error| error.doing(doing()))
 }
 
-/// Opens a source to read more of an image than [`inspect`] does.
+/// Opens a source to read more of an image than [`inspect()`] does.
 pub async fn open(
     endpoint: Endpoint,
     platforms: Platforms,

@@ -10,7 +10,7 @@ use crate::image::Digest;
 use crate::options::{Endpoint, Retry};
 use crate::transport::Removed;
 
-/// See [`super::remove`].
+/// See [`super::remove()`].
 pub(super) async fn remove(
     endpoint: &Endpoint,
     expected: &Digest,

@@ -18,7 +18,7 @@ pub struct Standing {
     pub destination: Option<Digest>,
 }
 
-/// See [`super::standing`].
+/// See [`super::standing()`].
 pub(super) async fn standing(
     options: &PushOptions,
     cancel: &CancellationToken,
