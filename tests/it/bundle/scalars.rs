@@ -2,6 +2,7 @@
 
 use imagepush::bundle::Bundle;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::support::control_plane::{ControlPlane, control_plane};
 
@@ -117,10 +118,15 @@ async fn spec_there(plane: &ControlPlane, namespace: &str, yaml: &str) -> Value 
 }
 
 async fn ready() -> (&'static ControlPlane, String) {
+    // Two tests that apply it at the same moment are in each other's way.
+    static MADE: OnceCell<()> = OnceCell::const_new();
     let plane = control_plane().await;
-    plane.kubectl_with(&["apply", "-f", "-"], ANYTHING).await.succeeded();
-    let crd = "crd/anythings.bundle.example.com";
-    plane.kubectl(&["wait", "--for=condition=Established", crd]).await.succeeded();
+    let make = || async {
+        plane.kubectl_with(&["apply", "-f", "-"], ANYTHING).await.succeeded();
+        let crd = "crd/anythings.bundle.example.com";
+        plane.kubectl(&["wait", "--for=condition=Established", crd]).await.succeeded();
+    };
+    MADE.get_or_init(make).await;
     (plane, plane.namespace().await)
 }
 
