@@ -56,13 +56,15 @@ fn login(host: &str, password: &Canary) -> Value {
     json!({"auths": {host: {"auth": auth}}})
 }
 
+/// An object with a destination of its own: who else claims one has to wait, and says nothing but that.
 fn object(name: &str, source: &str, host: &str) -> Value {
-    let side = |host: &str| json!({"reference": format!("docker://{host}/app:1"), "tlsPolicy": "PlainHTTP"});
-    let mut destination = side(host);
+    let side =
+        |name: String| json!({"reference": format!("docker://{name}"), "tlsPolicy": "PlainHTTP"});
+    let mut destination = side(format!("{host}/{name}:1"));
     destination["secretRef"] = json!({"name": name});
     json!({
         "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "metadata": {"name": name},
-        "spec": {"source": side(source), "destination": destination, "runPolicy": "Once"},
+        "spec": {"source": side(format!("{source}/app:1")), "destination": destination, "runPolicy": "Once"},
     })
 }
 
