@@ -4,15 +4,13 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::one_image;
 use super::output::{Output, Printer};
-use super::registry_access::{self, RegistryArgs};
-use super::signals;
-use super::source_name::SourceName;
-use super::terminal::Terminal;
+use super::registry_access::RegistryArgs;
 use crate::bundle::{self, Bundle};
 use crate::error::Result;
 use crate::image::{Digest, Platform};
-use crate::options::{Endpoint, Platforms, Retry};
+use crate::options::{Platforms, Retry};
 
 /// Custom resources that an image carries for the cluster that runs it
 #[derive(Debug, Args)]
@@ -57,25 +55,14 @@ struct Document<'a> {
 
 pub(crate) async fn run(arguments: BundleArgs, printer: &Printer) -> Result<()> {
     match arguments.command {
-        BundleCommand::Show(arguments) => Box::pin(show(arguments, printer)).await,
+        BundleCommand::Show(arguments) => show(arguments, printer).await,
     }
 }
 
 async fn show(arguments: ShowArgs, printer: &Printer) -> Result<()> {
     // Whoever made the printer has asked for the output.
     let ShowArgs { image, platform, output: _, registry } = arguments;
-    let SourceName { reference, alternatives } = SourceName::parse(&image)?;
-    registry_access::of_one_registry(&registry, alternatives.as_ref())?;
-    registry_access::warn(&registry, None, printer);
-    let conf = registry_access::conf(&[&reference])?;
-    // A password may be asked for, and the terminal then has to be restored.
-    let cancel = signals::cancel_on_signal(printer)?;
-    let person = &mut Terminal::until(&cancel);
-    let access = registry_access::of_image(registry, &reference, &conf, person)?;
-    let mut endpoint = Endpoint { reference, access };
-    if let Some(alternatives) = alternatives {
-        endpoint = alternatives.choose(endpoint, Retry::default(), &cancel, printer).await?;
-    }
+    let (endpoint, cancel) = one_image::endpoint(&image, registry, printer).await?;
     let reference = endpoint.reference.to_string();
     let platforms = Platforms::One(platform.unwrap_or_else(Platform::of_this_machine));
     let bundle = Box::pin(bundle::read(endpoint, platforms, Retry::default(), &cancel)).await?;

@@ -4,11 +4,9 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
+use super::one_image;
 use super::output::{Output, Printer};
-use super::registry_access::{self, RegistryArgs};
-use super::signals;
-use super::source_name::SourceName;
-use super::terminal::Terminal;
+use super::registry_access::RegistryArgs;
 use crate::engine::{self, Inspected};
 use crate::error::Result;
 use crate::image::{Body, Config, Descriptor, Digest, ImageManifest, Index, MediaType, Platform};
@@ -61,18 +59,7 @@ struct Entry<'a> {
 pub(crate) async fn run(arguments: InspectArgs, printer: &Printer) -> Result<()> {
     // Whoever made the printer has asked for the output.
     let InspectArgs { reference, output: _, registry } = arguments;
-    let SourceName { reference, alternatives } = SourceName::parse(&reference)?;
-    registry_access::of_one_registry(&registry, alternatives.as_ref())?;
-    registry_access::warn(&registry, None, printer);
-    let conf = registry_access::conf(&[&reference])?;
-    // A password may be asked for, and the terminal then has to be restored.
-    let cancel = signals::cancel_on_signal(printer)?;
-    let person = &mut Terminal::until(&cancel);
-    let access = registry_access::of_image(registry, &reference, &conf, person)?;
-    let mut endpoint = Endpoint { reference, access };
-    if let Some(alternatives) = alternatives {
-        endpoint = alternatives.choose(endpoint, Retry::default(), &cancel, printer).await?;
-    }
+    let (endpoint, cancel) = one_image::endpoint(&reference, registry, printer).await?;
     let inspected = engine::inspect(&endpoint, Retry::default(), &cancel).await?;
     let document = document(&endpoint, &inspected);
     match printer.output() {

@@ -12,6 +12,7 @@ mod digest_file;
 mod inspect;
 mod logging;
 mod login;
+mod one_image;
 mod operator;
 mod output;
 mod progress;
@@ -133,7 +134,7 @@ impl Command {
         match self {
             Self::Push(arguments) => push::run(*arguments, printer).await?,
             Self::Inspect(arguments) => inspect::run(arguments, printer).await?,
-            Self::Bundle(arguments) => Box::pin(bundle::run(arguments, printer)).await?,
+            Self::Bundle(arguments) => bundle::run(arguments, printer).await?,
             Self::Apply(arguments) => return apply::run(arguments, printer).await,
             Self::Operator(arguments) => operator::run(arguments, printer).await?,
             Self::Crd => crd::run(printer)?,

@@ -57,15 +57,8 @@ pub(super) async fn push(
 ) -> Result<Pushed> {
     let cancel = wanted.cancel();
     let session = until(cancel, open(options, companion, progress, wanted)).await?;
-    match session.run_all(cancel).await {
-        Ok(Attempt { pushed, wrote: false, .. }) => Ok(pushed),
-        Ok(Attempt { pushed, .. }) => session.commit().await.map(|()| pushed),
-        Err(error) => {
-            session.destination.abandon().await;
-            let late = error.kind() == Kind::Cancelled && session.gate.may_have_changed().await;
-            Err(if late { error.hint(CANCELLED_LATE) } else { error })
-        }
-    }
+    let attempt = session.run_all(cancel).await;
+    session.end(attempt).await
 }
 
 /// How an attempt in one format ended well.
@@ -164,13 +157,9 @@ impl Session<'_> {
         until(cancel, self.companion.prepare(&self.ends())).await?;
         let attempt = self.run(cancel).await?;
         let ends = self.ends();
+        // The image is there: a companion that has nothing to put beside it isn't called off any more.
         let attach = self.companion.attach(&ends, &attempt.subject);
-        // The image is there: who has nothing to put beside it has not been called off in time.
-        let attached = tokio::select! {
-            biased;
-            attached = attach => attached,
-            () = cancel.cancelled() => Err(Error::cancelled()),
-        };
+        let attached = self.gate.unless_cancelled(attach).await;
         let wrote = attempt.wrote
             | attached.map_err(|error| {
                 error.doing(
@@ -327,6 +316,19 @@ impl Session<'_> {
     fn replaced_by(&self, named: &Manifest) -> Option<Digest> {
         let before = self.current.as_ref().map(|current| &current.digest);
         before.filter(|before| *before != named.digest()).cloned()
+    }
+
+    /// Commits what was written, or gives it up.
+    async fn end(self, attempt: Result<Attempt>) -> Result<Pushed> {
+        match attempt {
+            Ok(Attempt { pushed, wrote: false, .. }) => Ok(pushed),
+            Ok(Attempt { pushed, .. }) => self.commit().await.map(|()| pushed),
+            Err(error) => {
+                self.destination.abandon().await;
+                let late = error.kind() == Kind::Cancelled && self.gate.may_have_changed().await;
+                Err(if late { error.hint(CANCELLED_LATE) } else { error })
+            }
+        }
     }
 
     async fn commit(self) -> Result<()> {

@@ -22,14 +22,8 @@ pub(in crate::engine) async fn accompany(
 ) -> Result<Pushed> {
     let cancel = wanted.cancel();
     let session = until(cancel, open(options, companion, progress, wanted)).await?;
-    match until(cancel, session.accompany()).await {
-        Ok(Attempt { pushed, wrote: false, .. }) => Ok(pushed),
-        Ok(Attempt { pushed, .. }) => session.commit().await.map(|()| pushed),
-        Err(error) => {
-            session.destination.abandon().await;
-            Err(error)
-        }
-    }
+    let attempt = until(cancel, session.accompany()).await;
+    session.end(attempt).await
 }
 
 /// See [`crate::engine::foresee`].

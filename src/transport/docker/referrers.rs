@@ -22,6 +22,7 @@ use super::source::{get_manifest, media_type};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
 use crate::limits::{LISTING_TIMEOUT, MAX_UNTYPED_ATTACHMENTS};
+use crate::transport::local::attachments::entry;
 use listing::Listing;
 
 /// Lists the attachments of a manifest; see [`crate::transport::ImageDestination::attachments`].
@@ -95,18 +96,8 @@ pub(super) struct Entry {
 impl Entry {
     /// How a list describes an artifact.
     pub(super) fn of(artifact: &Manifest) -> Result<Self> {
-        let image = artifact.as_image();
-        let Some((image, subject)) = image.and_then(|image| Some((image, image.subject.as_ref()?)))
-        else {
-            let message = format!("`{}` names no manifest that it belongs to", artifact.digest());
-            return Err(Error::new(Kind::InvalidImage, message));
-        };
-        let descriptor = Descriptor {
-            artifact_type: Some(image.kind().clone()),
-            annotations: image.annotations.clone(),
-            ..artifact.descriptor()
-        };
-        Ok(Self { subject: subject.digest.clone(), descriptor })
+        let (subject, descriptor) = entry(artifact)?;
+        Ok(Self { subject, descriptor })
     }
 
     /// Enters it, unless the registry has done so. It says that in its answer to the artifact's PUT; where that is lost, it is

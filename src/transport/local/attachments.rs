@@ -41,6 +41,22 @@ pub(crate) fn entries(
     Ok(entries)
 }
 
+/// The manifest that an artifact belongs to, and how a list of what is attached to it describes the artifact.
+pub(crate) fn entry(artifact: &Manifest) -> Result<(Digest, Descriptor)> {
+    let image = artifact.as_image();
+    let Some((image, subject)) = image.and_then(|image| Some((image, image.subject.as_ref()?)))
+    else {
+        let message = format!("`{}` names no manifest that it belongs to", artifact.digest());
+        return Err(Error::new(Kind::InvalidImage, message));
+    };
+    let descriptor = Descriptor {
+        artifact_type: Some(image.kind().clone()),
+        annotations: image.annotations.clone(),
+        ..artifact.descriptor()
+    };
+    Ok((subject.digest.clone(), descriptor))
+}
+
 /// What a push changes about attachments, to be done at its end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
@@ -53,18 +69,7 @@ pub(crate) struct Changes {
 impl Changes {
     /// Attaches an artifact to the manifest that it names.
     pub(crate) fn add(&mut self, artifact: &Manifest) -> Result<()> {
-        let image = artifact.as_image();
-        let Some((image, subject)) = image.and_then(|image| Some((image, image.subject.as_ref()?)))
-        else {
-            let message = format!("`{}` names no manifest that it belongs to", artifact.digest());
-            return Err(Error::new(Kind::InvalidImage, message));
-        };
-        let descriptor = Descriptor {
-            artifact_type: Some(image.kind().clone()),
-            annotations: image.annotations.clone(),
-            ..artifact.descriptor()
-        };
-        let subject = subject.digest.clone();
+        let (subject, descriptor) = entry(artifact)?;
         self.removed.retain(|removed| *removed != (subject.clone(), descriptor.digest.clone()));
         self.added.retain(|added| added.1.digest != descriptor.digest || added.0 != subject);
         self.added.push((subject, descriptor));
