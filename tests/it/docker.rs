@@ -6,6 +6,7 @@ mod broken_peers;
 mod credentials;
 mod egress;
 mod faults;
+mod floods;
 mod harness;
 mod identity;
 mod manifests;
