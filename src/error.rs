@@ -53,6 +53,14 @@ pub enum Kind {
     StorageFailed,
     /// The destination holds something that is not ours to overwrite.
     DestinationExists,
+    /// Objects of the image's bundle, or fields of them, belong to somebody else.
+    CustomResourcesConflict,
+    /// The image's bundle may not be applied: its kinds, or the rights of who applies, don't allow it.
+    CustomResourcesForbidden,
+    /// The image's bundle holds what can't be applied.
+    CustomResourcesInvalid,
+    /// The image's bundle can't be applied yet, or what was applied does not work yet.
+    CustomResourcesPending,
     /// The push was called off.
     Cancelled,
     /// An invariant of ours does not hold.
@@ -109,7 +117,7 @@ pub(crate) fn lacks_descriptors(cause: &io::Error) -> bool {
 
 impl Kind {
     /// Every kind, for tests and tables.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::InvalidReference,
         Self::InvalidOptions,
         Self::TransportUnsupported,
@@ -128,6 +136,10 @@ impl Kind {
         Self::Timeout,
         Self::StorageFailed,
         Self::DestinationExists,
+        Self::CustomResourcesConflict,
+        Self::CustomResourcesForbidden,
+        Self::CustomResourcesInvalid,
+        Self::CustomResourcesPending,
         Self::Cancelled,
         Self::InternalError,
     ];
@@ -153,6 +165,10 @@ impl Kind {
             Self::Timeout => "Timeout",
             Self::StorageFailed => "StorageFailed",
             Self::DestinationExists => "DestinationExists",
+            Self::CustomResourcesConflict => "CustomResourcesConflict",
+            Self::CustomResourcesForbidden => "CustomResourcesForbidden",
+            Self::CustomResourcesInvalid => "CustomResourcesInvalid",
+            Self::CustomResourcesPending => "CustomResourcesPending",
             Self::Cancelled => "Cancelled",
             Self::InternalError => "InternalError",
         }
@@ -165,7 +181,8 @@ impl Kind {
             | Self::RateLimited
             | Self::RegistryUnavailable
             | Self::NetworkError
-            | Self::Timeout => Class::Transient,
+            | Self::Timeout
+            | Self::CustomResourcesPending => Class::Transient,
             _ => Class::Permanent,
         }
     }
@@ -454,7 +471,9 @@ mod tests {
     fn exit_codes_follow_kind_and_class() {
         let code = |kind| Error::new(kind, "").exit_code();
         let codes = Kind::ALL.map(code);
-        assert_eq!(codes, [2, 2, 1, 1, 1, 1, 1, 1, 1, 75, 1, 1, 75, 75, 75, 75, 1, 1, 130, 1]);
+        let expected =
+            [2, 2, 1, 1, 1, 1, 1, 1, 1, 75, 1, 1, 75, 75, 75, 75, 1, 1, 1, 1, 1, 75, 130, 1];
+        assert_eq!(codes, expected);
         assert_eq!(Error::new(Kind::StorageFailed, "").transient().exit_code(), 75);
         assert_eq!(Error::new(Kind::RateLimited, "").permanent().exit_code(), 1);
     }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod api;
+pub mod apply;
 pub mod blob;
 pub mod bundle;
 pub mod cli;

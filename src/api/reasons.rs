@@ -106,6 +106,30 @@ pub static REASONS: &[Reason] = &[
         "look at the registry's storage and garbage collection",
     ),
     of(
+        "CustomResourcesConflict",
+        Follows::Stall,
+        "the image is there, but objects of its bundle, or fields of them, belong to somebody else",
+        "the message names them; leave them out of the bundle, or set `forceConflicts`",
+    ),
+    of(
+        "CustomResourcesForbidden",
+        Follows::Stall,
+        "the image is there, but its bundle may not be applied: for its kinds, or for the ServiceAccount's rights",
+        "the message says which; bind a Role to the ServiceAccount, or ask whoever runs the operator",
+    ),
+    of(
+        "CustomResourcesInvalid",
+        Follows::Stall,
+        "the image is there, but its bundle holds what can't be applied",
+        "correct the bundle in the image",
+    ),
+    of(
+        "CustomResourcesPending",
+        Follows::Retry,
+        "the image is there, but kinds of its bundle aren't known to the cluster yet, or what was applied does not work yet",
+        "install the definitions, or look at the objects that the message names",
+    ),
+    of(
         DESTINATION_CHANGED,
         Follows::Stall,
         "`Drifted`: the destination holds another digest than the recorded one",

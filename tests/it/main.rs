@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod apply;
 mod architecture;
 mod bench;
 mod bundle;

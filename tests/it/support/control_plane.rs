@@ -30,6 +30,8 @@ pub(crate) struct ControlPlane {
     programs: PathBuf,
     /// Credentials of an administrator.
     kubeconfig: PathBuf,
+    /// What the API server was asked, one document a line.
+    audit: PathBuf,
     namespaces: AtomicU32,
     _servers: [Server; 2],
 }
@@ -65,8 +67,8 @@ impl ControlPlane {
         let kubeconfig = write_kubeconfig(&folder, api);
         let etcd = start_etcd(&programs, &folder, client, peer);
         let server = start_api_server(&programs, &folder, client, api);
-        let plane =
-            Self { programs, kubeconfig, namespaces: AtomicU32::new(0), _servers: [etcd, server] };
+        let (audit, namespaces) = (folder.join("audit.log"), AtomicU32::new(0));
+        let plane = Self { programs, kubeconfig, audit, namespaces, _servers: [etcd, server] };
         plane.wait_until_ready(&folder.join("kube-apiserver.log")).await;
         plane.install().await;
         plane
@@ -125,6 +127,15 @@ impl ControlPlane {
         kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
             .await
             .unwrap()
+    }
+
+    /// The requests about objects of a namespace that were answered, as the API server's audit log has them.
+    pub(crate) fn audited(&self, namespace: &str) -> Vec<serde_json::Value> {
+        let log = fs::read_to_string(&self.audit).unwrap();
+        // The last line may be under way.
+        let events = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let about = |event: &serde_json::Value| event["objectRef"]["namespace"] == namespace;
+        events.filter(about).collect()
     }
 
     /// The file with an administrator's credentials.
@@ -200,8 +211,20 @@ fn start_etcd(programs: &Path, folder: &Path, client: u16, peer: u16) -> Server 
     start(&programs.join("etcd"), &arguments, &folder.join("etcd.log"), &folder.join("etcd"))
 }
 
+/// Who asked for what, once it was answered; not what was sent, nor reads of the busiest kinds.
+const AUDIT_POLICY: &str = "
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- level: None
+  resources: [{group: coordination.k8s.io}, {group: events.k8s.io}]
+- level: Metadata
+";
+
 fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Server {
     let file = |name: &str| folder.join(name).display().to_string();
+    fs::write(folder.join("audit.yaml"), AUDIT_POLICY).unwrap();
     let arguments = [
         format!("--etcd-servers=http://127.0.0.1:{etcd}"),
         "--bind-address=127.0.0.1".to_owned(),
@@ -216,6 +239,9 @@ fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Ser
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
         "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
+        format!("--audit-policy-file={}", file("audit.yaml")),
+        format!("--audit-log-path={}", file("audit.log")),
+        "--audit-log-mode=blocking".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
         "--profiling=false".to_owned(),
     ];

@@ -19,6 +19,7 @@ pub(crate) mod registry;
 pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod sink;
+pub(crate) mod things;
 pub(crate) mod tls_server;
 pub(crate) mod token_server;
 pub(crate) mod tools;

@@ -1,0 +1,288 @@
+//! Asks the API server what objects would become, without storing anything.
+//!
+//! Each object is read, and then applied as a dry run: the answer has gone through the server's defaults, validation and
+//! admission, so that what differs from the live object is what an apply would change.
+
+use std::collections::BTreeMap;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+
+use super::diff::{self, FieldChange};
+use super::kinds::served_by;
+use super::plan::{self, Planned, ServedKinds};
+use super::policy::Policy;
+use super::{FIELD_MANAGER, OWNER_LABEL, client, refusal};
+use crate::bundle::{Bundle, ObjectKey};
+use crate::error::{Class, Error, Kind, Result};
+use crate::limits::APPLY_WIDTH;
+
+/// What would become of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It would be made.
+    Created,
+    /// These fields would change: the first of `count`.
+    Configured {
+        /// The first of them.
+        fields: Vec<FieldChange>,
+        /// How many there are.
+        count: usize,
+    },
+    /// Nothing.
+    Unchanged,
+}
+
+/// What would become of an object, or has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedObject {
+    /// Which.
+    pub object: ObjectKey,
+    /// What.
+    pub change: Change,
+}
+
+/// An object that the server would take.
+#[derive(Clone, Debug)]
+pub(super) struct Compared {
+    pub(super) planned: Planned,
+    pub(super) change: Change,
+    /// The uid of the live object.
+    pub(super) uid: Option<String>,
+}
+
+/// Who applies, and what may be taken over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Claim<'a> {
+    /// Somebody who only wants to know; whoever owns an object goes on to do so.
+    None,
+    /// The ImagePush with this value of the owner's label.
+    Owner {
+        name: &'a str,
+        /// Whether fields of others, and objects of nobody, are taken over.
+        force: bool,
+    },
+}
+
+/// What applying a bundle in a namespace would change, asked with the client's own rights: for the command line. Refuses what
+/// the operator would refuse with its default configuration, but can't know what its administrator has configured.
+pub async fn differences(
+    client: &Client,
+    namespace: &str,
+    bundle: &Bundle,
+) -> Result<Vec<ChangedObject>> {
+    let client = client::with_own_rights(client.clone());
+    plan::judge(bundle, namespace, &Policy::default())?;
+    let mut versions = BTreeMap::new();
+    let mut served = ServedKinds::new();
+    for (api_version, kind) in plan::kinds(bundle) {
+        if !versions.contains_key(&api_version) {
+            versions.insert(api_version.clone(), served_by(&client, &api_version).await?);
+        }
+        let found = versions.get(&api_version).into_iter().flatten();
+        let found = found.into_iter().find(|it| it.resource.kind == kind).cloned();
+        served.insert((api_version, kind), found);
+    }
+    plan::check_scope(&served)?;
+    let planned = plan::plan(bundle, namespace, None, &served)?;
+    let compared = compare(&client, namespace, planned, Claim::None).await?;
+    let changed = |Compared { planned, change, .. }| ChangedObject { object: planned.key, change };
+    Ok(compared.into_iter().map(changed).collect())
+}
+
+/// Tries all objects. If the server would not take one of them, the error tells of each such object.
+pub(super) async fn compare(
+    client: &Client,
+    namespace: &str,
+    planned: Vec<Planned>,
+    claim: Claim<'_>,
+) -> Result<Vec<Compared>> {
+    let tries =
+        planned.into_iter().map(|planned| try_named(client, namespace, planned, claim).boxed());
+    let tries: Vec<_> = tries.collect();
+    let mut tries = stream::iter(tries).buffered(APPLY_WIDTH);
+    let (mut compared, mut failed) = (Vec::new(), Vec::new());
+    while let Some(tried) = tries.next().await {
+        match tried {
+            Ok(object) => compared.push(object),
+            // The rest would wait as long.
+            Err((key, error)) if is_unreachable(&error) => {
+                return Err(error.doing(format!("trying `{key}`")));
+            }
+            Err(failure) => failed.push(failure),
+        }
+    }
+    if failed.is_empty() { Ok(compared) } else { Err(together(&failed)) }
+}
+
+fn is_unreachable(error: &Error) -> bool {
+    matches!(error.kind(), Kind::NetworkError | Kind::Timeout)
+}
+
+/// One error for several objects: of the worst kind there is, with what is said of each object of that kind.
+fn together(failed: &[(ObjectKey, Error)]) -> Error {
+    const WORST: [Kind; 4] = [
+        Kind::CustomResourcesForbidden,
+        Kind::CustomResourcesInvalid,
+        Kind::CustomResourcesConflict,
+        Kind::CustomResourcesPending,
+    ];
+    let rank = |error: &Error| WORST.iter().position(|kind| *kind == error.kind());
+    let worst = failed.iter().min_by_key(|(_, error)| rank(error).unwrap_or(WORST.len()));
+    let Some((_, worst)) = worst else { return Error::internal("nothing has failed") };
+    let alike = || failed.iter().filter(|(_, error)| error.kind() == worst.kind());
+    let told: Vec<String> = alike().map(|(key, error)| format!("`{key}`: {error}")).collect();
+    let mut all = Error::new(worst.kind(), refusal::some_of(&told, "; "));
+    if let Some(hint) = worst.next_step() {
+        all = all.hint(hint);
+    }
+    if alike().all(|(_, error)| error.class() == Class::Transient) { all.transient() } else { all }
+}
+
+async fn try_named(
+    client: &Client,
+    namespace: &str,
+    planned: Planned,
+    claim: Claim<'_>,
+) -> Result<Compared, (ObjectKey, Error)> {
+    let key = planned.key.clone();
+    try_one(client, namespace, planned, claim).await.map_err(|error| (key, error))
+}
+
+async fn try_one(
+    client: &Client,
+    namespace: &str,
+    mut planned: Planned,
+    claim: Claim<'_>,
+) -> Result<Compared> {
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &planned.resource);
+    let name = planned.key.name.clone();
+    let live = api.get_opt(&name).await.map_err(|cause| refusal::of_object("get", &cause))?;
+    if let Some(live) = &live {
+        check_claim(live, claim)?;
+        keep_owner(&mut planned.content, live, claim);
+    }
+    let parameters = parameters(claim).dry_run();
+    let tried = api.patch(&name, &parameters, &Patch::Apply(&planned.content)).await;
+    let tried = tried.map_err(|cause| refusal::of_object("patch", &cause))?;
+    let change = match &live {
+        None => Change::Created,
+        Some(live) => change(&value_of(live)?, &value_of(&tried)?),
+    };
+    Ok(Compared { planned, change, uid: live.and_then(|live| live.uid()) })
+}
+
+/// How objects are applied.
+pub(super) fn parameters(claim: Claim<'_>) -> PatchParams {
+    let parameters = PatchParams::apply(FIELD_MANAGER).validation_strict();
+    match claim {
+        Claim::Owner { force: true, .. } => parameters.force(),
+        Claim::Owner { force: false, .. } | Claim::None => parameters,
+    }
+}
+
+/// What is there has to be ours, or nobody's and asked for.
+fn check_claim(live: &DynamicObject, claim: Claim<'_>) -> Result<()> {
+    let Claim::Owner { name, force } = claim else { return Ok(()) };
+    let conflict = |message: String| Error::new(Kind::CustomResourcesConflict, message);
+    if live.metadata.deletion_timestamp.is_some() {
+        let message = "it is being deleted";
+        return Err(Error::new(Kind::CustomResourcesPending, message));
+    }
+    match live.labels().get(OWNER_LABEL) {
+        Some(owner) if owner == name => Ok(()),
+        Some(owner) => Err(conflict(format!("it belongs to the ImagePush `{owner}`"))
+            .hint("take it out of one of the two bundles")),
+        None if force => Ok(()),
+        None => Err(conflict("it is there already, and was not applied from here".into())
+            .hint("delete it, or set `customResources.apply.forceConflicts` to take it over")),
+    }
+}
+
+/// Who only wants to know doesn't take the owner's label away.
+fn keep_owner(content: &mut Value, live: &DynamicObject, claim: Claim<'_>) {
+    let (Claim::None, Some(owner)) = (claim, live.labels().get(OWNER_LABEL)) else { return };
+    if let Some(Value::Object(metadata)) = content.get_mut("metadata") {
+        let labels = metadata.entry("labels").or_insert_with(|| serde_json::json!({}));
+        if let Value::Object(labels) = labels {
+            labels.insert(OWNER_LABEL.into(), owner.clone().into());
+        }
+    }
+}
+
+fn change(live: &Value, tried: &Value) -> Change {
+    let diff::Fields { first, count } = diff::fields(live, tried);
+    if count == 0 { Change::Unchanged } else { Change::Configured { fields: first, count } }
+}
+
+fn value_of(object: &DynamicObject) -> Result<Value> {
+    serde_json::to_value(object)
+        .map_err(|_| Error::internal("an object of the API server can't be written as JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn live(metadata: &Value) -> DynamicObject {
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_not_taken_over() {
+        let (nobody, ours) = (json!({"name": "a"}), json!({"labels": {OWNER_LABEL: "web"}}));
+        let other = json!({"labels": {OWNER_LABEL: "api"}});
+        let going =
+            json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "labels": {OWNER_LABEL: "web"}});
+        let not_ours = "it is there already, and was not applied from here";
+        for (metadata, force, expected) in [
+            (&ours, false, Ok(())),
+            (&nobody, false, Err((Kind::CustomResourcesConflict, not_ours))),
+            (&nobody, true, Ok(())),
+            (
+                &other,
+                false,
+                Err((Kind::CustomResourcesConflict, "it belongs to the ImagePush `api`")),
+            ),
+            (
+                &other,
+                true,
+                Err((Kind::CustomResourcesConflict, "it belongs to the ImagePush `api`")),
+            ),
+            (&going, true, Err((Kind::CustomResourcesPending, "it is being deleted"))),
+        ] {
+            let found = check_claim(&live(metadata), Claim::Owner { name: "web", force });
+            let found = found.map_err(|error| (error.kind(), error.to_string()));
+            let expected = expected.map_err(|(kind, message)| (kind, message.to_owned()));
+            assert_eq!(found, expected, "{metadata} {force}");
+            assert!(check_claim(&live(metadata), Claim::None).is_ok());
+        }
+    }
+
+    #[test]
+    fn of_several_failures_the_worst_is_told_with_all_that_share_it() {
+        let key = |name: &str| ObjectKey {
+            api_version: "example.com/v1".into(),
+            kind: "Thing".into(),
+            namespace: None,
+            name: name.into(),
+        };
+        let error = |kind, message: &str| Error::new(kind, message).hint(format!("cure {message}"));
+        let all = together(&[
+            (key("a"), error(Kind::CustomResourcesConflict, "one")),
+            (key("b"), error(Kind::CustomResourcesForbidden, "two")),
+            (key("c"), error(Kind::CustomResourcesForbidden, "three")),
+        ]);
+        assert_eq!((all.kind(), all.class()), (Kind::CustomResourcesForbidden, Class::Permanent));
+        assert_eq!(
+            all.to_string(),
+            "`example.com/v1 Thing b`: two; `example.com/v1 Thing c`: three"
+        );
+        assert_eq!(all.next_step(), Some("cure two"));
+    }
+}

@@ -1,0 +1,185 @@
+//! How the API server serves a kind: under which path, whether in namespaces, and whether a CustomResourceDefinition defines it.
+//!
+//! Asked for by version of a group, which is a small answer, and remembered for a while. A kind that isn't known is asked for
+//! anew each time: its definition may have come.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
+use kube::api::ApiResource;
+use kube::{Api, Client};
+use tokio::time::Instant;
+
+use super::client::{Impersonated, with_own_rights};
+use super::refusal;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{KINDS_TTL, MAX_KNOWN_VERSIONS, MAX_OBJECT_NAME};
+
+/// What is known of the kinds of a cluster. Shared by all who apply there: what is served is no secret of anybody's.
+pub struct Kinds {
+    /// The operator's own client; asked for definitions only, which tells what discovery tells everybody.
+    own: Client,
+    versions: Mutex<HashMap<String, (Instant, Vec<Served>)>>,
+    definitions: Mutex<HashMap<String, Instant>>,
+}
+
+/// A kind as it is served.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Served {
+    pub(super) resource: ApiResource,
+    pub(super) namespaced: bool,
+}
+
+// === impl Kinds ===
+
+impl Kinds {
+    /// Knows nothing yet.
+    pub fn new(own: &Client) -> Self {
+        let own = with_own_rights(own.clone());
+        Self { own, versions: Mutex::default(), definitions: Mutex::default() }
+    }
+
+    /// How a kind is served, as `who` is told; `None` if it isn't.
+    pub(super) async fn find(
+        &self,
+        who: &Impersonated,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<Option<Served>> {
+        let known = remembered(&self.versions, api_version).unwrap_or_default();
+        if let Some(served) = known.into_iter().find(|served| served.resource.kind == kind) {
+            return Ok(Some(served));
+        }
+        let list = served_by(who.client(), api_version).await?;
+        remember(&self.versions, api_version, list.clone());
+        Ok(list.into_iter().find(|served| served.resource.kind == kind))
+    }
+
+    /// Whether a CustomResourceDefinition defines it.
+    pub(super) async fn is_custom(&self, resource: &ApiResource) -> Result<bool> {
+        let name = format!("{}.{}", resource.plural, resource.group);
+        if is_fresh(&self.definitions, &name) {
+            return Ok(true);
+        }
+        let api: Api<CustomResourceDefinition> = Api::all(self.own.clone());
+        let found = api.get_metadata_opt(&name).await.map_err(|cause| {
+            let what = format!("the definition of `{name}`");
+            refusal::of_definition(&what, &cause)
+        })?;
+        if found.is_some() {
+            let mut definitions = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+            make_room(&mut definitions);
+            definitions.insert(name, Instant::now() + KINDS_TTL);
+        }
+        Ok(found.is_some())
+    }
+}
+
+/// What the API server serves of a version of a group; nothing if it doesn't know it.
+pub(super) async fn served_by(client: &Client, api_version: &str) -> Result<Vec<Served>> {
+    let asked = match api_version.contains('/') {
+        true => client.list_api_group_resources(api_version).await,
+        false => client.list_core_api_resources(api_version).await,
+    };
+    match asked {
+        Ok(list) => read(api_version, list),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(vec![]),
+        Err(cause) => Err(refusal::of_kinds(api_version, &cause)),
+    }
+}
+
+fn read(api_version: &str, list: APIResourceList) -> Result<Vec<Served>> {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+    let objects = list.resources.into_iter().filter(|it| !it.name.contains('/'));
+    let served = |APIResource { name, kind, namespaced, .. }: APIResource| {
+        // It becomes a part of a path.
+        let fits = (1..=MAX_OBJECT_NAME).contains(&name.len())
+            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c));
+        if !fits {
+            let message = format!("the API server says that `{kind}` is served as `{name}`");
+            return Err(Error::new(Kind::CustomResourcesInvalid, message));
+        }
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: api_version.to_owned(),
+            kind,
+            plural: name,
+        };
+        Ok(Served { resource, namespaced })
+    };
+    objects.map(served).collect()
+}
+
+fn remembered<T: Clone>(memory: &Mutex<HashMap<String, (Instant, T)>>, key: &str) -> Option<T> {
+    let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.get(key).filter(|(until, _)| *until > Instant::now()).map(|(_, value)| value.clone())
+}
+
+fn remember<T>(memory: &Mutex<HashMap<String, (Instant, T)>>, key: &str, value: T) {
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    make_room(&mut memory);
+    memory.insert(key.to_owned(), (Instant::now() + KINDS_TTL, value));
+}
+
+fn is_fresh(memory: &Mutex<HashMap<String, Instant>>, key: &str) -> bool {
+    let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    memory.get(key).is_some_and(|until| *until > Instant::now())
+}
+
+/// Bundles name versions; whoever names many makes us forget the others, and costs requests.
+fn make_room<T>(memory: &mut HashMap<String, T>) {
+    if memory.len() >= MAX_KNOWN_VERSIONS {
+        memory.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn list(resources: &Value) -> APIResourceList {
+        let list = json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": resources});
+        serde_json::from_value(list).unwrap()
+    }
+
+    fn resource(name: &str, kind: &str, namespaced: bool) -> Value {
+        json!({"name": name, "kind": kind, "namespaced": namespaced, "singularName": "", "verbs": ["get"]})
+    }
+
+    #[test]
+    fn subresources_are_no_kinds() {
+        let things = [resource("things", "Thing", true), resource("things/status", "Thing", true)];
+        let found = read("example.com/v1", list(&json!(things))).unwrap();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|it| {
+                let ApiResource { group, version, api_version, kind, plural } = &it.resource;
+                let parts = [group, version, api_version, kind, plural].map(String::as_str);
+                (parts.join(" "), it.namespaced)
+            })
+            .collect();
+        assert_eq!(shown, [("example.com v1 example.com/v1 Thing things".to_owned(), true)]);
+        assert_eq!(read("v1", list(&json!([]))).unwrap(), []);
+    }
+
+    #[test]
+    fn a_name_that_is_no_part_of_a_path_is_refused() {
+        for name in ["", "..?x=1", "a b", "a%2fb"] {
+            let error = read("example.com/v1", list(&json!([resource(name, "Thing", true)])));
+            assert_eq!(error.unwrap_err().kind(), Kind::CustomResourcesInvalid, "{name}");
+        }
+    }
+
+    #[test]
+    fn memory_has_a_bound_and_an_end() {
+        let mut memory: HashMap<String, u8> =
+            (0..MAX_KNOWN_VERSIONS).map(|at| (at.to_string(), 0)).collect();
+        make_room(&mut memory);
+        assert_eq!(memory.len(), 0);
+    }
+}
