@@ -360,6 +360,9 @@ pub const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 /// How long running attempts may take to stop when the operator does; less than a pod's usual grace period.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long an operator that ends waits for those who are reading its probes and metrics.
+pub const PROBES_END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Memory that a push in the operator is taken to need: its blobs in flight, and manifests.
 pub const MEMORY_OF_PUSH: u64 = 32 << 20;
 

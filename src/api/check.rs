@@ -7,5 +7,6 @@
 mod rules;
 mod structure;
 
+pub(crate) use rules::is_object_name;
 pub use rules::rules;
 pub use structure::structure;

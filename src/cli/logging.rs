@@ -1,7 +1,7 @@
 //! Log lines on standard error, as text or JSON; `RUST_LOG` chooses which.
 //!
 //! Warnings and faults are logged unless `RUST_LOG` says otherwise; the operator tells more. The libraries below us that
-//! speak HTTP and TLS are silent unless `RUST_LOG` names them: they would log headers, and with them credentials.
+//! speak HTTP, TLS and to Kubernetes are silent unless `RUST_LOG` names them: they would log headers, and with them credentials.
 
 use std::io::IsTerminal;
 
@@ -30,8 +30,9 @@ pub(crate) const FOR_COMMANDS: &str = "warn,imagepush::engine::retry=error";
 /// What the operator logs where the user chose nothing.
 pub(crate) const FOR_OPERATOR: &str = "info";
 
-/// Libraries that see credentials.
-const SILENT: &str = "h2=off,hyper=off,hyper_util=off,reqwest=off,rustls=off,tower=off";
+/// Libraries that see credentials; that of Kubernetes logs an answer that it can't read whole, be it a list of Secrets.
+const SILENT: &str =
+    "h2=off,hyper=off,hyper_util=off,kube_client=off,reqwest=off,rustls=off,tower=off";
 
 /// Starts logging for the whole process.
 pub(crate) fn start(format: LogFormat, default: &str, printer: &Printer) -> Result<()> {
@@ -67,6 +68,7 @@ mod tests {
     fn http_libraries_are_silent_unless_named() {
         let cases = [
             ("warn", "h2=off", true),
+            ("info", "kube_client=off", true),
             ("debug", "hyper=off", true),
             ("debug,hyper=trace", "hyper=off", false),
             ("debug,hyper=trace", "hyper=trace", true),

@@ -38,6 +38,9 @@ pub(crate) enum Refusal {
         /// How long it asks to wait, within our bound.
         after: Duration,
     },
+    /// A name that came from outside has made another request of it than was meant.
+    #[error("`{0}` is not the path of an object or a list; names have no `/` and no `?`")]
+    Path(String),
 }
 
 /// A client with bounds.
@@ -80,7 +83,7 @@ pub(crate) fn asked_wait(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Service(cause) = error else { return None };
     match cause.downcast_ref::<Refusal>()? {
         Refusal::Busy { after, .. } => Some(*after),
-        Refusal::Late => None,
+        Refusal::Late | Refusal::Path(_) => None,
     }
 }
 
@@ -109,6 +112,9 @@ impl Service<Request<Body>> for Bounded {
 impl Bounded {
     async fn send(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let subject = Subject::of(&request);
+        if !is_plain(request.uri().path()) {
+            return Err(Refusal::Path(request.uri().path().to_owned()).into());
+        }
         let watches = subject.verb == "watch";
         if watches {
             self.wait_for_turn(request.uri().path()).await;
@@ -180,13 +186,14 @@ fn code(status: StatusCode) -> &'static str {
 impl Subject {
     fn of(request: &Request<Body>) -> Self {
         let uri = request.uri();
-        let watches =
-            uri.query().is_some_and(|query| query.split('&').any(|it| it == "watch=true"));
         let parts = resource_and_below(uri.path());
         let (resource, named) = parts.map_or(("other", false), |(resource, named)| {
             let known = RESOURCES.into_iter().find(|known| *known == resource);
             (known.unwrap_or("other"), named)
         });
+        // Only lists are watched here. What else says so does it by a name that holds a query.
+        let asks = uri.query().is_some_and(|query| query.split('&').any(|it| it == "watch=true"));
+        let watches = asks && !named;
         let verb = match request.method().as_str() {
             "GET" if watches => "watch",
             "GET" if named => "get",
@@ -199,6 +206,13 @@ impl Subject {
         };
         Self { verb, resource }
     }
+}
+
+/// Whether each part of a path is something. The client below makes paths of names as they are: an empty part is a name that
+/// was all query, and servers on the way may take `..` for the folder above.
+fn is_plain(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    parts.all(|part| !matches!(part, "" | "." | "..") && !part.contains('%'))
 }
 
 /// The resource of `/api/v1/…` or `/apis/GROUP/VERSION/…`, and whether one object of it is meant.

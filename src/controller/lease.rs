@@ -7,6 +7,7 @@
 //! written only after the lease was looked at once more (its [`StillWanted`]).
 
 mod elector;
+mod guard;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +18,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::elector::{Elector, Step};
+pub(crate) use self::guard::while_leading;
 use super::reconcile::chance;
 use crate::engine::StillWanted;
 use crate::error::{Error, Kind, Result};
@@ -45,8 +48,16 @@ pub(crate) struct Leadership(Term);
 enum Term {
     /// Nobody else is asked.
     Undisputed,
-    /// Until then, by this machine's clock.
-    Until(Arc<Mutex<Instant>>),
+    /// Until then, by this machine's clocks.
+    Until(Arc<Mutex<End>>),
+}
+
+/// When a term ends, by two clocks: timers wait by the one, and the other goes on while the machine is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    awake: Instant,
+    /// Since the machine was started.
+    booted: Duration,
 }
 
 /// One who stands for election.
@@ -83,27 +94,57 @@ impl Leadership {
     }
 
     pub(super) fn until(end: Instant) -> Self {
-        Self(Term::Until(Arc::new(Mutex::new(end))))
+        Self(Term::Until(Arc::new(Mutex::new(End::at(end)))))
     }
 
     /// Whether nobody else may have taken over. To be asked right before anything that others see, since this process may
     /// have been stopped for any time since it was last asked.
     pub(crate) fn is_held(&self) -> bool {
-        Instant::now() < self.end()
+        match &self.0 {
+            Term::Undisputed => true,
+            Term::Until(end) => {
+                let end = *end.lock().unwrap_or_else(PoisonError::into_inner);
+                end.is_ahead(Instant::now(), since_boot())
+            }
+        }
     }
 
-    fn end(&self) -> Instant {
+    /// Nothing may be written any more, and the lease isn't given back but runs out: for an operator that can't say that
+    /// all of its work has ended.
+    pub(crate) fn end(&self) {
+        self.extend(Instant::now());
+    }
+
+    fn last(&self) -> Instant {
         match &self.0 {
             Term::Undisputed => Instant::now() + LEASE_GIVE_UP,
-            Term::Until(end) => *end.lock().unwrap_or_else(PoisonError::into_inner),
+            Term::Until(end) => end.lock().unwrap_or_else(PoisonError::into_inner).awake,
         }
     }
 
     fn extend(&self, to: Instant) {
         if let Term::Until(end) = &self.0 {
-            *end.lock().unwrap_or_else(PoisonError::into_inner) = to;
+            *end.lock().unwrap_or_else(PoisonError::into_inner) = End::at(to);
         }
     }
+}
+
+// === impl End ===
+
+impl End {
+    fn at(awake: Instant) -> Self {
+        Self { awake, booted: since_boot() + awake.saturating_duration_since(Instant::now()) }
+    }
+
+    fn is_ahead(self, awake: Instant, booted: Duration) -> bool {
+        awake < self.awake && booted < self.booted
+    }
+}
+
+/// How long the machine has been there, suspended or not.
+fn since_boot() -> Duration {
+    // Never negative, and never in vain.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 /// What a push of this operator depends on.
@@ -179,7 +220,7 @@ impl Candidate {
             self.give_back(&leadership).await;
             return Ok(());
         };
-        leadership.extend(Instant::now());
+        leadership.end();
         stop.cancel();
         let name = &self.name;
         tracing::error!(lease = name, why = %lost, "this operator leads no more, and ends");
@@ -190,10 +231,10 @@ impl Candidate {
     async fn renew(&mut self, leadership: &Leadership) -> Lost {
         let mut due = Instant::now() + LEASE_RENEWAL;
         loop {
-            let end = leadership.end();
+            let end = leadership.last();
             sleep_until(due.min(end)).await;
             let started = Instant::now();
-            if started >= end {
+            if !leadership.is_held() {
                 return Lost::Late;
             }
             due = match timeout_at(end, self.renew_once()).await {
@@ -291,5 +332,32 @@ mod tests {
             "the operator has lost its lease, and another one may be at work"
         );
         Leadership::undisputed().check().await.unwrap();
+    }
+
+    /// A suspended machine's monotonic clock stands still.
+    #[tokio::test(start_paused = true)]
+    async fn a_term_ends_by_either_clock() {
+        let (now, since) = (Instant::now(), Duration::from_mins(9));
+        let end = End { awake: now + LEASE_GIVE_UP, booted: since + LEASE_GIVE_UP };
+        let cases = [
+            ("both ahead", now, since, true),
+            ("a suspended machine", now, since + Duration::from_mins(10), false),
+            ("a process that was stopped", now + LEASE_GIVE_UP, since, false),
+        ];
+        for (case, awake, booted, expected) in cases {
+            assert_eq!(end.is_ahead(awake, booted), expected, "{case}");
+        }
+        let before = since_boot();
+        assert!(
+            before > Duration::ZERO
+                && End::at(now + LEASE_GIVE_UP).booted >= before + LEASE_GIVE_UP
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_can_be_ended() {
+        let leadership = Leadership::until(Instant::now() + LEASE_GIVE_UP);
+        leadership.end();
+        assert!(!leadership.is_held());
     }
 }

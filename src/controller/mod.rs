@@ -257,7 +257,7 @@ impl Operator {
             let executor = InProcess::new(engine, limits, pace, metrics, leadership.clone());
             let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
             let context = Context {
-                client: self.client.clone(),
+                client: lease::while_leading(self.client.clone(), leadership.clone()),
                 attempts: Arc::new(attempts),
                 metrics: self.metrics.clone(),
                 claims: claims.clone(),

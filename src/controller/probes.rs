@@ -14,12 +14,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT};
+use crate::limits::{HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT, PROBES_END_TIMEOUT};
 
 /// What the probes tell.
 #[derive(Clone)]
@@ -56,8 +56,17 @@ pub(crate) async fn serve(
     };
     Ok(async move {
         let Some(listener) = listener else { return Ok(()) };
-        let server = axum::serve(listener, router(health));
-        server.with_graceful_shutdown(over.cancelled_owned()).await.map_err(failed)
+        let server = axum::serve(listener, router(health))
+            .with_graceful_shutdown(over.clone().cancelled_owned());
+        // It waits for whoever has begun to ask, be it for ever; an operator that is to end doesn't.
+        let given_up = async {
+            over.cancelled().await;
+            sleep(PROBES_END_TIMEOUT).await;
+        };
+        tokio::select! {
+            served = server => served.map_err(failed),
+            () = given_up => Ok(()),
+        }
     })
 }
 

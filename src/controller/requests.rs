@@ -20,7 +20,13 @@ pub(crate) fn request(object: &ImagePush) -> Option<String> {
 /// A request that status doesn't tell of as handled.
 pub(crate) fn pending(object: &ImagePush) -> Option<String> {
     let handled = object.status.as_ref().and_then(|it| it.last_handled_reconcile_at.as_deref());
-    request(object).filter(|request| Some(request.as_str()) != handled)
+    request(object).filter(|request| handled.is_none_or(|handled| !covers(handled, request)))
+}
+
+/// Whether what was handled is this request, or this and one that was taken away since.
+fn covers(handled: &str, request: &str) -> bool {
+    let (first, second) = handled.split_once(',').unwrap_or((handled, handled));
+    [handled, first, second].contains(&request)
 }
 
 fn cut(value: &str) -> &str {
@@ -67,7 +73,11 @@ mod tests {
         assert_eq!(pending(&asked), None);
         asked.annotations_mut().insert(REQUESTED_AT.into(), "2".into());
         assert_eq!(pending(&asked).as_deref(), Some("2"));
-        // One that was taken away asks for nothing.
+        // One that was taken away asks for nothing, nor does the other one then ask again.
+        asked.annotations_mut().insert(FLUX_REQUESTED_AT.into(), "3".into());
+        asked.status.get_or_insert_default().last_handled_reconcile_at = pending(&asked);
+        asked.annotations_mut().remove(REQUESTED_AT);
+        assert_eq!(pending(&asked), None);
         asked.annotations_mut().clear();
         assert_eq!(pending(&asked), None);
     }

@@ -17,6 +17,7 @@ use crate::access::{
     Secret, TlsPolicy, TrustedCertificates,
 };
 use crate::api::REGISTRY;
+use crate::api::check::is_object_name;
 use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
 use crate::error::Error;
 use crate::transport;
@@ -30,6 +31,9 @@ const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
+/// What is wrong with a name that the schema should have refused, or that comes from elsewhere.
+const NO_NAME: &str = "no object has such a name";
+
 /// Reads the Secrets that a spec names, itself or by a ServiceAccount.
 pub(crate) async fn secrets(
     client: &Client,
@@ -39,6 +43,9 @@ pub(crate) async fn secrets(
     let api: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
     let mut secrets = Secrets::new();
     for name in names(spec) {
+        if !is_object_name(name) {
+            return Err(Failure::secret_invalid(name, NO_NAME));
+        }
         let secret = api.get_opt(name).await;
         let secret = secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))?;
         secrets.insert(name.to_owned(), secret.ok_or_else(|| Failure::secret_not_found(name))?);
@@ -192,10 +199,58 @@ fn unreadable(what: &str, cause: &kube::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll};
+
+    use axum::http::{Request, Response};
     use k8s_openapi::ByteString;
+    use kube::client::Body;
+    use serde_json::json;
 
     use super::*;
     use crate::api::v1alpha1::SecretReference;
+
+    /// A server that must not be asked.
+    #[derive(Clone)]
+    struct Nobody;
+
+    impl tower_service::Service<Request<Body>> for Nobody {
+        type Response = Response<Body>;
+        type Error = std::convert::Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            panic!("{} was asked for", request.uri());
+        }
+    }
+
+    /// Each would make another request of the one that is meant.
+    #[tokio::test]
+    async fn a_name_that_no_object_has_is_not_asked_for() {
+        let client = Client::new(Nobody, "n");
+        for name in ["?limit=500", "../../kube-system/secrets/x", "x/y", "a b", "A", "-", ""] {
+            let side = |secret: Option<&str>| {
+                json!({
+                    "reference": "docker://r.example/a:1", "secretRef": secret.map(|name| json!({"name": name})),
+                })
+            };
+            let spec = json!({"source": side(Some(name)), "destination": side(None)});
+            let mut spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
+            let failure = super::secrets(&client, "n", &spec).await.unwrap_err();
+            assert_eq!(failure.reason, "SecretInvalid", "{name}");
+            assert_eq!(
+                failure.message,
+                format!("secret `{name}` cannot be used: no object has such a name")
+            );
+            spec.source.secret_ref = None;
+            spec.source.service_account_name = Some(name.to_owned());
+            let failure = super::secrets(&client, "n", &spec).await.unwrap_err();
+            assert_eq!(failure.reason, "SecretNotFound", "{name}");
+        }
+    }
 
     fn location(secret: Option<&str>, certificates: Option<&str>) -> ImageLocation {
         let reference = |name: &str| SecretReference { name: name.into() };

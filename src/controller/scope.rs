@@ -82,14 +82,14 @@ pub(crate) async fn look_after(
     };
     let stopped = async {
         context.stopping.cancelled().await;
-        context.attempts.stop().await;
+        context.attempts.stop().await
     };
     // What a look still has to say to an API server that doesn't answer is found out again at the next start.
     let given_up = async {
         context.stopping.cancelled().await;
         sleep(STOP_TIMEOUT).await;
     };
-    tokio::join!(
+    let ((), ended) = tokio::join!(
         async {
             tokio::select! { () = work => {}, () = given_up => {} }
         },
@@ -101,6 +101,10 @@ pub(crate) async fn look_after(
         if reported.is_err() {
             tracing::warn!("not every status was written in time; the next start finds out");
         }
+    }
+    if !ended {
+        // What is still being written must not meet what the next one writes: that one waits until the lease has run out.
+        context.leadership.end();
     }
 }
 

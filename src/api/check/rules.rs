@@ -62,6 +62,18 @@ fn of_location(location: &ImageLocation, path: &str) -> Result<(), String> {
     let ImageLocation { reference, secret_ref, service_account_name, cert_secret_ref, tls_policy } =
         location;
     demand(has_transport(reference), path, &crd::transport_is_unknown())?;
+    for (secret, field) in [(secret_ref, "secretRef"), (cert_secret_ref, "certSecretRef")] {
+        demand(
+            secret.as_ref().is_none_or(|secret| is_object_name(&secret.name)),
+            &format!("{path}.{field}"),
+            "`name` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
+        )?;
+    }
+    demand(
+        service_account_name.as_deref().is_none_or(is_object_name),
+        path,
+        "`serviceAccountName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
+    )?;
     let credentials = secret_ref.is_some() || service_account_name.is_some();
     let access = credentials || cert_secret_ref.is_some() || tls_policy.is_some();
     demand(
@@ -118,6 +130,15 @@ fn of_retry(retry: &Retry) -> Result<(), String> {
         "spec.retry",
         "`delay` must be less than or equal to 15m",
     )
+}
+
+/// Whether an object of Kubernetes may have this name, so that it can be part of a path of its API.
+pub(crate) fn is_object_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(|byte| plain(*byte))
+        && bytes.last().is_some_and(|byte| plain(*byte))
+        && bytes.iter().all(|byte| plain(*byte) || matches!(byte, b'-' | b'.'))
 }
 
 fn demand(holds: bool, path: &str, message: &str) -> Result<(), String> {

@@ -86,6 +86,7 @@ fn contradictions_are_refused_with_a_sentence() {
          known transports: {}",
         crate::transport::names().join(", ")
     );
+    let name = "`name` must be the name of an object: lower-case letters and digits, with `-` and `.` between them";
     let tagged = "`deletionPolicy` may only be 'Delete' for docker destinations with a tag";
     let secret = json!({"name": "s"});
     let cases = [
@@ -106,6 +107,12 @@ fn contradictions_are_refused_with_a_sentence() {
             "`serviceAccountName` may not be specified together with `secretRef`",
         ),
         (with("oci:x", json!({"certSecretRef": secret})), docker),
+        (with("docker://a/x", json!({"secretRef": {"name": "?limit=500"}})), name),
+        (with("docker://a/x", json!({"certSecretRef": {"name": "../x"}})), name),
+        (
+            with("docker://a/x", json!({"serviceAccountName": "a-"})),
+            "`serviceAccountName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
+        ),
         (with("oci:x", json!({"tlsPolicy": "Verify"})), docker),
         (
             with("docker://a/x", json!({"certSecretRef": secret, "tlsPolicy": "PlainHTTP"})),

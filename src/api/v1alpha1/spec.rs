@@ -189,6 +189,9 @@ pub struct ImagePushSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
+    "!has(self.serviceAccountName) || self.serviceAccountName.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    .message("`serviceAccountName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them"))]
+#[x_kube(validation = Rule::new(
     "self.reference.startsWith('docker:') || !(has(self.secretRef) || has(self.serviceAccountName) || has(self.certSecretRef) || has(self.tlsPolicy))")
     .message("`secretRef`, `serviceAccountName`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport"))]
 #[x_kube(validation = Rule::new("!has(self.serviceAccountName) || !has(self.secretRef)")
@@ -226,8 +229,10 @@ pub struct ImageLocation {
 }
 
 /// A Secret in the object's own namespace. There is no field for a namespace: other namespaces can't be reached.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    .message("`name` must be the name of an object: lower-case letters and digits, with `-` and `.` between them"))]
 pub struct SecretReference {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]

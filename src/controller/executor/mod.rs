@@ -167,8 +167,8 @@ impl Attempts {
         }
     }
 
-    /// Calls every attempt off and waits for their ends.
-    pub(crate) async fn stop(&self) {
+    /// Calls every attempt off and waits for their ends. Returns whether all have ended.
+    pub(crate) async fn stop(&self) -> bool {
         {
             let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
             for record in objects.values().filter_map(|memory| memory.attempt.as_ref()) {
@@ -176,9 +176,11 @@ impl Attempts {
             }
         }
         self.tasks.close();
-        if tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_err() {
+        let ended = tokio::time::timeout(STOP_TIMEOUT, self.tasks.wait()).await.is_ok();
+        if !ended {
             tracing::warn!("attempts did not stop in time");
         }
+        ended
     }
 
     async fn attempt(self: Arc<Self>, order: Order, record: Record) {

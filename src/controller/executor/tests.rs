@@ -297,11 +297,20 @@ async fn stopping_calls_everything_off_and_waits() {
         setup.start(order(uid, "r.example"));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    setup.attempts.stop().await;
+    assert!(setup.attempts.stop().await);
     for uid in ["a", "b"] {
         let outcome = setup.attempts.recall(uid).attempt.unwrap().outcome;
         assert!(matches!(outcome, Some(Outcome::Cancelled)), "{outcome:?}");
     }
+}
+
+/// An exchange that changes a name is not interrupted, and may take longer than the operator may take to end.
+#[tokio::test(start_paused = true)]
+async fn it_is_known_whether_all_have_ended() {
+    let setup = setup(Script::Hang, 1, 1);
+    setup.start(order("a", "r.example"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!setup.attempts.stop().await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
 use super::{DOCKER_CONFIG, unreadable, value};
+use crate::api::check::is_object_name;
 use crate::controller::failure::Failure;
 use crate::limits::MAX_PULL_SECRETS;
 
@@ -25,12 +26,15 @@ pub(super) async fn read(
 ) -> Result<SecretObject, Failure> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let secrets: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
+    if !is_object_name(account) {
+        return Err(Failure::account_not_found(account));
+    }
     let failed = |cause| unreadable(&format!("service account `{account}`"), &cause);
     let found = accounts.get_opt(account).await.map_err(failed)?;
     let found = found.ok_or_else(|| Failure::account_not_found(account))?;
     let names = found.image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str());
     let mut pull_secrets = vec![];
-    for name in names.filter(|name| !name.is_empty()).take(MAX_PULL_SECRETS) {
+    for name in names.filter(|name| is_object_name(name)).take(MAX_PULL_SECRETS) {
         let secret = secrets.get_opt(name).await;
         let secret = secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))?;
         pull_secrets.extend(secret);

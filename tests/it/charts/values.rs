@@ -32,6 +32,10 @@ async fn bad_values_are_refused() {
         ("image.digest=sha256:1", "at '/image/digest': 'sha256:1' does not match pattern"),
         ("image.pullPolicy=Seldom", "at '/image/pullPolicy': value must be one of 'Always', "),
         ("imagePullSecrets={x}", "at '/imagePullSecrets/0': got string, want object"),
+        (
+            "fullnameOverride=a2345678901234567890123456789012345678901234567890b",
+            "at '/fullnameOverride': maxLength: got 51, want 50",
+        ),
         ("fullnameOverride=A", "at '/fullnameOverride': 'A' does not match pattern"),
         ("watchNamespaces={a b}", "at '/watchNamespaces/0': 'a b' does not match pattern"),
         ("watchNamespaces={a,a}", "at '/watchNamespaces': items at 0 and 1 are equal"),
@@ -64,6 +68,16 @@ async fn bad_values_are_refused() {
         ("resources.limit.memory=1Gi", "additional properties 'limit' not allowed"),
         ("resources.limits.memory=1 GB", "at '/resources/limits/memory': 'oneOf' failed"),
         ("test.image=", "at '/test/image': '' does not match pattern"),
+        ("podLabels.helm\\.sh/chart=x", "invalid propertyName 'helm.sh/chart'"),
+        (
+            "metrics.rules.enabled=true",
+            "metrics.rules.enabled needs metrics.serviceMonitor.enabled",
+        ),
+        ("listen=0.0.0.0:65536", "at '/listen': '0.0.0.0:65536' does not match pattern"),
+        ("maxMemory=31Mi", "maxMemory must be 32Mi at least"),
+        ("maxBytesPerSecond=1Ki", "maxBytesPerSecond must be 64Ki at least"),
+        ("timeout=24h1s", "timeout must be between 1s and 24h"),
+        ("timeout=0s", "timeout must be between 1s and 24h"),
         ("podLabels.a=1", "at '/podLabels/a': got number, want string"),
     ];
     for (value, message) in cases {
