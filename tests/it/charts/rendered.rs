@@ -34,7 +34,15 @@ const CHOICES: [(&[&str], &[&str], &[&str]); 12] = [
         &["Service/mine-imagepush-metrics", "ServiceMonitor/mine-imagepush"],
         &[],
     ),
-    (&["metrics.rules.enabled=true"], &["PrometheusRule/mine-imagepush"], &[]),
+    (
+        &["metrics.serviceMonitor.enabled=true", "metrics.rules.enabled=true"],
+        &[
+            "PrometheusRule/mine-imagepush",
+            "Service/mine-imagepush-metrics",
+            "ServiceMonitor/mine-imagepush",
+        ],
+        &[],
+    ),
     (&["metrics.dashboard.enabled=true"], &["ConfigMap/mine-imagepush-dashboard"], &[]),
     (&["replicas=2"], &["PodDisruptionBudget/mine-imagepush"], &[]),
     (&["crds.install=false"], &[], &["CustomResourceDefinition/imagepushes.imagepush.dev"]),
