@@ -48,6 +48,8 @@ pub struct LayerReader {
     needed: usize,
     /// Bytes of the current member's body that are still to come, with its padding.
     body: u64,
+    /// How many of them pad it to whole blocks.
+    padding: u64,
     current: Option<Collecting>,
     view: LayerView,
     /// Bytes of all files that were collected.
@@ -65,6 +67,7 @@ struct Collecting {
 /// What a step of the parser came to, freed from the buffer.
 enum Step {
     More(usize),
+    /// A member whose content has this many bytes.
     Member(u64),
     End,
 }
@@ -108,6 +111,7 @@ impl LayerReader {
             headers: Vec::new(),
             needed: HEADER_SIZE,
             body: 0,
+            padding: 0,
             current: None,
             view: LayerView::default(),
             collected: 0,
@@ -123,11 +127,22 @@ impl LayerReader {
     }
 
     /// What the layer says, once its last byte has come.
+    ///
+    /// Nothing need follow the content of the last member: tools that don't finish their archive (umoci 0.4.7 `insert`) leave
+    /// out its padding as well as the end marker.
     pub fn finish(mut self) -> LayerView {
-        if !self.done && (self.body > 0 || !self.headers.is_empty()) {
+        if !self.done && (self.body > self.padding || self.is_within_headers()) {
             self.fail("its tar archive is cut off");
+        } else if !self.done {
+            self.end_member();
         }
         self.view
+    }
+
+    /// Whether more of a member's headers would have to come. A block of zeros is half an end marker.
+    fn is_within_headers(&self) -> bool {
+        let half_end = self.headers.len() == HEADER_SIZE && self.headers.iter().all(|it| *it == 0);
+        !self.headers.is_empty() && !half_end
     }
 
     /// Whether no more bytes are of interest.
@@ -179,9 +194,12 @@ impl LayerReader {
                 self.needed = needed;
                 self.headers = headers;
             }
-            Ok(Step::Member(body)) => {
+            Ok(Step::Member(content)) => {
                 headers.clear();
-                (self.headers, self.needed, self.body) = (headers, HEADER_SIZE, body);
+                let blocks = content.checked_next_multiple_of(HEADER_SIZE as u64);
+                let body = blocks.unwrap_or(u64::MAX);
+                (self.headers, self.needed) = (headers, HEADER_SIZE);
+                (self.body, self.padding) = (body, body - content);
                 if body == 0 {
                     self.end_member();
                 }
@@ -241,9 +259,7 @@ impl LayerReader {
             }
             Place::File(name) => self.file(name, entry, sparse),
         }
-        Ok(Step::Member(
-            entry.size.checked_next_multiple_of(HEADER_SIZE as u64).unwrap_or(u64::MAX),
-        ))
+        Ok(Step::Member(entry.size))
     }
 
     fn file(&mut self, name: String, entry: &ParsedEntry<'_>, sparse: bool) {

@@ -1,5 +1,6 @@
 //! Custom resources bundled with an image, against those who have to agree with us about them.
 
+mod builders;
 mod cost;
 mod harness;
 mod hostile;

@@ -140,12 +140,17 @@ fn too_much_is_refused_without_being_held() {
 
 #[test]
 fn what_readers_of_tar_differ_about_is_refused() {
-    let whole = tar(&[file("metadata/a.yaml", "1")]);
-    for length in [100, 600, 1023] {
-        assert_eq!(read(&whole[..length], 64).fault(), Some("its tar archive is cut off"));
+    let content = "x".repeat(600);
+    let whole = tar(&[file("metadata/a.yaml", &content)]);
+    for length in [100, 512, 1111, 1536 + 100, 1536 + 512 + 100] {
+        let view = read(&whole[..length], 64);
+        assert_eq!(view.fault(), Some("its tar archive is cut off"), "{length}");
     }
-    // Without an end marker, but whole: many tools write it so.
-    assert_eq!(read(&whole[..1024], 64).fault(), None);
+    // Without an end marker or padding, but with all of the content: some tools write it so.
+    for length in [1112, 1113, 1535, 1536, 1536 + 512, whole.len()] {
+        let view = read(&whole[..length], 64);
+        assert_eq!((items(&view), view.fault()), (vec![("a.yaml", content.clone())], None));
+    }
     let devious = view(&[file("x/../metadata/a.yaml", "1")]);
     assert_eq!(devious.fault(), Some("a member's name leads into the folder by `..`"));
     let mut damaged = whole.clone();

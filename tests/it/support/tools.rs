@@ -26,7 +26,7 @@ pub(crate) fn buildah(folder: &Path, arguments: &[&str]) -> String {
     let (root, runroot) = (path("root"), path("runroot"));
     let globals = ["--root", &root, "--runroot", &runroot, "--storage-driver", "vfs"];
     let mut command = Vec::from(globals);
-    let takes_policy = ["pull", "push", "from"].contains(&arguments[0]);
+    let takes_policy = ["pull", "push", "from", "commit"].contains(&arguments[0]);
     command.push(arguments[0]);
     if takes_policy {
         command.extend(["--signature-policy", &policy]);
