@@ -13,13 +13,16 @@ use super::attached::{self, ARTIFACT_TYPE, Packed};
 use super::search::{self, Lead, Views};
 use super::{Bundle, Folder};
 use crate::blob::LayerObserver;
-use crate::engine::{Beside, Companion, Decision, Ends};
+use crate::engine::{Beside, Companion, Decision, Ends, Motion, Origin};
 use crate::error::{Class, Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest};
 use crate::options::CustomResources;
+use crate::transport::Locality;
 
 /// The next step where nobody has looked.
 const NOT_SEARCHED: &str = "nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask with `--cr-option yes`";
+/// The same where a registry was asked for nothing but the manifest.
+const IN_PLACE: &str = "the image is in place, so that its registry was asked for nothing more; ask with `--cr-option yes`, or annotate its manifest `imagepush.dev/bundle`";
 /// The next step where there is no bundle, and one is wanted.
 const ALONE: &str = "push the image alone, with `--cr-option no`";
 const DRY_RUN: &str = "a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask with `--cr-option yes`";
@@ -218,7 +221,7 @@ impl Carrier {
 
 #[async_trait]
 impl Companion for Carrier {
-    async fn prepare(&self, ends: &Ends<'_>) -> Result<()> {
+    async fn prepare(&self, ends: &Ends<'_>, image: Motion) -> Result<()> {
         if !ends.capabilities().attachments {
             let message = format!("`{}` can hold nothing beside an image", ends.transport());
             let error = Error::new(Kind::TransportUnsupported, message).on(Side::Destination);
@@ -227,8 +230,28 @@ impl Companion for Carrier {
         }
         // What is asked for and isn't there is no matter of the bundle.
         ends.origin.digests()?;
-        if let Some(lead) = self.heed(search::lead(&ends.origin).await)? {
+        let lead = match image {
+            Motion::Stays if self.is_auto() && is_dear(&ends.origin) => {
+                self.decide(Decision::NotSearched(IN_PLACE));
+                return Ok(());
+            }
+            // What is attached is asked for while the layers move.
+            Motion::Moves if self.is_auto() => search::inside(&ends.origin).await,
+            Motion::Moves | Motion::Stays => search::lead(&ends.origin).await,
+        };
+        if let Some(lead) = self.heed(lead)? {
             self.set(State::Lead(lead));
+        }
+        Ok(())
+    }
+
+    async fn meanwhile(&self, ends: &Ends<'_>) -> Result<()> {
+        if !self.is_auto() || !matches!(self.state(), State::Lead(_)) {
+            return Ok(());
+        }
+        if let Some(Some(attached)) = self.heed(search::attached(&ends.origin).await)? {
+            self.views.close();
+            self.set(State::Lead(Lead::Attached(attached)));
         }
         Ok(())
     }
@@ -309,6 +332,11 @@ impl Companion for Carrier {
             State::Lead(_) | State::Found { .. } => not_searched(NOT_SEARCHED),
         })
     }
+}
+
+/// Whether to ask for more of an image that stays where it is would cost requests, and nothing known says that it is worth them.
+fn is_dear(origin: &Origin<'_>) -> bool {
+    origin.locality() == Locality::Remote && search::annotated(origin).is_none()
 }
 
 /// Whether a fault is one of what the image carries or of what a place can do, and stays.

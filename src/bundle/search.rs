@@ -4,6 +4,7 @@
 //! than it takes; those that have been seen on their way aren't read again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attached::{ARTIFACT_TYPE, newest};
@@ -21,7 +22,14 @@ const ENCRYPTED: &str = "+encrypted";
 
 /// What layers say of the folder, by their digests, as far as they have been seen.
 #[derive(Clone, Default)]
-pub(super) struct Views(Arc<Mutex<HashMap<Digest, LayerView>>>);
+pub(super) struct Views(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    views: Mutex<HashMap<Digest, LayerView>>,
+    /// Whether nobody wants to know any more.
+    closed: AtomicBool,
+}
 
 /// Where an image may have a bundle.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,21 +46,36 @@ pub(super) enum Lead {
 
 /// Looks where there is a bundle, without reading any layer.
 pub(super) async fn lead(origin: &Origin<'_>) -> Result<Lead> {
-    if let Some(attached) = attached(origin).await? {
-        return Ok(Lead::Attached(attached));
+    match attached(origin).await? {
+        Some(attached) => Ok(Lead::Attached(attached)),
+        None => inside(origin).await,
+    }
+}
+
+/// The folder that the manifest names, as far as that is known without asking for more.
+pub(super) fn annotated<'a>(origin: &Origin<'a>) -> Option<&'a str> {
+    origin.annotations()?.get(LABEL).map(String::as_str)
+}
+
+/// What the image says of where in its layers the bundle is.
+pub(super) async fn inside(origin: &Origin<'_>) -> Result<Lead> {
+    let labelled =
+        |path: &str| Folder::parse(path).map(Lead::Labelled).map_err(|it| it.on(Side::Source));
+    if let Some(path) = annotated(origin) {
+        return labelled(path);
     }
     let first = origin.first_image().await?;
     let Some(image) = first.as_image().filter(|image| image.is_container_image()) else {
         return Ok(Lead::Nowhere);
     };
     match origin.config(&image.config).await?.config.labels.get(LABEL) {
-        Some(path) => Folder::parse(path).map(Lead::Labelled).map_err(|it| it.on(Side::Source)),
+        Some(path) => labelled(path),
         None => Ok(Lead::Unknown { encrypted: encrypted_layer(image).cloned() }),
     }
 }
 
 /// The newest bundle that is attached to the image.
-async fn attached(origin: &Origin<'_>) -> Result<Option<Descriptor>> {
+pub(super) async fn attached(origin: &Origin<'_>) -> Result<Option<Descriptor>> {
     for digest in origin.digests()? {
         let listed = match origin.attachments(&digest, &ARTIFACT_TYPE).await {
             Ok(listed) => listed,
@@ -221,6 +244,15 @@ impl Views {
         Box::new(Looking { views: self.clone(), layer: layer.digest.clone(), reader })
     }
 
+    /// Nobody wants to know more: layers that are on their way are looked at no further.
+    pub(super) fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
+    }
+
     fn put(&self, layer: Digest, view: LayerView) {
         let mut views = self.lock();
         let size: usize = views.values().map(LayerView::size).sum();
@@ -235,7 +267,7 @@ impl Views {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, LayerView>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -249,11 +281,14 @@ struct Looking {
 impl LayerObserver for Looking {
     fn take(&mut self, bytes: &[u8]) -> bool {
         self.reader.feed(bytes);
-        !self.reader.is_done()
+        !self.reader.is_done() && !self.views.is_closed()
     }
 
     fn end(self: Box<Self>, fault: Option<String>) {
         let Self { views, layer, reader } = *self;
+        if views.is_closed() {
+            return;
+        }
         let view = fault.map_or_else(|| reader.finish(), LayerView::unreadable);
         views.put(layer, view);
     }

@@ -19,15 +19,19 @@ use crate::transport::{BlobKind, Capabilities, ImageDestination};
 
 /// Has its turn during a push.
 ///
-/// **Order.** `prepare`, once; then `observer` for each layer that is read from the source, each time that it is; then
-/// `settle`, as often as the copy is begun anew; then `attach`, once. Where the image is in place, no layer is read.
-/// Where nothing is to be written: `prepare`, then `foresee`.
+/// **Order.** `prepare`, once; then `observer` for each layer that is read from the source, each time that it is, and beside
+/// that `meanwhile`, once; then `settle`, as often as the copy is begun anew; then `attach`, once. Where the image is in
+/// place, no layer is read, and there is no meanwhile. Where nothing is to be written: `prepare`, `meanwhile` if the image
+/// would move, then `foresee`.
 ///
 /// **Failure.** An error ends the push. Before `attach` the destination's name has not changed yet.
 #[async_trait]
 pub trait Companion: Send + Sync {
-    /// Both ends are open, and nothing has moved.
-    async fn prepare(&self, ends: &Ends<'_>) -> Result<()>;
+    /// Both ends are open, nothing has moved, and it is known whether the image will.
+    async fn prepare(&self, ends: &Ends<'_>, image: Motion) -> Result<()>;
+
+    /// The image is on its way: what is asked now keeps nobody waiting.
+    async fn meanwhile(&self, ends: &Ends<'_>) -> Result<()>;
 
     /// Who wants to see a layer that is about to be read.
     fn observer(&self, layer: &Descriptor) -> Option<Box<dyn LayerObserver>>;
@@ -45,12 +49,25 @@ pub trait Companion: Send + Sync {
     fn report(&self) -> Option<Beside>;
 }
 
+/// What becomes of the image itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Motion {
+    /// It is copied, as far as the destination doesn't have it.
+    Moves,
+    /// It stays as it is at the destination.
+    Stays,
+}
+
 /// The image goes alone.
 pub(super) struct Alone;
 
 #[async_trait]
 impl Companion for Alone {
-    async fn prepare(&self, _: &Ends<'_>) -> Result<()> {
+    async fn prepare(&self, _: &Ends<'_>, _: Motion) -> Result<()> {
+        Ok(())
+    }
+
+    async fn meanwhile(&self, _: &Ends<'_>) -> Result<()> {
         Ok(())
     }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use beside::{Beside, Decision};
-pub use companion::{Companion, Ends};
+pub use companion::{Companion, Ends, Motion};
 pub use inspect::Inspected;
 pub use origin::{Opened, Origin};
 pub use progress::{BlobOutcome, Event, NoProgress, Progress};

@@ -15,14 +15,15 @@ use super::retry::retry;
 use super::tree::{Reader, Selection, select};
 use crate::blob::{Blob, LayerObserver, observe};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::{Config, Descriptor, Digest, Manifest, MediaType};
+use crate::image::{Annotations, Config, Descriptor, Digest, Manifest, MediaType};
 use crate::options::{Endpoint, Platforms, Retry};
-use crate::transport::ImageSource;
+use crate::transport::{ImageSource, Locality};
 
 /// An image that is being read.
 #[derive(Clone, Copy)]
 pub struct Origin<'a> {
     pub(super) source: &'a dyn ImageSource,
+    pub(super) locality: Locality,
     pub(super) named: &'a Manifest,
     pub(super) pinned: Option<&'a Digest>,
     pub(super) platforms: &'a Platforms,
@@ -69,6 +70,7 @@ impl Opened {
     pub fn origin(&self) -> Origin<'_> {
         Origin {
             source: self.source.as_ref(),
+            locality: self.endpoint.reference.transport().locality(),
             named: &self.named,
             pinned: self.endpoint.reference.digest(),
             platforms: &self.platforms,
@@ -89,6 +91,17 @@ impl<'a> Origin<'a> {
             Selection::Instance(entry) => vec![entry.digest, named],
             Selection::Whole | Selection::Subset(_) => vec![named],
         })
+    }
+
+    /// Where the image is: what is asked of it may cost a request.
+    pub fn locality(&self) -> Locality {
+        self.locality
+    }
+
+    /// What the manifest or index that the reference names says of itself. It has been read.
+    pub fn annotations(&self) -> Option<&'a Annotations> {
+        let image = self.named.as_image().map(|image| &image.annotations);
+        image.or_else(|| self.named.as_index().map(|index| &index.annotations))
     }
 
     /// One image of what is pushed; of an index that hasn't been read the first, which is read alone.

@@ -1,13 +1,14 @@
 //! One push from its first request to its commit.
 
 mod accompany;
+mod turns;
 
 use std::convert::identity;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::companion::{Companion, Ends};
+use super::companion::{Companion, Motion};
 use super::copy::{Copy, CopyState, while_writing};
 use super::heal::{Doubt, Heals, waiting};
 use super::origin::{Origin, Seen};
@@ -26,6 +27,7 @@ use crate::transport::{
 };
 
 pub(super) use accompany::{accompany, foresee};
+use turns::Turns;
 
 /// The next step where nobody knows whether the last request was carried out.
 const UNKNOWN_OUTCOME: &str =
@@ -41,6 +43,7 @@ struct Session<'a> {
     progress: &'a Arc<dyn Progress>,
     source: Box<dyn ImageSource>,
     seen: Seen,
+    turns: Turns,
     destination: Box<dyn ImageDestination>,
     wants: Wants,
     named: Manifest,
@@ -79,10 +82,15 @@ pub(super) async fn preview(
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let preview = async {
         let session = open(options, companion, &progress, &Wanted::until_cancelled(cancel)).await?;
-        companion.prepare(&session.ends()).await?;
         let (tree, choices) = session.tree_and_choices().await?;
         let plan = session.first_plan(tree, &choices)?;
         let present = session.is_same_as_source() || session.has(&plan);
+        if present {
+            session.prepare(Motion::Stays).await?;
+        } else {
+            session.prepare(Motion::Moves).await?;
+            session.meanwhile().await?;
+        }
         let subject = if present { session.current.as_ref().map(descriptor) } else { None };
         companion.foresee(&session.ends(), subject.as_ref()).await?;
         let preview = preview_of(&session.named, &plan, present);
@@ -141,6 +149,7 @@ async fn open<'a>(
         progress,
         source,
         seen,
+        turns: Turns::default(),
         destination,
         wants,
         named,
@@ -154,7 +163,6 @@ async fn open<'a>(
 impl Session<'_> {
     /// Does everything but the commit.
     async fn run_all(&self, cancel: &CancellationToken) -> Result<Attempt> {
-        until(cancel, self.companion.prepare(&self.ends())).await?;
         let attempt = self.run(cancel).await?;
         let ends = self.ends();
         // The image is there: a companion that has nothing to put beside it isn't called off any more.
@@ -206,11 +214,14 @@ impl Session<'_> {
         if self.has(&plan) {
             return self.present(Some(&plan), cancel).await;
         }
+        until(cancel, self.prepare(Motion::Moves)).await?;
         self.announce(&plan);
         let copy = self.copy(state);
         let mut heals = Heals::default();
         loop {
-            let copied = until(cancel, copy.doubting(heals.doubt()).copy(&plan)).await?;
+            let doubting = copy.doubting(heals.doubt());
+            let copying = async { futures::try_join!(doubting.copy(&plan), self.meanwhile()) };
+            let (copied, ()) = until(cancel, copying).await?;
             self.check_pinned(&copied.manifest)?;
             until(cancel, self.companion.settle(&self.ends())).await?;
             let patient = heals.are_patient(&copied);
@@ -232,23 +243,15 @@ impl Session<'_> {
     async fn present(&self, plan: Option<&Plan>, cancel: &CancellationToken) -> Result<Attempt> {
         let current = self.current.as_ref();
         let subject = current.map_or_else(|| self.named.descriptor(), descriptor);
+        until(cancel, self.prepare(Motion::Stays)).await?;
         until(cancel, self.companion.settle(&self.ends())).await?;
         Ok(Attempt { pushed: present(&self.named, plan, current), subject, wrote: false })
-    }
-
-    fn ends(&self) -> Ends<'_> {
-        Ends {
-            origin: self.origin(),
-            destination: self.destination.as_ref(),
-            transport: self.options.destination.reference.transport().name(),
-            retry: self.options.retry,
-            progress: self.progress.as_ref(),
-        }
     }
 
     fn origin(&self) -> Origin<'_> {
         Origin {
             source: self.source.as_ref(),
+            locality: self.options.source.reference.transport().locality(),
             named: &self.named,
             pinned: self.options.source.reference.digest(),
             platforms: &self.options.platforms,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Attempt, Session, descriptor, open, until};
-use crate::engine::companion::Companion;
+use crate::engine::companion::{Companion, Motion};
 use crate::engine::progress::{NoProgress, Progress};
 use crate::engine::{BlobCounts, Preview, Pushed};
 use crate::error::{Error, Kind, Result, Side};
@@ -36,7 +36,7 @@ pub(in crate::engine) async fn foresee(
     let foresee = async {
         let session = open(options, companion, &progress, &Wanted::until_cancelled(cancel)).await?;
         let subject = session.subject()?;
-        companion.prepare(&session.ends()).await?;
+        session.prepare(Motion::Stays).await?;
         companion.foresee(&session.ends(), Some(&subject)).await?;
         Ok(Preview {
             source_digest: session.named.digest().clone(),
@@ -54,7 +54,7 @@ impl Session<'_> {
     /// The companion's turns of a push whose image is at the destination, whatever is at the source by now.
     async fn accompany(&self) -> Result<Attempt> {
         let (subject, ends) = (self.subject()?, self.ends());
-        self.companion.prepare(&ends).await?;
+        self.prepare(Motion::Stays).await?;
         self.companion.settle(&ends).await?;
         let wrote = self.companion.attach(&ends, &subject).await?;
         let pushed = Pushed {

@@ -66,10 +66,31 @@ async fn layers_are_read_once_for_both() {
             requests.iter().filter(|it| it.starts_with("GET blobs/")).collect();
         let read = requests.iter().filter(|it| it.starts_with("GET blobs/")).count();
         assert_eq!(blobs.len(), read, "{policy:?} reads something twice: {requests:#?}");
-        let none = expected.1 == "notSearched";
-        // The config, and the layers if they are read at all.
-        assert_eq!(read, if none { 1 } else { layers + 1 }, "{policy:?}: {requests:#?}");
+        if expected.1 == "notSearched" {
+            assert_eq!(requests, ["GET manifests/1"]);
+        } else {
+            // The config, and the layers.
+            assert_eq!(read, layers + 1, "{policy:?}: {requests:#?}");
+        }
     }
+}
+
+/// What an annotation says is known with the manifest: an image that stays is asked for more only then.
+#[tokio::test]
+async fn an_annotation_has_a_registry_asked_for_more() {
+    let (source, destination) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let folder = tempfile::tempdir().unwrap();
+    let layers = [files(&[("deploy/config.yaml", &thing("a"))], Form::Gzip)];
+    let image =
+        Content::image("linux", "amd64", &layers).annotated("imagepush.dev/bundle", "deploy");
+    run(&layout(folder.path(), "a", &image), &to(&source), Never).await.unwrap();
+    run(&to(&source), &to(&destination), Never).await.unwrap();
+    for expected in ["pushed", "unchanged"] {
+        let found = decisions(&to(&source), &to(&destination), Auto).await;
+        assert_eq!((found.0, found.1.as_str()), ("unchanged", expected));
+    }
+    let name = format!("{}/team/app:1", destination.host);
+    assert_eq!(got(&name, &[&destination.host]), canonical("a"));
 }
 
 /// Of an image that has changed in the folder, layers that the destination has already are read from the source only.

@@ -75,7 +75,7 @@ pub(crate) async fn run(from: &str, to: &str, policy: CustomResources) -> Result
 pub(crate) async fn run_with(options: &PushOptions) -> Result<Pushed> {
     let progress: std::sync::Arc<dyn imagepush::engine::Progress> =
         std::sync::Arc::new(imagepush::engine::NoProgress);
-    bundle::push(options, &progress, &CancellationToken::new()).await
+    Box::pin(bundle::push(options, &progress, &CancellationToken::new())).await
 }
 
 /// What was done for the image, and about its bundle, in a word each.

@@ -91,7 +91,9 @@ async fn each_policy_does_what_it_says() {
             yaml.to_str().unwrap(),
         ];
         regctl(&put, &[&source.host]);
-        assert_eq!(decisions(&from_copy, &to, Auto).await, ("unchanged", "pushed".to_owned()));
+        // The image is in place, and its registry isn't asked only to know.
+        assert_eq!(decisions(&from_copy, &to, Auto).await, ("unchanged", "notSearched".to_owned()));
+        assert_eq!(decisions(&from_copy, &to, Always).await, ("unchanged", "pushed".to_owned()));
         let second = listed(&name, &hosts);
         assert_eq!(
             (second.len(), second != first),
@@ -99,8 +101,13 @@ async fn each_policy_does_what_it_says() {
             "{program:?}: the old one is replaced"
         );
         assert_eq!(got(&name, &hosts), canonical("other"));
-        assert_eq!(decisions(&from_copy, &to, Auto).await, ("unchanged", "unchanged".to_owned()));
         assert_eq!(decisions(&from_copy, &to, Only).await, ("left", "unchanged".to_owned()));
+
+        // It goes along where the image moves, before what is in the layers.
+        let other = format!("{}/other/app:1", registry.host);
+        let to_other = format!("docker://{other}");
+        assert_eq!(decisions(&from_copy, &to_other, Auto).await, ("pushed", "pushed".to_owned()));
+        assert_eq!(got(&other, &hosts), canonical("other"));
     }
 }
 

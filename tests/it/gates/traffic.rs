@@ -4,9 +4,10 @@ use std::path::Path;
 
 use imagepush::limits::{PARALLEL_BLOBS, PARALLEL_SMALL_BLOBS};
 
-use super::{docker, oci, push};
+use super::{PROGRAM, docker, oci, push};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::layout::write_layout;
+use crate::support::measured::measure;
 use crate::support::relay::Relay;
 
 /// Most connections: one for each blob that moves, and the one by which we find that the registry speaks no TLS.
@@ -69,15 +70,28 @@ fn payload(layout: &Path) -> usize {
 
 #[test]
 fn between_registries_each_blob_is_read_once() {
-    let (from, to) = (DockerRegistry::plain(), DockerRegistry::plain());
+    let from = DockerRegistry::plain();
     let folder = tempfile::tempdir().unwrap();
     let blobs = write_layout(folder.path(), "1", 10, 100 << 10);
     push(&oci(folder.path()), &docker(&from));
-    let before = from.requests().len();
-    push(&docker(&from), &docker(&to));
-    let requests = from.requests().split_off(before);
-    // The manifest, each blob, and twice what is attached: this registry keeps no list of its own.
-    assert_eq!(requests.len(), 1 + blobs.len() + 2, "{requests:#?}");
-    assert!(requests.iter().all(|request| request.method == "GET"), "{requests:#?}");
-    assert!(to.requests().len() <= 2 * blobs.len() + 3, "{:#?}", to.requests());
+    // Whether custom resources are attached is asked once while the image moves: twice of a registry without lists.
+    for (policy, beside) in [("no", 0), ("auto", 2)] {
+        let to = DockerRegistry::plain();
+        let names = (docker(&from), docker(&to));
+        let arguments =
+            ["push", "--quiet", "--tls-verify=false", "--cr-option", policy, &names.0, &names.1];
+        let before = from.requests().len();
+        measure(PROGRAM, &arguments);
+        let requests = from.requests().split_off(before);
+        // The manifest, and each blob.
+        assert_eq!(requests.len(), 1 + blobs.len() + beside, "{policy}: {requests:#?}");
+        assert!(requests.iter().all(|request| request.method == "GET"), "{requests:#?}");
+        assert!(to.requests().len() <= 2 * blobs.len() + 3, "{:#?}", to.requests());
+
+        // Nothing to do: a request at each end.
+        let before = (from.requests().len(), to.requests().len());
+        measure(PROGRAM, &arguments);
+        let took = (from.requests().len() - before.0, to.requests().len() - before.1);
+        assert_eq!(took, (1, 1), "{policy}");
+    }
 }

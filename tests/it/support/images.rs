@@ -259,6 +259,15 @@ impl Content {
         serde_json::from_slice(&self.blobs[self.digest()]).unwrap()
     }
 
+    /// The same image with an annotation of its manifest.
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
+        let mut manifest = self.manifest();
+        manifest["annotations"][key] = value.into();
+        let replaced = self.digest().to_owned();
+        self.blobs.remove(&replaced);
+        self.finish(OCI_MANIFEST, &manifest)
+    }
+
     /// Writes the one image of a new layout.
     pub(crate) fn write_layout(&self, path: &Path, name: Option<&str>) {
         write_layout(path, &[(self, name)]);
