@@ -139,6 +139,9 @@ pub const MAX_TAR_NAME: u32 = 4096;
 /// Most parts that a member's name may have between its slashes.
 pub const MAX_TAR_DEPTH: usize = 256;
 
+/// Longest name of a file of a bundle in bytes; what Linux has for one part of a path.
+pub const MAX_FILE_NAME: usize = 255;
+
 /// Largest YAML file that `apply` reads.
 pub const MAX_APPLY_FILE: u64 = 1 << 20;
 
@@ -159,6 +162,13 @@ pub const MAX_BUNDLE: usize = 4 << 20;
 
 /// Most bytes of files that are held of all layers of a push, whose images may differ; they have one bundle among them.
 pub const MAX_BUNDLE_VIEWS: usize = 8 * MAX_BUNDLE;
+
+/// Largest window of a zstd layer that is looked into while it passes, as a power of two: 8 MiB, the largest of zstd's usual
+/// levels. One with a larger window is read for itself, where it is wanted.
+pub const MAX_LOOK_WINDOW_LOG: u32 = 23;
+
+/// Most layers with such a window that are looked into at the same time: the memory for it is the push's own.
+pub const PARALLEL_LOOKS: usize = 4;
 
 /// Deepest nesting of an object of a bundle; real ones have some 20 levels.
 pub const MAX_BUNDLE_DEPTH: usize = 64;

@@ -20,7 +20,7 @@ use futures::stream::BoxStream;
 pub use codec::Codec;
 pub use compress::compress;
 pub use decompress::decompress;
-pub use observe::{LayerObserver, observe};
+pub use observe::{LayerObserver, Looks, observe};
 pub use pace::Pace;
 pub use verify::{Expected, check_size, measure, verify};
 

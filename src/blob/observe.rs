@@ -2,19 +2,22 @@
 //!
 //! The stream itself passes unchanged, and never fails because of the look: what can't be decompressed is told to the
 //! observer only. Decoding goes on piece by piece, on blocking threads that are given back between two chunks, one chunk
-//! behind the stream. Once the observer wants no more, nothing is decoded.
+//! behind the stream. Once the observer wants no more, nothing is decoded. Decoders that take much memory wait for their turn, and the
+//! stream with them.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use flate2::write::MultiGzDecoder;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::Chunks;
 use crate::error::{Error, Result};
 use crate::image::Compression;
-use crate::limits::{MAX_EXPANDED_LAYER, MAX_ZSTD_WINDOW_LOG};
+use crate::limits::{MAX_EXPANDED_LAYER, MAX_LOOK_WINDOW_LOG, MAX_ZSTD_WINDOW_LOG, PARALLEL_LOOKS};
 
 /// Chunks shorter than this are decoded in place: handing them to a thread costs more.
 const INLINE: usize = 8 << 10;
@@ -30,10 +33,22 @@ pub trait LayerObserver: Send + 'static {
     fn end(self: Box<Self>, fault: Option<String>);
 }
 
+/// What looking at layers may take of the machine; clones share their turns.
+#[derive(Clone, Debug)]
+pub struct Looks {
+    turns: Arc<Semaphore>,
+    window_log: u32,
+}
+
 /// Passes the stream on, which has `size` bytes if that is known, and shows `observer` what it decompresses to.
-pub fn observe(chunks: Chunks, size: Option<u64>, observer: Box<dyn LayerObserver>) -> Chunks {
-    let decoding = Decoding::Idle(Box::new(Decoder::new(observer)));
-    let observing = Observing { chunks, left: size, decoding };
+pub fn observe(
+    chunks: Chunks,
+    size: Option<u64>,
+    observer: Box<dyn LayerObserver>,
+    looks: &Looks,
+) -> Chunks {
+    let decoding = Decoding::Idle(Box::new(Decoder::new(observer, looks.window_log)));
+    let observing = Observing { chunks, left: size, decoding, looks: looks.clone(), turn: None };
     stream::try_unfold(observing, Observing::next).boxed()
 }
 
@@ -42,6 +57,9 @@ struct Observing {
     /// Bytes that are still to come, where that is known: who writes a blob may not ask for what comes after the last.
     left: Option<u64>,
     decoding: Decoding,
+    looks: Looks,
+    /// Held while a decoder is that takes much memory.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 enum Decoding {
@@ -54,6 +72,7 @@ enum Decoding {
 struct Decoder {
     /// The first bytes, until they tell how the layer is compressed.
     head: BytesMut,
+    window_log: u32,
     stage: Stage,
     fault: Option<String>,
 }
@@ -84,6 +103,7 @@ impl Observing {
             return Ok(None);
         };
         self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+        self.take_turn(&chunk).await;
         self.show(chunk.clone()).await?;
         if self.left == Some(0) {
             self.end().await?;
@@ -91,8 +111,19 @@ impl Observing {
         Ok(Some((chunk, self)))
     }
 
+    /// Waits until there may be one more decoder that holds a window, if these are the first bytes for one.
+    async fn take_turn(&mut self, chunk: &[u8]) {
+        let Decoding::Idle(decoder) = &self.decoding else { return };
+        if self.turn.is_none() && decoder.will_hold_a_window(chunk) {
+            self.turn = Arc::clone(&self.looks.turns).acquire_owned().await.ok();
+        }
+    }
+
     async fn show(&mut self, chunk: Bytes) -> Result<()> {
         let Some(mut decoder) = self.settle().await? else { return Ok(()) };
+        if decoder.is_done() {
+            self.turn = None;
+        }
         self.decoding = if chunk.len() < INLINE || decoder.is_done() {
             decoder.push(&chunk);
             Decoding::Idle(decoder)
@@ -110,6 +141,7 @@ impl Observing {
             let work = tokio::task::spawn_blocking(move || decoder.end());
             work.await.map_err(|error| stopped(&error))?;
         }
+        self.turn = None;
         Ok(())
     }
 
@@ -126,12 +158,34 @@ fn stopped(cause: &tokio::task::JoinError) -> Error {
     Error::internal(format!("looking at a layer stopped: {cause}"))
 }
 
+// === impl Looks ===
+
+impl Looks {
+    /// At layers that are on their way: next to nothing.
+    pub fn in_passing() -> Self {
+        let turns = Arc::new(Semaphore::new(PARALLEL_LOOKS));
+        Self { turns, window_log: MAX_LOOK_WINDOW_LOG }
+    }
+
+    /// At one layer that is read for that: what it takes.
+    pub fn alone() -> Self {
+        Self { turns: Arc::new(Semaphore::new(1)), window_log: MAX_ZSTD_WINDOW_LOG }
+    }
+}
+
 // === impl Decoder ===
 
 impl Decoder {
-    fn new(observer: Box<dyn LayerObserver>) -> Self {
+    fn new(observer: Box<dyn LayerObserver>, window_log: u32) -> Self {
         let sink = Sink { observer, left: MAX_EXPANDED_LAYER, wanted: true };
-        Self { head: BytesMut::new(), stage: Stage::Unknown(sink), fault: None }
+        Self { head: BytesMut::new(), window_log, stage: Stage::Unknown(sink), fault: None }
+    }
+
+    /// Whether the next bytes start the decoding of zstd, as far as they tell.
+    fn will_hold_a_window(&self, chunk: &[u8]) -> bool {
+        let first = self.head.iter().chain(chunk).copied().take(Compression::MAGIC_LENGTH);
+        matches!(self.stage, Stage::Unknown(_))
+            && Compression::detect(&first.collect::<Vec<_>>()) == Compression::Zstd
     }
 
     fn is_done(&self) -> bool {
@@ -168,7 +222,7 @@ impl Decoder {
             Compression::Gzip => Stage::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::write::Decoder::new(sink)?;
-                decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+                decoder.window_log_max(self.window_log)?;
                 Stage::Zstd(Box::new(decoder))
             }
             other => {

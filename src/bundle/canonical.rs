@@ -5,32 +5,35 @@
 
 use serde_json::{Map, Number, Value};
 
-/// Writes a document, with the line that starts it.
-pub(super) fn document(object: &Map<String, Value>) -> String {
+/// Where the first line of a mapping or a list stands.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Like the others on a line of its own.
+    OwnLine,
+    /// Behind a dash.
+    Behind,
+}
+
+/// Writes a document, with the line that starts it. One that turns out to have more than `limit` bytes is not written to
+/// its end.
+pub(super) fn document(object: &Map<String, Value>, limit: usize) -> String {
     let mut text = "---\n".to_owned();
-    mapping(&mut text, object, 0);
+    mapping(&mut text, object, (0, Start::OwnLine), limit);
     text
 }
 
 /// Writes what follows a key or a dash, up to the end of its last line.
-fn value(text: &mut String, value: &Value, indent: usize, after_key: bool) {
+fn value(text: &mut String, value: &Value, indent: usize, start: Start, limit: usize) {
     match value {
         Value::Object(entries) if entries.is_empty() => text.push_str(" {}\n"),
         Value::Array(items) if items.is_empty() => text.push_str(" []\n"),
-        Value::Object(entries) if after_key => {
-            text.push('\n');
-            mapping(text, entries, indent);
-        }
-        Value::Array(items) if after_key => {
-            text.push('\n');
-            sequence(text, items, indent);
-        }
-        // After a dash the first line goes on.
         Value::Object(entries) => {
-            first_line_on(text, |text| mapping(text, entries, indent), indent);
+            text.push(start.separator());
+            mapping(text, entries, (indent, start), limit);
         }
         Value::Array(items) => {
-            first_line_on(text, |text| sequence(text, items, indent), indent);
+            text.push(start.separator());
+            sequence(text, items, (indent, start), limit);
         }
         scalar => {
             text.push(' ');
@@ -40,38 +43,57 @@ fn value(text: &mut String, value: &Value, indent: usize, after_key: bool) {
     }
 }
 
-fn first_line_on(text: &mut String, write: impl FnOnce(&mut String), indent: usize) {
-    let start = text.len();
-    write(text);
-    text.replace_range(start..start + indent, " ");
-}
-
-fn mapping(text: &mut String, entries: &Map<String, Value>, indent: usize) {
+fn mapping(
+    text: &mut String,
+    entries: &Map<String, Value>,
+    (indent, mut start): (usize, Start),
+    limit: usize,
+) {
     // However the map keeps them.
     let mut sorted: Vec<(&String, &Value)> = entries.iter().collect();
     sorted.sort_by_key(|(key, _)| *key);
     for (key, entry) in sorted {
-        push_indent(text, indent);
+        if text.len() > limit {
+            return;
+        }
+        start.push_indent(text, indent);
         if is_plain(key) {
             text.push_str(key);
         } else {
             quoted(text, key);
         }
         text.push(':');
-        value(text, entry, indent + 2, true);
+        value(text, entry, indent + 2, Start::OwnLine, limit);
     }
 }
 
-fn sequence(text: &mut String, items: &[Value], indent: usize) {
+fn sequence(text: &mut String, items: &[Value], (indent, mut start): (usize, Start), limit: usize) {
     for item in items {
-        push_indent(text, indent);
+        if text.len() > limit {
+            return;
+        }
+        start.push_indent(text, indent);
         text.push('-');
-        value(text, item, indent + 2, false);
+        value(text, item, indent + 2, Start::Behind, limit);
     }
 }
 
-fn push_indent(text: &mut String, indent: usize) {
-    text.extend(std::iter::repeat_n(' ', indent));
+// === impl Start ===
+
+impl Start {
+    fn separator(self) -> char {
+        match self {
+            Self::OwnLine => '\n',
+            Self::Behind => ' ',
+        }
+    }
+
+    /// Writes what stands before a line; all after the first have their own.
+    fn push_indent(&mut self, text: &mut String, indent: usize) {
+        if let Self::OwnLine = std::mem::replace(self, Self::OwnLine) {
+            text.extend(std::iter::repeat_n(' ', indent));
+        }
+    }
 }
 
 fn write_scalar(text: &mut String, value: &Value) {
@@ -184,6 +206,9 @@ list:
 text: "line\nline\t\"quoted\" \\ \x07\x85\u2028😀é"
 zeta: "yes"
 "#;
-        assert_eq!(document(value.as_object().unwrap()), expected);
+        assert_eq!(document(value.as_object().unwrap(), usize::MAX), expected);
+        // It is written no further than it takes to know that it is too long.
+        let short = document(value.as_object().unwrap(), 100).len();
+        assert!((101..130).contains(&short), "{short}");
     }
 }

@@ -75,6 +75,14 @@ impl Carrier {
     /// all the same.
     fn heed<T>(&self, result: Result<T>) -> Result<Option<T>> {
         match result {
+            Err(error) if error.kind() == Kind::ContentMismatch => Err(error),
+            other => self.heed_beside(other),
+        }
+    }
+
+    /// The same where nothing of the image itself is concerned, so that also what isn't what it should be may be left out.
+    fn heed_beside<T>(&self, result: Result<T>) -> Result<Option<T>> {
+        match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if self.is_auto() && may_be_skipped(&error) => {
                 tracing::info!(%error, "the bundle is left out");
@@ -105,7 +113,7 @@ impl Carrier {
 
     async fn read_attached(&self, ends: &Ends<'_>, listed: &Descriptor) -> Result<()> {
         let read = search::read_attached(&ends.origin, listed).await;
-        if let Some(bundle) = self.heed(read)? {
+        if let Some(bundle) = self.heed_beside(read)? {
             self.set(State::Found { bundle, from: None });
         }
         Ok(())
@@ -149,6 +157,10 @@ impl Carrier {
     ) -> Result<()> {
         if let Some(layer) = encrypted {
             return self.heed(Err::<(), _>(search::encrypted(layer))).map(drop);
+        }
+        // Others may tell of the folder, but aren't read only to look.
+        if let Some(fault) = self.views.fault() {
+            return self.heed(Err::<(), _>(fault)).map(drop);
         }
         if self.views.is_empty() {
             return Ok(());
@@ -200,12 +212,8 @@ impl Carrier {
         (bundle, from): (&Bundle, Option<&Digest>),
     ) -> Result<bool> {
         let Packed { manifest, blobs } = attached::pack(bundle, subject, from, there, self.now);
-        match ends.attach(&manifest, &blobs).await {
-            Err(error) if self.is_auto() && error.kind() == Kind::ManifestRejected => {
-                self.decide(Decision::Skipped(error.to_string()));
-                return Ok(false);
-            }
-            attached => attached?,
+        if self.heed_beside(ends.attach(&manifest, &blobs).await)?.is_none() {
+            return Ok(false);
         }
         for old in there.iter().filter(|old| attached::is_ours(old)) {
             // Readers take the newest: an old one that can't be deleted harms nobody.
@@ -264,7 +272,7 @@ impl Companion for Carrier {
             | State::Found { .. }
             | State::Decided(_) => return None,
         };
-        search::is_layer(layer).then(|| self.views.observer(layer, &folder))
+        search::is_layer(layer).then(|| self.views.in_passing(layer, &folder))
     }
 
     async fn settle(&self, ends: &Ends<'_>) -> Result<()> {
@@ -342,7 +350,7 @@ fn is_dear(origin: &Origin<'_>) -> bool {
 /// Whether a fault is one of what the image carries or of what a place can do, and stays.
 fn may_be_skipped(error: &Error) -> bool {
     error.class() == Class::Permanent
-        && !matches!(error.kind(), Kind::Cancelled | Kind::InternalError | Kind::ContentMismatch)
+        && !matches!(error.kind(), Kind::Cancelled | Kind::InternalError)
 }
 
 fn not_searched(reason: &'static str) -> Beside {

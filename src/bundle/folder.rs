@@ -3,7 +3,7 @@
 //! Pure. Names come from images: they are compared and never used as paths.
 
 use crate::error::{Error, Kind, Result};
-use crate::limits::{MAX_TAR_DEPTH, MAX_TAR_NAME};
+use crate::limits::{MAX_FILE_NAME, MAX_TAR_DEPTH, MAX_TAR_NAME};
 
 /// The folder where an image doesn't say otherwise.
 const DEFAULT: &str = "metadata";
@@ -29,8 +29,10 @@ pub(super) enum Place {
     Above,
     /// It says that the folder of lower layers, or all in it, is gone.
     HidesFolder,
-    /// It is a file of this name in the folder, or stands in its place.
+    /// It is a file of this name in the folder.
     File(String),
+    /// It is below something of this name in the folder, which so is a directory.
+    Below(String),
     /// It says that this file of lower layers is gone.
     HidesFile(String),
     /// Its name leads into the folder by `..`.
@@ -86,7 +88,7 @@ impl Folder {
             let hidden = [directory, &[hidden]].concat();
             return match self.place_of_entry(&hidden) {
                 Place::Above => Place::HidesFolder,
-                Place::File(name) if hidden.len() == self.depth() + 1 => Place::HidesFile(name),
+                Place::File(name) => Place::HidesFile(name),
                 _ => Place::Elsewhere,
             };
         }
@@ -100,8 +102,10 @@ impl Folder {
         let mut own = self.0.split('/');
         let inside = own.by_ref().zip(parts).all(|(own, part)| own == *part);
         match parts.get(self.depth()) {
-            Some(name) if inside && is_wanted(name) => Place::File((*name).to_owned()),
-            _ => Place::Elsewhere,
+            Some(name) if !(inside && is_wanted(name)) => Place::Elsewhere,
+            Some(name) if parts.len() > self.depth() + 1 => Place::Below((*name).to_owned()),
+            Some(name) => Place::File((*name).to_owned()),
+            None => Place::Elsewhere,
         }
     }
 
@@ -124,7 +128,8 @@ impl Default for Folder {
 
 /// Whether a file of this name is to hold objects.
 fn is_wanted(name: &str) -> bool {
-    ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
+    let ends_so = |ending: &&str| name.len() > ending.len() && name.ends_with(*ending);
+    name.len() <= MAX_FILE_NAME && ENDINGS.iter().any(ends_so)
 }
 
 /// The parts of a name, as an unpacker takes them, and whether it climbed.
@@ -175,8 +180,8 @@ mod tests {
             ("metadata/README.md", Place::Elsewhere),
             ("metadata/.yaml", Place::Elsewhere),
             ("metadata/sub/c.yaml", Place::Elsewhere),
-            // Something that stands where the file would.
-            ("metadata/a.yaml/b", file("a.yaml")),
+            ("metadata/a.yaml/b", Place::Below("a.yaml".into())),
+            ("metadata/a.yaml/b.yaml/c", Place::Below("a.yaml".into())),
             ("metadata2/a.yaml", Place::Elsewhere),
             ("opt/metadata/a.yaml", Place::Elsewhere),
             ("metadata", Place::Above),
@@ -199,6 +204,12 @@ mod tests {
             assert_eq!(Folder::default().place(name.as_bytes()), expected, "{name}");
         }
         assert_eq!(Folder::default().place(b"metadata/\xff.yaml"), Place::Elsewhere);
+        let longest = "n".repeat(MAX_FILE_NAME - ".yaml".len()) + ".yaml";
+        let place = |name: String| Folder::default().place(name.as_bytes());
+        assert_eq!(place(format!("metadata/{longest}")), file(&longest));
+        for prefix in ["n", ".wh.n"] {
+            assert_eq!(place(format!("metadata/{prefix}{longest}")), Place::Elsewhere);
+        }
     }
 
     #[test]

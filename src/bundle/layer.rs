@@ -90,10 +90,14 @@ impl LayerView {
         Self { fault: Some(reason.into()), ..Self::default() }
     }
 
-    /// Bytes of files that it holds.
+    /// Bytes that it holds: names, contents and reasons.
     pub fn size(&self) -> usize {
-        let size = |item: &Item| if let Item::File(content) = item { content.len() } else { 0 };
-        self.items.values().map(size).sum()
+        let size = |item: &Item| match item {
+            Item::File(content) => content.len(),
+            Item::Gone => 0,
+            Item::Unusable(reason) => reason.len(),
+        };
+        self.items.iter().map(|(name, item)| name.len() + size(item)).sum()
     }
 }
 
@@ -105,6 +109,8 @@ impl LayerReader {
         let limits = Limits { max_metadata_size: MAX_LAYER_METADATA, ..Limits::default() };
         let mut parser = Parser::new(limits);
         parser.set_allow_empty_path(true);
+        // A time before 1970 is no number to it; a size that is none is looked for below.
+        parser.set_ignore_pax_errors(true);
         Self {
             folder,
             parser,
@@ -236,6 +242,9 @@ impl LayerReader {
     fn member(&mut self, entry: &ParsedEntry<'_>, sparse: bool) -> Result<Step, String> {
         // Readers differ about which of two sizes holds, and so about where the next member is.
         let in_header = entry.header.entry_size().unwrap_or_default();
+        if entry.pax.is_some_and(has_no_size) {
+            return Err("its tar archive has a member whose size is no number".into());
+        }
         if !sparse && in_header != 0 && in_header != entry.size {
             return Err("its tar archive has a member with two different sizes".into());
         }
@@ -253,7 +262,7 @@ impl LayerReader {
             Place::Above => self.block(entry.entry_type),
             // What the layer has itself under the name it keeps: only lower layers are hidden from.
             Place::HidesFile(name) if self.view.items.contains_key(&name) => {}
-            Place::HidesFile(name) => self.set(name, Item::Gone),
+            Place::HidesFile(name) | Place::Below(name) => self.set(name, Item::Gone),
             Place::File(name) if is_directory || entry.path.len() > MAX_TAR_NAME as usize => {
                 self.set(name, Item::Gone);
             }
@@ -323,6 +332,16 @@ fn changes_members(pax: &[u8]) -> bool {
             let key = extension.key_bytes();
             [&b"path"[..], b"linkpath", b"size"].contains(&key) || key.starts_with(b"GNU.sparse.")
         })
+    })
+}
+
+/// Whether a header names a size that can't be read.
+fn has_no_size(pax: &[u8]) -> bool {
+    let unread = |value: &[u8]| {
+        std::str::from_utf8(value).ok().is_none_or(|value| value.parse::<u64>().is_err())
+    };
+    PaxExtensions::new(pax).any(|extension| {
+        extension.is_ok_and(|it| it.key_bytes() == b"size" && unread(it.value_bytes()))
     })
 }
 

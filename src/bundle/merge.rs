@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::MAX_BUNDLE_FILES;
 
 /// A file of the folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct File {
     /// Its name in the folder.
     pub name: String,

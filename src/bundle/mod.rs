@@ -15,6 +15,7 @@ mod layer;
 mod merge;
 mod objects;
 mod push;
+mod readings;
 mod scalar;
 mod search;
 mod yaml;
@@ -69,7 +70,7 @@ impl Bundle {
         check_unique(&objects)?;
         let mut yaml = String::new();
         for object in &objects {
-            let text = canonical::document(&object.content);
+            let text = canonical::document(&object.content, MAX_BUNDLE_OBJECT);
             if text.len() > MAX_BUNDLE_OBJECT {
                 let message = format!(
                     "`{}` has more than the limit of {MAX_BUNDLE_OBJECT} bytes",

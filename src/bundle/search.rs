@@ -3,14 +3,15 @@
 //! What is attached comes first, since nothing has to be unpacked for it. Layers are read from the top down, and no further
 //! than it takes; those that have been seen on their way aren't read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::attached::{ARTIFACT_TYPE, newest};
+use super::readings::Readings;
 use super::{Bundle, Folder, LayerReader, LayerView, Merge};
 use crate::blob::LayerObserver;
-use crate::engine::Origin;
+use crate::engine::{Origin, aside};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest, ImageManifest, Manifest};
 use crate::limits::{MAX_BUNDLE, MAX_BUNDLE_VIEWS};
@@ -27,6 +28,8 @@ pub(super) struct Views(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     views: Mutex<HashMap<Digest, LayerView>>,
+    /// Layers that could not be decompressed in passing, and why. With more room they may be.
+    missed: Mutex<HashMap<Digest, String>>,
     /// Whether nobody wants to know any more.
     closed: AtomicBool,
 }
@@ -112,22 +115,16 @@ pub(super) async fn read_layers(
     folder: &Folder,
     views: &Views,
 ) -> Result<Option<Bundle>> {
-    let mut first: Option<(Digest, Option<Bundle>)> = None;
+    let (mut images_seen, mut readings) = (HashSet::new(), Readings::new(folder.clone()));
     for image in images(origin).await? {
-        let bundle = read_image(origin, &image, folder, views).await?;
-        match &first {
-            None => first = Some((image.digest().clone(), bundle)),
-            Some((_, known)) if *known == bundle => {}
-            Some((other, _)) => {
-                let message =
-                    format!("images `{other}` and `{}` carry different bundles", image.digest());
-                return Err(Error::new(Kind::InvalidImage, message).on(Side::Source).hint(
-                    "an index has one bundle: push each platform for itself, or make them equal",
-                ));
-            }
+        if !images_seen.insert(image.digest().clone()) {
+            continue;
         }
+        let merge = merge_image(origin, &image, views, folder).await?;
+        let read = aside(move || readings.and(merge, image.digest())).await?;
+        readings = read.map_err(|error| error.on(Side::Source))?;
     }
-    Ok(first.and_then(|(_, bundle)| bundle))
+    Ok(readings.into_bundle())
 }
 
 /// The container images of what is pushed. Attestations, which indexes list like images, have no file system.
@@ -144,12 +141,12 @@ pub(super) async fn images(origin: &Origin<'_>) -> Result<Vec<Manifest>> {
     Ok(images)
 }
 
-async fn read_image(
+async fn merge_image(
     origin: &Origin<'_>,
     manifest: &Manifest,
-    folder: &Folder,
     views: &Views,
-) -> Result<Option<Bundle>> {
+    folder: &Folder,
+) -> Result<Merge> {
     let layers = manifest.as_image().map(|image| image.layers.as_slice()).unwrap_or_default();
     let mut merge = Merge::default();
     for layer in layers.iter().rev().filter(|layer| layer.size > 0) {
@@ -157,15 +154,9 @@ async fn read_image(
             break;
         }
         let view = view(origin, layer, folder, views).await?;
-        let doing = || format!("looking for the bundle in layer `{}`", layer.digest);
-        merge.below(&view).map_err(|error| error.doing(doing()).on(Side::Source))?;
+        merge.below(&view).map_err(|error| in_layer(&layer.digest, error))?;
     }
-    let doing = |error: Error| {
-        let what =
-            format!("looking for the bundle in `{}` of `{}`", folder.as_str(), manifest.digest());
-        error.doing(what).on(Side::Source)
-    };
-    Bundle::of_files(&merge.into_files().map_err(doing)?).map_err(doing)
+    Ok(merge)
 }
 
 async fn view(
@@ -184,8 +175,12 @@ async fn view(
         let kind = layer.media_type.as_str().escape_default();
         return Ok(LayerView::unreadable(format!("it has the unknown type `{kind}`")));
     }
-    origin.layer(layer, || views.observer(layer, folder)).await?;
+    origin.layer(layer, || views.alone(layer, folder)).await?;
     views.get(&layer.digest).ok_or_else(|| Error::internal("a layer was read and not seen"))
+}
+
+fn in_layer(layer: &Digest, error: Error) -> Error {
+    error.doing(format!("looking for the bundle in layer `{layer}`")).on(Side::Source)
 }
 
 /// A layer whose type is known.
@@ -230,18 +225,41 @@ impl Views {
 
     /// Whether any layer has been seen.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().is_empty() && lock(&self.0.missed).is_empty()
     }
 
-    /// Whether a layer that has been seen says anything of the folder, or can't be understood.
+    /// Whether a layer that has been seen says anything of the folder.
     pub(super) fn touch(&self) -> bool {
-        self.lock().values().any(|view| view.touches() || view.fault().is_some())
+        self.lock().values().any(|view| view.touches() && view.fault().is_none())
     }
 
-    /// Who looks at a layer.
-    pub(super) fn observer(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
-        let reader = LayerReader::new(folder.clone());
-        Box::new(Looking { views: self.clone(), layer: layer.digest.clone(), reader })
+    /// The error of a layer that has been seen and can't be understood.
+    pub(super) fn fault(&self) -> Option<Error> {
+        let (views, missed) = (self.lock(), lock(&self.0.missed));
+        let mut faults = views.iter().filter_map(|(layer, view)| Some((layer, view.fault()?)));
+        let missed = || missed.iter().next().map(|(layer, fault)| (layer, fault.as_str()));
+        let (layer, fault) = faults.next().or_else(missed)?;
+        Some(in_layer(layer, Error::new(Kind::InvalidImage, fault)))
+    }
+
+    /// Who looks at a layer that passes.
+    pub(super) fn in_passing(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
+        self.looking(layer, folder, true)
+    }
+
+    /// Who looks at a layer that is read for that.
+    fn alone(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
+        self.looking(layer, folder, false)
+    }
+
+    fn looking(
+        &self,
+        layer: &Descriptor,
+        folder: &Folder,
+        passing: bool,
+    ) -> Box<dyn LayerObserver> {
+        let (views, layer) = (self.clone(), layer.digest.clone());
+        Box::new(Looking { views, layer, passing, reader: LayerReader::new(folder.clone()) })
     }
 
     /// Nobody wants to know more: layers that are on their way are looked at no further.
@@ -266,15 +284,20 @@ impl Views {
         views.insert(layer, view);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, LayerView>> {
-        self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, LayerView>> {
+        lock(&self.0.views)
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at a layer as it passes.
 struct Looking {
     views: Views,
     layer: Digest,
+    passing: bool,
     reader: LayerReader,
 }
 
@@ -285,11 +308,12 @@ impl LayerObserver for Looking {
     }
 
     fn end(self: Box<Self>, fault: Option<String>) {
-        let Self { views, layer, reader } = *self;
-        if views.is_closed() {
-            return;
+        let Self { views, layer, passing, reader } = *self;
+        match fault {
+            _ if views.is_closed() => {}
+            Some(fault) if passing => drop(lock(&views.0.missed).insert(layer, fault)),
+            Some(fault) => views.put(layer, LayerView::unreadable(fault)),
+            None => views.put(layer, reader.finish()),
         }
-        let view = fault.map_or_else(|| reader.finish(), LayerView::unreadable);
-        views.put(layer, view);
     }
 }

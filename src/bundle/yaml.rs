@@ -9,7 +9,9 @@ use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 
 use super::scalar;
-use crate::limits::{MAX_BUNDLE_ALIASED, MAX_BUNDLE_DEPTH, MAX_BUNDLE_KEY, MAX_BUNDLE_NODES};
+use crate::limits::{
+    MAX_BUNDLE, MAX_BUNDLE_ALIASED, MAX_BUNDLE_DEPTH, MAX_BUNDLE_KEY, MAX_BUNDLE_NODES,
+};
 
 /// Characters that end a line to readers of YAML 1.1 and don't to those of 1.2.
 const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
@@ -33,6 +35,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
         anchors: HashMap::new(),
         nodes: 0,
         aliased: 0,
+        copied: 0,
         line: 1,
     };
     reader.documents().map_err(|fault| format!("line {}: {fault}", reader.line))
@@ -40,11 +43,13 @@ pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
 
 struct Reader<'a> {
     events: Parser<'a, granit_parser::StrInput<'a>>,
-    /// Values by the parser's number for their anchor, each with how many nodes it has and how deep it is.
+    /// Values by the parser's number for their anchor, each with what it costs and how deep it is.
     anchors: HashMap<usize, Node>,
     nodes: usize,
     /// How many of them came from aliases.
     aliased: usize,
+    /// Bytes of text that were copied for anchors and aliases.
+    copied: usize,
     line: usize,
 }
 
@@ -53,6 +58,8 @@ struct Reader<'a> {
 struct Node {
     value: Value,
     nodes: usize,
+    /// Bytes of its texts and keys.
+    bytes: usize,
     depth: usize,
     /// Whether this is the plain scalar that makes a key take another mapping in.
     merges: bool,
@@ -110,6 +117,8 @@ impl<'a> Reader<'a> {
             _ => return Err("a value is missing".into()),
         };
         if anchor != 0 {
+            // What is kept counts like what is written: anchors within anchors keep the same over and over.
+            self.copying(node.nodes, node.bytes)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -118,16 +127,25 @@ impl<'a> Reader<'a> {
     fn alias(&mut self, anchor: usize, depth: usize) -> Result<Node, String> {
         // What an anchor stands for is known at its end only: it can't hold itself.
         let known = self.anchors.get(&anchor).ok_or("an alias stands for what it is part of")?;
-        let node = known.clone();
-        if depth + node.depth > MAX_BUNDLE_DEPTH {
+        let (nodes, bytes) = (known.nodes, known.bytes);
+        if depth + known.depth > MAX_BUNDLE_DEPTH {
             return Err(format!("with its aliases it is nested deeper than {MAX_BUNDLE_DEPTH}"));
         }
-        self.aliased += node.nodes;
+        self.aliased += nodes;
         if self.aliased > MAX_BUNDLE_ALIASED {
             return Err(format!("its aliases stand for more than {MAX_BUNDLE_ALIASED} values"));
         }
-        self.spend(node.nodes)?;
-        Ok(node)
+        self.copying(nodes, bytes)?;
+        self.anchors.get(&anchor).cloned().ok_or_else(|| "an anchor is lost".to_owned())
+    }
+
+    /// Counts a copy before it is made.
+    fn copying(&mut self, nodes: usize, bytes: usize) -> Result<(), String> {
+        self.copied += bytes;
+        if self.copied > MAX_BUNDLE {
+            return Err(format!("its anchors and aliases stand for more than {MAX_BUNDLE} bytes"));
+        }
+        self.spend(nodes)
     }
 
     fn spend(&mut self, nodes: usize) -> Result<(), String> {
@@ -225,11 +243,13 @@ impl Entries {
 
 impl Node {
     fn of(value: Value) -> Self {
-        Self { value, nodes: 1, depth: 0, merges: false }
+        let bytes = value.as_str().map_or(0, str::len);
+        Self { value, nodes: 1, bytes, depth: 0, merges: false }
     }
 
     fn add(&mut self, below: &Self) {
         self.nodes += below.nodes;
+        self.bytes += below.bytes;
         self.depth = self.depth.max(below.depth + 1);
     }
 }

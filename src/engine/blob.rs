@@ -171,7 +171,7 @@ async fn rewrite(
                 plain = verify(plain, expected);
             }
             if let Some(observer) = copy.companion.observer(layer) {
-                plain = observe(plain, None, observer);
+                plain = observe(plain, None, observer, &copy.state.looks);
             }
             let plain = reading(plain, format!("decompressing layer `{}`", layer.digest));
             let rewritten = match action {
@@ -216,7 +216,7 @@ pub(super) fn observed(
 ) -> Blob {
     let observer = copy.companion.observer(descriptor).filter(|_| kind == BlobKind::Layer);
     let Some(observer) = observer else { return blob };
-    blob.map_chunks(|chunks| observe(chunks, Some(descriptor.size), observer))
+    blob.map_chunks(|chunks| observe(chunks, Some(descriptor.size), observer, &copy.state.looks))
 }
 
 /// Marks the errors of a stream as the source's.

@@ -23,7 +23,7 @@ use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, r
 use super::progress::{BlobOutcome, Event, Progress};
 use super::retry::retry;
 use super::width::Width;
-use crate::blob::Pace;
+use crate::blob::{Looks, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
 use crate::limits::PARALLEL_INSTANCES;
@@ -54,6 +54,7 @@ pub(super) struct Copy<'a> {
 /// What has been copied so far. Shared by the attempts with different formats.
 pub(super) struct CopyState {
     pub(super) width: Width,
+    pub(super) looks: Looks,
     blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
     /// The most that was done for each blob, by its digest at the destination.
     outcomes: Mutex<HashMap<Digest, BlobOutcome>>,
@@ -256,7 +257,8 @@ impl Copy<'_> {
 impl CopyState {
     pub(super) fn new() -> Self {
         let (blobs, outcomes) = (Mutex::default(), Mutex::default());
-        Self { width: Width::new(), blobs, outcomes, silent: AtomicBool::new(false) }
+        let (width, looks) = (Width::new(), Looks::in_passing());
+        Self { width, looks, blobs, outcomes, silent: AtomicBool::new(false) }
     }
 
     /// Whether the destination is still believed to compare blobs with their digests.

@@ -3,6 +3,7 @@
 //! `plan` decides, without I/O, what has to be done; `copy` walks the image and does it, blob by blob. Everything runs
 //! inside the caller's task: dropping the future of [`push`] stops it, and the destination is as it was.
 
+mod aside;
 mod belief;
 mod beside;
 mod blob;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use aside::aside;
 pub use beside::{Beside, Decision};
 pub use companion::{Companion, Ends, Motion};
 pub use inspect::Inspected;

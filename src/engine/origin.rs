@@ -13,7 +13,7 @@ use super::plan::Tree;
 use super::progress::Progress;
 use super::retry::retry;
 use super::tree::{Reader, Selection, select};
-use crate::blob::{Blob, LayerObserver, observe};
+use crate::blob::{Blob, LayerObserver, Looks, observe};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Annotations, Config, Descriptor, Digest, Manifest, MediaType};
 use crate::options::{Endpoint, Platforms, Retry};
@@ -194,7 +194,7 @@ impl<'a> Origin<'a> {
         self.reading(&layer.digest, || async {
             let chunks = self.source.blob(layer).await?;
             let (chunks, _) = Blob::verified(chunks, layer).into_parts();
-            let chunks = observe(chunks, None, observer());
+            let chunks = observe(chunks, None, observer(), &Looks::alone());
             chunks.try_for_each(|_| future::ready(Ok(()))).await
         })
         .await

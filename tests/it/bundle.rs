@@ -2,6 +2,8 @@
 
 mod builders;
 mod cost;
+mod faults;
+mod fuzzed;
 mod harness;
 mod hostile;
 mod layouts;

@@ -1,5 +1,7 @@
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt as _;
+
 use super::*;
 use crate::blob::{Codec, compress};
 
@@ -51,7 +53,13 @@ async fn pass(
         bytes.chunks(chunk).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
     let seen = Seen::default();
     let watcher = Watcher { seen: Arc::clone(&seen), enough };
-    let passed = collect(observe(stream::iter(parts).boxed(), size, Box::new(watcher))).await;
+    let passed = collect(observe(
+        stream::iter(parts).boxed(),
+        size,
+        Box::new(watcher),
+        &Looks::in_passing(),
+    ))
+    .await;
     assert!(passed == bytes, "the stream was changed");
     Arc::try_unwrap(seen).unwrap().into_inner().unwrap()
 }
@@ -94,13 +102,51 @@ async fn what_can_not_be_decompressed_passes_all_the_same() {
     assert_eq!(end.unwrap().unwrap(), "it is compressed with xz");
 }
 
+/// A window costs memory before anybody has asked for what is in it.
+#[tokio::test]
+async fn a_large_window_is_for_who_looks_alone() {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(24).unwrap();
+    encoder.write_all(&content()).unwrap();
+    let bytes = Bytes::from(encoder.finish().unwrap());
+    for (looks, whole) in [(Looks::in_passing(), false), (Looks::alone(), true)] {
+        let seen = Seen::default();
+        let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
+        let chunks = stream::iter([Ok(bytes.clone())]).boxed();
+        assert!(collect(observe(chunks, None, Box::new(watcher), &looks)).await == bytes);
+        let (seen, end) = Arc::try_unwrap(seen).unwrap().into_inner().unwrap();
+        assert_eq!((seen == content(), end.unwrap().is_none()), (whole, whole));
+    }
+}
+
+/// As many windows as there are turns; who waits for one doesn't ask for more bytes.
+#[tokio::test]
+async fn windows_wait_for_their_turn() {
+    let bytes = Bytes::from(form(Compression::Zstd).await);
+    let (looks, seen) = (Looks::in_passing(), Seen::default());
+    let look = || {
+        let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
+        let parts = [Ok(bytes.slice(..100)), Ok(bytes.slice(100..))];
+        observe(stream::iter(parts).boxed(), None, Box::new(watcher), &looks)
+    };
+    let mut first: Vec<Chunks> = (0..PARALLEL_LOOKS).map(|_| look()).collect();
+    for chunks in &mut first {
+        chunks.try_next().await.unwrap();
+    }
+    let mut late = look();
+    assert!(late.try_next().now_or_never().is_none());
+    assert!(collect(first.remove(0)).await == bytes[100..]);
+    assert!(collect(late).await == bytes);
+}
+
 /// Who sends a body of a known length doesn't ask for what comes after its last byte.
 #[tokio::test]
 async fn the_end_is_known_with_the_last_byte() {
     let seen = Seen::default();
     let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
     let parts = [Ok(Bytes::from_static(b"ab")), Ok(Bytes::from_static(b"c"))];
-    let mut chunks = observe(stream::iter(parts).boxed(), Some(3), Box::new(watcher));
+    let mut chunks =
+        observe(stream::iter(parts).boxed(), Some(3), Box::new(watcher), &Looks::in_passing());
     chunks.try_next().await.unwrap();
     assert_eq!(seen.lock().unwrap().1, None);
     chunks.try_next().await.unwrap();
@@ -112,7 +158,8 @@ async fn a_stream_that_breaks_off_has_no_end() {
     let seen = Seen::default();
     let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
     let parts = [Ok(Bytes::from_static(b"ab")), Err(Error::internal("x"))];
-    let chunks = observe(stream::iter(parts).boxed(), None, Box::new(watcher));
+    let chunks =
+        observe(stream::iter(parts).boxed(), None, Box::new(watcher), &Looks::in_passing());
     assert!(chunks.try_collect::<Vec<Bytes>>().await.is_err());
     assert_eq!(seen.lock().unwrap().1, None);
 }

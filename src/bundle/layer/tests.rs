@@ -74,7 +74,7 @@ fn files_of_the_folder_are_collected() {
     let expected =
         [("b.json", "{}".to_owned()), ("config.yaml", "a: 1".into()), ("empty.yml", String::new())];
     assert_eq!((items(&view), view.fault(), view.hides_below), (expected.to_vec(), None, false));
-    assert_eq!((view.touches(), view.size()), (true, 6));
+    assert_eq!((view.touches(), view.size()), (true, 6 + "b.jsonconfig.yamlempty.yml".len()));
 }
 
 #[test]
@@ -94,6 +94,8 @@ fn links_and_devices_are_never_files() {
         other("metadata/c.yaml", EntryType::Char),
         other("metadata/d.yaml", EntryType::Fifo),
         other("metadata/e.yaml", EntryType::Directory),
+        // It would be taken for what stands above it.
+        file("metadata/e.yaml/part", "a: 1"),
     ]);
     let link = "(is a link, and links in an image are not followed)".to_owned();
     let device = "(is not a regular file)".to_owned();
@@ -158,6 +160,23 @@ fn what_readers_of_tar_differ_about_is_refused() {
     let fault = read(&damaged, 512).fault.unwrap();
     assert!(fault.starts_with("its tar archive is damaged: "), "{fault}");
     assert!(read(&[7; 4096], 512).fault.is_some());
+}
+
+#[test]
+fn a_time_before_1970_and_what_else_is_of_no_interest_passes() {
+    for (record, fault) in [
+        ("mtime=-3600.5", None),
+        ("uid=nobody", None),
+        ("size=one", Some("its tar archive has a member whose size is no number")),
+        ("size=-1", Some("its tar archive has a member whose size is no number")),
+    ] {
+        let record = format!("{} {record}\n", record.len() + 4);
+        let archive = tar(&[
+            Member { name: "x", entry_type: EntryType::XHeader, content: record.as_bytes() },
+            file("metadata/a.yaml", "1"),
+        ]);
+        assert_eq!(read(&archive, 100).fault(), fault, "{record}");
+    }
 }
 
 #[test]

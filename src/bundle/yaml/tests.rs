@@ -81,6 +81,17 @@ fn bombs_are_refused_quickly() {
     assert!(keys.starts_with("line 1: "), "{keys}");
     let wide = "- 1\n".repeat(MAX_BUNDLE_NODES + 1);
     assert!(fault(&wide).ends_with("it has more than 524288 values"), "{}", fault(&wide));
+    // A long text costs its length each time that an alias stands for it.
+    let long = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(30_000), vec!["*a"; 9_990].join(", "));
+    assert_eq!(fault(&long), "line 2: its anchors and aliases stand for more than 4194304 bytes");
+    let long = format!("- &a \"{}\"\n- *a\n- *a\n- *a\n", "x".repeat(MAX_BUNDLE / 4));
+    assert_eq!(one(&long).as_array().unwrap().len(), 4);
+    // An anchor costs what is kept for it, whether an alias follows or not.
+    let anchors = (0..60).map(|n| format!("&n{n} [")).collect::<Vec<_>>().concat();
+    let nested = format!("{anchors}{}{}", vec!["x"; 9_000].join(","), "]".repeat(60));
+    assert_eq!(fault(&nested), "line 1: it has more than 524288 values");
+    let texts = format!("{anchors}\"{}\"{}", "x".repeat(1 << 20), "]".repeat(60));
+    assert_eq!(fault(&texts), "line 1: its anchors and aliases stand for more than 4194304 bytes");
     // Each is as deep as may be, and the other in it.
     let half = MAX_BUNDLE_DEPTH / 2 + 2;
     let nested = format!(

@@ -50,7 +50,12 @@ async fn of_type(
     listed: Vec<Descriptor>,
     artifact_type: &MediaType,
 ) -> Result<Vec<Descriptor>> {
-    let (untyped, mut entries): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_untyped);
+    // One of this kind says by its annotations what it holds; a list that leaves them out is no help.
+    let is_bare = |entry: &Descriptor| {
+        entry.artifact_type.as_ref() == Some(artifact_type) && entry.annotations.is_empty()
+    };
+    let (untyped, mut entries): (Vec<_>, Vec<_>) =
+        listed.into_iter().partition(|entry| is_untyped(entry) || is_bare(entry));
     if untyped.len() > MAX_UNTYPED_ATTACHMENTS {
         let message = format!(
             "the list doesn't say what kind more than the limit of {MAX_UNTYPED_ATTACHMENTS} attachments are of"

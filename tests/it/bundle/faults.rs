@@ -1,0 +1,116 @@
+//! What goes wrong beside an image: under `auto` it is delivered all the same, and the reason is told.
+
+use axum::http::header::CONTENT_TYPE;
+use imagepush::error::Kind;
+use imagepush::options::CustomResources::{Always, Auto, Never};
+use serde_json::json;
+
+use super::harness::*;
+use crate::support::images::{Content, Form, Layer, digest, layer};
+use crate::support::registry::{Act, Referrers, Registry, Rule};
+
+/// A registry that keeps lists, with an image and its bundle; and the image's name in it.
+async fn registry() -> (Registry, String) {
+    let registry = Registry::start().await;
+    registry.keep_referrers(Referrers { page: 100, filters: true });
+    let name = format!("docker://{}/app:1", registry.host);
+    (registry, name)
+}
+
+/// The path of the blob that a bundle is in.
+fn blob_of(bundle: &str) -> String {
+    format!("/v2/app/blobs/{}", digest(bundle.as_bytes()))
+}
+
+/// Whoever may attach something to the source could stop its delivery.
+#[tokio::test]
+async fn an_attachment_that_is_not_what_it_should_be_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, name) = registry().await;
+    let from = layout(folder.path(), "a", &image_with(&thing("a")));
+    run(&from, &name, Always).await.unwrap();
+    let other = canonical("b").into_bytes();
+    assert_eq!(other.len(), canonical("a").len());
+    source.add_rule(Rule::each("GET", blob_of(&canonical("a")), Act::Respond(200, vec![], other)));
+    let to = |to: &str| format!("oci:{}:1", folder.path().join(to).display());
+    let (image, bundle) = decisions(&name, &to("auto"), Auto).await;
+    assert_eq!(image, "pushed");
+    assert!(bundle.starts_with("skipped: reading the bundle `sha256:"), "{bundle}");
+    assert!(folder.path().join("auto/index.json").exists());
+    let error = run(&name, &to("always"), Always).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::ContentMismatch);
+    assert!(!folder.path().join("always").exists());
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_no_artifacts_gets_the_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = layout(folder.path(), "a", &image_with(&thing("a")));
+    for status in [403, 404, 405, 415] {
+        let (registry, name) = registry().await;
+        registry.add_rule(Rule::each(
+            "PUT",
+            "/manifests/sha256:",
+            Act::Respond(status, vec![], vec![]),
+        ));
+        let (image, bundle) = decisions(&from, &name, Auto).await;
+        assert_eq!(image, "pushed", "{status}");
+        assert!(bundle.starts_with("skipped: "), "{status}: {bundle}");
+        assert!(registry.tags().contains_key("app:1"), "{status}");
+        assert!(run(&from, &name, Always).await.is_err(), "{status}");
+    }
+}
+
+/// What a bundle is equal to can't be seen in such a list; its manifest says it.
+#[tokio::test]
+async fn a_list_without_annotations_is_completed() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = layout(folder.path(), "a", &image_with(&thing("a")));
+    let (registry, name) = registry().await;
+    let artifact = run(&from, &name, Always).await.unwrap().beside.unwrap().artifact.unwrap();
+    let size = registry.bytes_taken("PUT", &artifact.to_string());
+    let list = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": TYPE,
+            "digest": artifact.to_string(), "size": size,
+        }],
+    });
+    let kind = (CONTENT_TYPE.as_str(), "application/vnd.oci.image.index.v1+json".to_owned());
+    let act = Act::Respond(200, vec![kind], list.to_string().into_bytes());
+    registry.add_rule(Rule::each("GET", "/referrers/", act));
+    assert_eq!(decisions(&from, &name, Always).await, ("unchanged", "unchanged".to_owned()));
+}
+
+/// One layer that can't be looked into is no reason to read all the others.
+#[tokio::test]
+async fn a_layer_that_is_no_archive_has_no_other_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, name) = registry().await;
+    let (_destination, to) = registry_with_base(folder.path()).await;
+    let mut odd = layer(9, 300, Form::Plain);
+    odd.bytes.fill(7);
+    odd.diff_id = digest(&odd.bytes);
+    let image = Content::image("linux", "amd64", &[base(1), base(2), odd]);
+    run(&layout(folder.path(), "odd", &image), &name, Never).await.unwrap();
+    source.take_log();
+    let (image, bundle) = decisions(&name, &to, Auto).await;
+    assert_eq!(image, "pushed");
+    assert!(bundle.contains("its tar archive is damaged"), "{bundle}");
+    // The config, and the layer that moves.
+    let read = source.take_log();
+    let blobs = read.iter().filter(|line| line.starts_with("GET") && line.contains("/blobs/"));
+    assert_eq!(blobs.count(), 2, "{read:#?}");
+}
+
+fn base(seed: u64) -> Layer {
+    layer(seed, 3000, Form::Gzip)
+}
+
+/// A registry that has the base already.
+async fn registry_with_base(folder: &std::path::Path) -> (Registry, String) {
+    let (registry, name) = registry().await;
+    let image = Content::image("linux", "amd64", &[base(1), base(2)]);
+    run(&layout(folder, "base", &image), &name, Auto).await.unwrap();
+    (registry, name)
+}
