@@ -1,7 +1,10 @@
 //! Every bound on what comes from outside, each with its reason.
 
+mod cluster;
+
 use std::time::Duration;
 
+pub use self::cluster::*;
 pub use crate::image::{
     MAX_BLOB_SIZE, MAX_CONFIG_SIZE, MAX_INDEX_ENTRIES, MAX_LAYERS, MAX_MANIFEST_SIZE,
 };
@@ -438,37 +441,6 @@ pub const API_DEADLINE: Duration = Duration::from_secs(30);
 /// Largest answer of the Kubernetes API: a page of 500 objects, each as large as etcd takes, would be more, but has to be
 /// held in memory.
 pub const MAX_API_ANSWER: usize = 256 << 20;
-
-/// Largest answer about an object of a bundle, or about the kinds of a group: etcd takes objects of 1.5 MiB, beside which
-/// stands who manages which field.
-pub const MAX_OBJECT_ANSWER: usize = 8 << 20;
-
-/// Objects of a bundle that are tried at the same time: each waits for two answers, and the API server has others to serve.
-pub const APPLY_WIDTH: usize = 4;
-
-/// How long it is remembered how a kind is served; a kind that isn't known is asked for each time.
-pub const KINDS_TTL: Duration = Duration::from_mins(10);
-
-/// Versions of groups, and definitions, that are remembered; clusters have some hundred.
-pub const MAX_KNOWN_VERSIONS: usize = 512;
-
-/// Objects remembered as applied: those of a bundle, and of the one before until they are taken away.
-pub const MAX_INVENTORY: usize = 2 * MAX_BUNDLE_OBJECTS;
-
-/// Fields of one object that are told to differ; how many there are is told, too.
-pub const MAX_CHANGED_FIELDS: usize = 16;
-
-/// Objects whose fields are told to differ; status is carried by every list of objects.
-pub const MAX_CHANGED_OBJECTS: usize = 32;
-
-/// Longest path of a field that is told, in letters.
-pub const MAX_FIELD_PATH: usize = 200;
-
-/// Objects, fields or kinds that one message names.
-pub const MAX_TOLD: usize = 5;
-
-/// Between two looks at applied objects that don't work yet.
-pub const STANDING_POLL: Duration = Duration::from_secs(2);
 
 /// Longest `Retry-After` of the API server that is honoured; it asks for a second where it is busy.
 pub const MAX_API_RETRY_AFTER: Duration = Duration::from_mins(1);

@@ -20,6 +20,9 @@ pub const DRIFTED: &str = "Drifted";
 /// Whether the source could be read.
 pub const SOURCE_RESOLVED: &str = "SourceResolved";
 
+/// Whether the bundle of the image is applied in the cluster; absent where nobody wants that to be known.
+pub const CUSTOM_RESOURCES_APPLIED: &str = "CustomResourcesApplied";
+
 /// The state of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

@@ -35,5 +35,11 @@ pub const FORCE_CLEANUP: &str = "imagepush.dev/force-cleanup";
 /// The annotation of a Secret of type `kubernetes.io/basic-auth` that names the one registry it is for.
 pub const REGISTRY: &str = "imagepush.dev/registry";
 
+/// The label of a ServiceAccount that, set to `true`, says that bundles may be applied as it.
+pub const APPLY_BUNDLES: &str = "imagepush.dev/apply-bundles";
+
 /// The field manager under which the operator writes status.
 pub const FIELD_MANAGER: &str = "imagepush-controller";
+
+/// The field manager under which it writes what was applied, which is written at other times than the rest.
+pub const INVENTORY_MANAGER: &str = "imagepush-inventory";

@@ -34,6 +34,23 @@ pub const DESTINATION_CONFLICT: &str = "DestinationConflict";
 /// `Ready`, `Stalled`: the ConfigMap that the digest was to be written to is somebody else's.
 pub const CONFIG_MAP_TAKEN: &str = "ConfigMapTaken";
 
+/// `CustomResourcesApplied`: the bundle was applied, or what had drifted was set right.
+pub const APPLIED: &str = "Applied";
+/// `CustomResourcesApplied`: all objects were as the bundle has them.
+pub const UNCHANGED: &str = "Unchanged";
+/// `CustomResourcesApplied`: the image carries no bundle, or nobody has looked.
+pub const NO_BUNDLE: &str = "NoBundle";
+/// `CustomResourcesApplied`: the spec names nobody to apply as.
+pub const NOT_CONFIGURED: &str = "NotConfigured";
+/// `CustomResourcesApplied`: as `CustomResourcesConflict`.
+pub const CONFLICT: &str = "Conflict";
+/// `CustomResourcesApplied`: as `CustomResourcesForbidden`.
+pub const FORBIDDEN: &str = "Forbidden";
+/// `CustomResourcesApplied`: as `CustomResourcesInvalid`.
+pub const INVALID: &str = "Invalid";
+/// `CustomResourcesApplied`: as `CustomResourcesPending`.
+pub const PENDING: &str = "Pending";
+
 /// A reason, and what it means to somebody who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reason {
@@ -76,6 +93,12 @@ pub static REASONS: &[Reason] = &[
     ),
     of(ALREADY_PRESENT, Follows::Done, "the first look found everything in place", ""),
     of(
+        APPLIED,
+        Follows::Done,
+        "`CustomResourcesApplied`: the bundle was applied, or what had drifted was set right",
+        "",
+    ),
+    of(
         "AuthenticationFailed",
         Follows::Stall,
         "the registry has refused the credentials three times in a row, or wants some",
@@ -92,6 +115,12 @@ pub static REASONS: &[Reason] = &[
         Follows::Stall,
         "the image is there, but the ConfigMap for its digest was made by somebody else",
         "choose another name in `digestOutput`, or delete that ConfigMap",
+    ),
+    of(
+        CONFLICT,
+        Follows::Stall,
+        "`CustomResourcesApplied`: as `CustomResourcesConflict`",
+        "as there",
     ),
     of(
         "ContentMismatch",
@@ -160,10 +189,22 @@ pub static REASONS: &[Reason] = &[
         "",
     ),
     of(
+        FORBIDDEN,
+        Follows::Stall,
+        "`CustomResourcesApplied`: as `CustomResourcesForbidden`",
+        "as there",
+    ),
+    of(
         "InternalError",
         Follows::Stall,
         "a fault of the operator's own",
         "report it with the message",
+    ),
+    of(
+        INVALID,
+        Follows::Stall,
+        "`CustomResourcesApplied`: as `CustomResourcesInvalid`",
+        "as there",
     ),
     of(
         "InvalidImage",
@@ -197,10 +238,28 @@ pub static REASONS: &[Reason] = &[
         "look at name resolution, network policies and proxies",
     ),
     of(
+        NO_BUNDLE,
+        Follows::Done,
+        "`CustomResourcesApplied`: the image carries no bundle, or nobody has looked; the message says which",
+        "",
+    ),
+    of(
+        NOT_CONFIGURED,
+        Follows::Done,
+        "`CustomResourcesApplied`: the spec says nothing of `apply`, so the bundle is only pushed",
+        "",
+    ),
+    of(
         "NotFound",
         Follows::Stall,
         "what a reference names isn't there",
         "correct the reference, or make the repository",
+    ),
+    of(
+        PENDING,
+        Follows::Retry,
+        "`CustomResourcesApplied`: as `CustomResourcesPending`",
+        "as there",
     ),
     of(PROGRESSING, Follows::Working, "an attempt is under way or about to start", ""),
     of(
@@ -276,6 +335,12 @@ pub static REASONS: &[Reason] = &[
         Follows::Stall,
         "the operator or the destination can't do what was asked",
         "the message says what it can do",
+    ),
+    of(
+        UNCHANGED,
+        Follows::Done,
+        "`CustomResourcesApplied`: all objects were as the bundle has them",
+        "",
     ),
 ];
 

@@ -4,6 +4,7 @@
 //! SIGTERM calls the running pushes off and ends the program well; what it tells, it tells in log lines.
 
 mod bounds;
+mod bundles;
 mod connections;
 mod election;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use clap::Args;
 
 use self::bounds::BoundArgs;
+use self::bundles::BundleArgs;
 use self::connections::ConnectionArgs;
 use self::election::ElectionArgs;
 use super::output::Printer;
@@ -71,6 +73,9 @@ pub(crate) struct OperatorArgs {
 
     #[command(flatten)]
     connections: ConnectionArgs,
+
+    #[command(flatten)]
+    bundles: BundleArgs,
 }
 
 /// Where probes and metrics are served, if anywhere.
@@ -118,6 +123,7 @@ impl OperatorArgs {
             object_metrics,
             election,
             connections,
+            bundles,
         } = self;
         let default = OperatorConfig::default();
         OperatorConfig {
@@ -130,6 +136,7 @@ impl OperatorArgs {
             bounds: bounds.over(default.bounds),
             timeout: timeout.unwrap_or(default.timeout),
             network: connections.settings(),
+            bundles: bundles.policy(),
         }
     }
 }
@@ -181,6 +188,7 @@ mod tests {
             timeout,
             election: _,
             network: _,
+            bundles: _,
         } = config;
         let Bounds { all, per_namespace, per_host, memory_bytes } = bounds;
         let per_namespace = per_namespace.map_or("half".to_owned(), |count| count.to_string());

@@ -52,7 +52,7 @@ pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool, now: Tim
         Some(Outcome::Pushed(pushed)) => Some(pushed.digest.clone()),
         _ => recorded(object, object.status.as_ref().and_then(|status| status.artifact.as_ref())),
     };
-    let forced = object.annotations().get(FORCE_CLEANUP).is_some_and(|value| value == "true");
+    let forced = is_forced(object);
     match digest {
         _ if object.spec.deletion_policy == DeletionPolicy::Retain => {
             Course::Release("it is retained")
@@ -106,7 +106,13 @@ fn recorded(
     artifact.digest.parse().ok()
 }
 
-fn is_late(object: &ImagePush, now: Timestamp) -> bool {
+/// Whether somebody has asked by annotation to let the object go.
+pub(crate) fn is_forced(object: &ImagePush) -> bool {
+    object.annotations().get(FORCE_CLEANUP).is_some_and(|value| value == "true")
+}
+
+/// Whether cleaning up has been tried for long enough.
+pub(crate) fn is_late(object: &ImagePush, now: Timestamp) -> bool {
     let deleted = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
     let waited = deleted.and_then(|deleted| Duration::try_from(now.duration_since(deleted)).ok());
     waited.is_some_and(|waited| waited > CLEANUP_PATIENCE)

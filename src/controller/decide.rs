@@ -14,6 +14,7 @@ use jiff::Timestamp;
 pub(crate) use self::failures::spoil;
 use super::failure::Failure;
 use super::requests;
+use super::resources::Finding;
 use super::status::Draft;
 use crate::api::conditions::{self, READY, STALLED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Progress, RunPolicy};
@@ -25,6 +26,8 @@ use crate::limits::SECRET_POLL;
 pub(crate) struct Observed<'a> {
     /// The attempt that this process made or makes.
     pub(crate) attempt: Attempt<'a>,
+    /// What became of the image's bundle after the attempt that has ended.
+    pub(crate) bundle: Option<&'a Finding>,
     /// Why this object may not push: an older one pushes to the same place.
     pub(crate) conflict: Option<&'a Failure>,
     /// Why no attempt can be made: Secrets or options are not as they should be.
@@ -164,12 +167,17 @@ fn ended(
     outcome: &Outcome,
     observed: &Observed<'_>,
 ) -> Decision {
+    let before = draft.status.clone();
     match outcome {
         Outcome::Pushed(pushed) => draft.pushed(object, pushed, observed.push_digest),
         Outcome::Unchanged => draft.unchanged(object, observed.push_digest),
         Outcome::Previewed(preview) => draft.previewed(object, preview, observed.push_digest),
         Outcome::Failed(failure) => return failures::fail(object, draft, failure, observed),
         Outcome::Cancelled => {}
+    }
+    if let Some(failure) = draft.applied(object, observed.bundle) {
+        draft.take_back(&before, outcome);
+        return failures::fail(object, draft, &failure, observed);
     }
     let again = until(observed.next_check, draft.now);
     draft.done(Step::Wait, again)

@@ -10,6 +10,7 @@ use super::cleanup::{self, Course, Tried};
 use super::finalizer;
 use super::prepare::prepare;
 use super::reconcile::Context;
+use super::resources;
 use crate::api::v1alpha1::ImagePush;
 use crate::limits::CLEANUP_RETRY;
 
@@ -32,6 +33,10 @@ pub(super) async fn look(object: &ImagePush, context: &Context) -> Result<Action
     let mut object = object.clone();
     if let Some(status) = &memory.status {
         object.status = Some(status.clone());
+    }
+    if let Tried::Again(wait) = resources::settle(&context.applier, &object, Timestamp::now()).await
+    {
+        return Ok(Action::requeue(wait));
     }
     let shared = context.claims.is_shared(&object);
     let course = cleanup::course(&object, &memory, shared, Timestamp::now());

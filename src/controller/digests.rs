@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::v1alpha1::{ImageLocation, ImagePush, ImagePushSpec, Mode};
+use crate::api::v1alpha1::{CustomResources, ImageLocation, ImagePush, ImagePushSpec, Mode};
 use crate::image::Digest;
 
 /// Digest of the fields that decide what is pushed.
@@ -55,7 +55,8 @@ fn pushed(spec: &ImagePushSpec) -> Value {
     ]);
     // Left out where it is not set, so that an operator that is new to it pushes nothing again.
     if let (Some(custom_resources), Some(wish)) = (custom_resources, wish.as_array_mut()) {
-        wish.push(json!(custom_resources));
+        let CustomResources { policy, apply: _ } = custom_resources;
+        wish.push(json!({"policy": policy}));
     }
     wish
 }
@@ -71,7 +72,12 @@ fn reached(spec: &ImagePushSpec) -> Value {
         } = location;
         json!([secret_ref, service_account_name, cert_secret_ref, tls_policy])
     };
-    json!([side(&spec.source), side(&spec.destination), spec.timeout, spec.retry])
+    let mut way = json!([side(&spec.source), side(&spec.destination), spec.timeout, spec.retry]);
+    let apply = spec.custom_resources.as_ref().and_then(|it| it.apply.as_ref());
+    if let (Some(apply), Some(way)) = (apply, way.as_array_mut()) {
+        way.push(json!(apply));
+    }
+    way
 }
 
 fn of(document: &Value) -> String {
@@ -104,6 +110,10 @@ mod tests {
             (json!({"/suspend": true}), [false, false, false]),
             (json!({"/verifyAfterPush": false}), [false, false, false]),
             (json!({"/customResources": {"policy": "Only"}}), [true, false, true]),
+            (
+                json!({"/customResources": {"policy": "Only", "apply": {"serviceAccountName": "a"}}}),
+                [true, true, true],
+            ),
             (json!({"/source/reference": "docker://a.example/x:2"}), [true, false, true]),
             (json!({"/destination/reference": "docker://b.example/x:2"}), [true, false, true]),
             (json!({"/format": "oci"}), [true, false, true]),

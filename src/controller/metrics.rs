@@ -1,6 +1,7 @@
 //! What the operator counts, for `/metrics`. Labels are small closed sets: reasons, transports, outcomes. What has a label
 //! with an object's name is there only where the administrator asks for it (`objects`).
 
+mod bundles;
 mod objects;
 mod registries;
 
@@ -16,9 +17,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::bundles::Bundles;
 use self::objects::Objects;
 use self::registries::Registries;
 use super::decide::Outcome;
+use super::resources::Ran;
 use crate::access::Network;
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
 use crate::options::PushOptions;
@@ -40,6 +43,7 @@ pub(crate) struct Metrics {
     watch_errors: Counter,
     leader: Gauge,
     last_check: Gauge,
+    bundles: Bundles,
     objects: Option<Objects>,
 }
 
@@ -135,6 +139,7 @@ impl Metrics {
                 "last_check_timestamp_seconds",
                 "When a destination was last found or made to be as it should",
             ),
+            bundles: Bundles::new(&mut registry),
             objects: (objects == ObjectMetrics::On).then(|| Objects::new(&mut registry)),
             registry: Registry::default(),
         };
@@ -221,6 +226,11 @@ impl Metrics {
         count(&self.blobs, "sent", blobs.sent);
         count(&self.blobs, "reused", blobs.reused);
         count(&self.blobs, "mounted", blobs.mounted);
+    }
+
+    /// A bundle was applied in the cluster, or that failed.
+    pub(crate) fn applied(&self, ran: &Ran) {
+        self.bundles.applied(ran);
     }
 
     /// An object's destination was found or made to be as it should.

@@ -25,6 +25,7 @@ mod probes;
 mod reconcile;
 mod requests;
 pub mod resolve;
+mod resources;
 mod scope;
 mod secrets;
 mod status;
@@ -56,7 +57,9 @@ use self::look::Panics;
 use self::metrics::Metrics;
 use self::probes::{Health, Pulse, Readiness};
 use self::reconcile::Context;
+use self::resources::Applier;
 use crate::access::{Egress, Network, NetworkSettings};
+use crate::apply::Policy;
 use crate::blob::Pace;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{EVENT_DRAIN_TIMEOUT, WAKE_QUEUE};
@@ -82,6 +85,8 @@ pub struct OperatorConfig {
     pub timeout: Duration,
     /// Where connections to registries may lead, and by which way.
     pub network: NetworkSettings,
+    /// Which kinds bundles may hold that are applied in the cluster; none are applied if not set.
+    pub bundles: Option<Policy>,
 }
 
 impl Default for OperatorConfig {
@@ -96,6 +101,7 @@ impl Default for OperatorConfig {
             bytes_per_second: None,
             timeout: Duration::from_mins(30),
             network: NetworkSettings { egress: Egress::operator(), ..NetworkSettings::default() },
+            bundles: None,
         }
     }
 }
@@ -147,6 +153,7 @@ struct Operator {
     readiness: Arc<Readiness>,
     pulse: Arc<Pulse>,
     timeout: Duration,
+    bundles: Option<Policy>,
 }
 
 async fn run_engine(
@@ -165,6 +172,7 @@ async fn run_engine(
         bytes_per_second,
         timeout,
         network,
+        bundles,
     } = config;
     let network = Network::new(network);
     let metrics = Metrics::with(object_metrics, &network);
@@ -181,6 +189,7 @@ async fn run_engine(
         readiness: Arc::new(Readiness::new(scopes.len())),
         scopes,
         timeout,
+        bundles,
     };
     let health = Health {
         readiness: operator.readiness.clone(),
@@ -249,6 +258,12 @@ impl Operator {
     ) {
         let _leading = self.metrics.leading();
         let claims = Claims::new(self.scopes.len());
+        let policy = self.bundles.clone();
+        let applier = Arc::new(Applier::new(
+            lease::while_leading(self.client.clone(), leadership.clone()),
+            policy,
+            leadership.clone(),
+        ));
         let watches = self.scopes.iter().map(|namespace| {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let register = Register::new(claims.clone(), wake.clone());
@@ -256,7 +271,9 @@ impl Operator {
             let (pace, metrics) = (self.pace.clone(), self.metrics.clone());
             let executor = InProcess::new(engine, limits, pace, metrics, leadership.clone());
             let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
+            let attempts = attempts.followed_by(applier.clone());
             let context = Context {
+                applier: applier.clone(),
                 client: lease::while_leading(self.client.clone(), leadership.clone()),
                 attempts: Arc::new(attempts),
                 metrics: self.metrics.clone(),

@@ -54,6 +54,11 @@ pub fn prepare(mut object: ImagePush, secrets: &Secrets, network: &Network) -> R
         return Err(Error::new(Kind::InvalidOptions, message)
             .hint("leave it out; `status.artifact.digest` of the output has the digest"));
     }
+    if spec.custom_resources.as_ref().is_some_and(|wish| wish.apply.is_some()) {
+        let message = "`customResources.apply` needs a cluster to apply in";
+        return Err(Error::new(Kind::InvalidOptions, message)
+            .hint("leave it out; `imagepush bundle show` prints what could be applied"));
+    }
     let unusable = |failure: Failure| Error::new(Kind::InvalidOptions, failure.message);
     let source = resolve::access(&spec.source, secrets, network).map_err(unusable)?;
     let destination = resolve::access(&spec.destination, secrets, network).map_err(unusable)?;

@@ -24,9 +24,11 @@ use super::lease::Leadership;
 use super::look::Panics;
 use super::metrics::Metrics;
 use super::prepare::{Prepared, prepare};
+use super::resources::Applier;
 use super::status::Written;
 use super::{
-    claims, cleanup, deletion, digest_output, digests, finalizer, resolve, status, validate,
+    claims, cleanup, deletion, digest_output, digests, finalizer, resolve, resources, status,
+    validate,
 };
 use crate::access::Network;
 use crate::api::conditions::{self, READY};
@@ -37,6 +39,7 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) applier: Arc<Applier>,
     /// Who pushes where.
     pub(crate) claims: Arc<Claims>,
     pub(crate) recorder: Arc<Recorder>,
@@ -75,6 +78,7 @@ pub(crate) async fn reconcile(
     let ready = prepared.as_ref().map(Result::as_ref);
     let conflict = context.claims.conflict(&object);
     let observed = Observed {
+        bundle: memory.attempt.as_ref().and_then(|record| record.bundle.as_ref()),
         conflict: conflict.as_ref(),
         attempt: attempt(&object, &memory),
         obstacle: ready.and_then(Result::err),
@@ -218,6 +222,7 @@ fn act(
                 options: prepared.options,
                 delivery: delivery(object),
                 timeout: timeout.unwrap_or(context.timeout),
+                apply: resources::orders(object),
             });
             later
         }
@@ -251,7 +256,7 @@ async fn keep(
     decision: &Decision,
     context: &Context,
 ) -> Result<bool, kube::Error> {
-    let wanted = cleanup::wants(object, decision);
+    let wanted = cleanup::wants(object, decision) || resources::is_wanted(object, decision);
     if wanted == finalizer::is_set(object) {
         return Ok(true);
     }

@@ -3,6 +3,7 @@
 //! A draft starts from the status that was and knows the generation that it is for, so that each condition that is set
 //! carries it. `content` turns what the engine found into fields, `write` sends the whole.
 
+mod applied;
 mod content;
 mod history;
 mod write;
@@ -83,7 +84,7 @@ impl Draft {
         let artifact = content::artifact(pushed, destination, self.status.artifact.as_ref());
         self.settled(object, &pushed.source_digest, spec_digest);
         self.status.artifact = Some(artifact);
-        self.status.custom_resources = pushed.beside.as_ref().map(content::custom_resources);
+        self.beside(pushed.beside.as_ref());
         self.status.preview = None;
         if pushed.already_present {
             // A check that finds what we pushed says nothing new.
@@ -141,7 +142,13 @@ impl Draft {
         };
         self.set(READY, State::True, reasons::DRY_RUN_SUCCEEDED, &message);
         self.status.preview = Some(preview);
-        self.status.custom_resources = found.beside.as_ref().map(content::custom_resources);
+        self.beside(found.beside.as_ref());
+    }
+
+    fn beside(&mut self, found: Option<&engine::Beside>) {
+        let known = self.status.custom_resources.take();
+        self.status.custom_resources =
+            found.map(|found| content::custom_resources(found, known.as_ref()));
     }
 
     fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {

@@ -127,7 +127,10 @@ fn layers(compression: Option<&Compression>) -> Result<Layers> {
 
 /// Where nothing is said of them the image goes alone: nobody looks on who would notice what goes beside it.
 fn custom_resources(wanted: Option<&v1alpha1::CustomResources>) -> CustomResources {
-    let Some(v1alpha1::CustomResources { policy }) = wanted else { return CustomResources::Never };
+    // Where they are applied is the controller's business.
+    let Some(v1alpha1::CustomResources { policy, apply: _ }) = wanted else {
+        return CustomResources::Never;
+    };
     match policy {
         CustomResourcesPolicy::Always => CustomResources::Always,
         CustomResourcesPolicy::Never => CustomResources::Never,

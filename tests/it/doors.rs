@@ -145,7 +145,12 @@ const FLAGS_ALONE: [(&str, &str); 7] = [
 ];
 
 /// Fields without a flag.
-const FIELDS_ALONE: [(&str, &str); 13] = [
+const FIELDS_ALONE: [(&str, &str); 18] = [
+    ("customResources.apply.forceConflicts", "there is no cluster; `kubectl apply` is for that"),
+    ("customResources.apply.prune", "there is no cluster; `kubectl apply` is for that"),
+    ("customResources.apply.serviceAccountName", "a ServiceAccount is in a cluster only"),
+    ("customResources.apply.timeout", "there is no cluster; `kubectl apply` is for that"),
+    ("customResources.apply.wait", "there is no cluster; `kubectl apply` is for that"),
     ("deletionPolicy", "there is no object to delete"),
     ("destination.reference", "an argument without a flag"),
     ("digestOutput.configMapKeyRef.key", "there is no cluster; `--digestfile` writes a file"),

@@ -1,6 +1,7 @@
 //! The operator on a real API server, with its own service account, pushing between registries.
 
 mod allowed;
+mod bundles;
 mod deletion;
 mod election;
 mod gitops;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::api::crd;
 use crate::api::v1alpha1::{
-    Compression, CompressionFormat, DeletionPolicy, ImageLocation, ImagePushSpec, PlatformMode,
-    Platforms, Retry, RunPolicy, TlsPolicy,
+    Compression, CompressionFormat, CustomResources, CustomResourcesPolicy, DeletionPolicy,
+    ImageLocation, ImagePushSpec, PlatformMode, Platforms, Retry, RunPolicy, TlsPolicy,
 };
 use crate::error::{Error, Kind, Result};
 use crate::transport;
@@ -20,6 +20,7 @@ pub fn rules(spec: &ImagePushSpec) -> Result<()> {
         .and_then(|()| spec.platforms.as_ref().map_or(Ok(()), of_platforms))
         .and_then(|()| spec.compression.as_ref().map_or(Ok(()), of_compression))
         .and_then(|()| spec.retry.as_ref().map_or(Ok(()), of_retry))
+        .and_then(|()| spec.custom_resources.as_ref().map_or(Ok(()), of_custom_resources))
         .map_err(|message| Error::new(Kind::InvalidOptions, message))
 }
 
@@ -120,6 +121,24 @@ fn of_compression(compression: &Compression) -> Result<(), String> {
         !gzip || level.is_none_or(|level| level <= 9),
         path,
         "`level` must be between 1 and 9 when `format` is 'gzip'",
+    )
+}
+
+fn of_custom_resources(wish: &CustomResources) -> Result<(), String> {
+    let CustomResources { policy, apply } = wish;
+    let path = "spec.customResources";
+    demand(
+        apply.is_none() || *policy != CustomResourcesPolicy::Never,
+        path,
+        "`apply` may not be specified when `policy` is 'Never'",
+    )?;
+    let timeout = apply.as_ref().and_then(|apply| apply.timeout.as_deref());
+    let timeout = duration(timeout, "spec.customResources.apply.timeout")?;
+    let allowed = Duration::from_secs(1)..=Duration::from_hours(1);
+    demand(
+        timeout.is_none_or(|timeout| allowed.contains(&timeout)),
+        "spec.customResources.apply",
+        "`timeout` must be between 1s and 1h",
     )
 }
 

@@ -62,6 +62,7 @@ fn what_makes_sense_is_accepted() {
         json!({"runPolicy": "Once", "interval": null, "ttlSecondsAfterFinished": 0}),
         json!({"deletionPolicy": "Delete", "overwritePolicy": "IfNotPresent"}),
         json!({"digestOutput": {"configMapKeyRef": {"name": "c", "key": "digest"}}}),
+        json!({"customResources": {"apply": {"serviceAccountName": "a", "wait": true, "timeout": "1h"}}}),
     ];
     for changes in cases {
         assert_eq!(refusals(&object(&changes), None), [""; 0], "{changes}");
@@ -139,8 +140,16 @@ fn contradictions_are_refused_with_a_sentence() {
             "`level` must be between 1 and 9 when `format` is 'gzip'",
         ),
     ];
+    let apply = |policy: &str, timeout: &str| {
+        let apply = json!({"serviceAccountName": "a", "timeout": timeout});
+        json!({"customResources": {"policy": policy, "apply": apply}})
+    };
+    let never = "`apply` may not be specified when `policy` is 'Never'";
+    let hour = "`timeout` must be between 1s and 1h";
+    let of_bundles =
+        [(apply("Never", "1m"), never), (apply("Auto", "0s"), hour), (apply("Auto", "2h"), hour)];
     let mut told = BTreeSet::new();
-    for (changes, message) in cases {
+    for (changes, message) in cases.into_iter().chain(of_bundles) {
         let refusals = refusals(&object(&changes), None);
         assert!(refusals.contains(&message.to_owned()), "{changes}: {refusals:?}");
         let here = refused_here(&object(&changes));
@@ -180,6 +189,26 @@ fn some_fields_cannot_be_changed() {
     assert_eq!(refusals(&continuous, Some(&once)), ["`runPolicy` is immutable"]);
     let followed = object(&json!({"destination": moved}));
     assert_eq!(refusals(&followed, Some(&continuous)), [""; 0]);
+}
+
+/// What an object names is in its own namespace: there is no field for another one.
+#[test]
+fn no_reference_has_a_namespace() {
+    fn walk(schema: &Value, found: &mut BTreeSet<String>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            found.insert(name.clone());
+            walk(field, found);
+        }
+        if let Some(items) = schema.get("items") {
+            walk(items, found);
+        }
+    }
+    let crd = serde_json::to_value(crd().unwrap()).unwrap();
+    let mut found = BTreeSet::new();
+    let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    walk(crd.pointer(schema).unwrap(), &mut found);
+    assert!(found.contains("secretRef") && found.contains("serviceAccountName"), "{found:?}");
+    assert!(!found.iter().any(|name| name.to_lowercase().contains("namespace")), "{found:?}");
 }
 
 /// Every field says what it is, no value may be null, and every text and list has a bound.

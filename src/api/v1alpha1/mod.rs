@@ -7,11 +7,13 @@ mod spec;
 mod status;
 
 pub use spec::{
-    Compression, CompressionFormat, ConfigMapKeyReference, CustomResources, CustomResourcesPolicy,
-    DeletionPolicy, DigestOutput, ImageLocation, ImagePush, ImagePushSpec, ManifestFormat, Mode,
-    OverwritePolicy, PlatformMode, Platforms, Retry, RunPolicy, SecretReference, TlsPolicy,
+    Apply, Compression, CompressionFormat, ConfigMapKeyReference, CustomResources,
+    CustomResourcesPolicy, DeletionPolicy, DigestOutput, ImageLocation, ImagePush, ImagePushSpec,
+    ManifestFormat, Mode, OverwritePolicy, PlatformMode, Platforms, Retry, RunPolicy,
+    SecretReference, TlsPolicy,
 };
 pub use status::{
-    Artifact, ArtifactManifest, CustomResourcesStatus, HistoryEntry, ImagePushStatus, Preview,
-    Progress, RetryStatus, SourceStatus,
+    AppliedStatus, Artifact, ArtifactManifest, ChangedObjectStatus, CustomResourcesStatus,
+    HistoryEntry, ImagePushStatus, Inventory, InventoryEntry, Preview, Progress, RetryStatus,
+    SourceStatus,
 };

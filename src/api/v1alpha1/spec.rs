@@ -394,14 +394,51 @@ pub enum CompressionFormat {
 }
 
 /// What happens to the custom resources that the image carries.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.apply) || self.policy != 'Never'")
+    .message("`apply` may not be specified when `policy` is 'Never'"))]
 pub struct CustomResources {
     /// `Always`: they are pushed beside the image, which has to carry some. `Never`: the image is pushed alone. `Only`: they
     /// are pushed beside the image that is at the destination already. `Auto`: each is pushed if it differs from what is
     /// there, and no layer is read only to look for them.
     #[serde(default)]
     pub policy: CustomResourcesPolicy,
+
+    /// Applies them in this object's namespace, too. Where it is not set, they are only pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apply: Option<Apply>,
+}
+
+/// How custom resources are applied in the object's namespace. Needs an operator that applies bundles.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "!has(self.timeout) || (duration(self.timeout) >= duration('1s') && duration(self.timeout) <= duration('1h'))")
+    .message("`timeout` must be between 1s and 1h").field_path(".timeout"))]
+pub struct Apply {
+    /// ServiceAccount in the object's own namespace as which everything is done; it needs the verbs get, create, patch and
+    /// delete for the kinds, and the label `imagepush.dev/apply-bundles: "true"`.
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account_name: String,
+
+    /// Deletes what was applied when the image's bundle has it no more, and when this object is deleted. Else it stays.
+    #[serde(default)]
+    pub prune: bool,
+
+    /// Takes over fields that belong to another manager, and objects that were not applied from here. Else that is a
+    /// conflict, and nothing is applied.
+    #[serde(default)]
+    pub force_conflicts: bool,
+
+    /// Ready only when the applied objects are, by the conditions that kstatus reads.
+    #[serde(default)]
+    pub wait: bool,
+
+    /// How long applying, and waiting, may take, for example `5m`, which holds where this is not set. From `1s` to `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,6}(ms|s|m|h))+$"))]
+    pub timeout: Option<String>,
 }
 
 /// What happens to custom resources.

@@ -30,7 +30,8 @@ pub struct ImagePushStatus {
     /// `Ready` sums up: True when the destination holds the image. `Reconciling` is there while the operator works on
     /// it or waits to try again, `Stalled` while it takes a change by somebody else to go on; never both.
     /// `SourceResolved` tells whether the source could be read. `Drifted` is there while the destination holds something
-    /// that was not pushed from here and may not be overwritten.
+    /// that was not pushed from here and may not be overwritten. `CustomResourcesApplied` tells whether the image's bundle is
+    /// applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -81,6 +82,44 @@ pub struct ImagePushStatus {
     /// What was decided about the custom resources that the image carries; only with `spec.customResources`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_resources: Option<CustomResourcesStatus>,
+
+    /// What was applied, or is about to be, for `spec.customResources.apply`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
+}
+
+/// What was applied, or is about to be.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Inventory {
+    /// The objects, all in this object's namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub entries: Vec<InventoryEntry>,
+}
+
+/// An object that was applied, or is about to be.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct InventoryEntry {
+    /// API group; not set for the core group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub group: Option<String>,
+    /// The version of the group under which it was applied.
+    #[schemars(length(max = 253))]
+    pub version: String,
+    /// Kind.
+    #[schemars(length(max = 253))]
+    pub kind: String,
+    /// Name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its uid; not set where it may not have been made yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub uid: Option<String>,
 }
 
 /// What was decided about the custom resources that the image carries.
@@ -106,6 +145,59 @@ pub struct CustomResourcesStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub artifact: Option<String>,
+    /// What became of them in the cluster when that was last something new; only with `apply`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<AppliedStatus>,
+}
+
+/// What became of custom resources in the cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedStatus {
+    /// Whether nothing was written, and this is what would be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Digest of the bundle; not set where the image carries none any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub digest: Option<String>,
+    /// Digest of the source's manifest or index that the bundle is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub source: Option<String>,
+    /// How many objects were made.
+    #[schemars(range(min = 0))]
+    pub created: i64,
+    /// How many were changed.
+    #[schemars(range(min = 0))]
+    pub configured: i64,
+    /// How many were as they should be.
+    #[schemars(range(min = 0))]
+    pub unchanged: i64,
+    /// How many were taken away.
+    #[schemars(range(min = 0))]
+    pub pruned: i64,
+    /// How many should have been written and were not.
+    #[schemars(range(min = 0))]
+    pub failed: i64,
+    /// The first objects that were made or changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub changes: Vec<ChangedObjectStatus>,
+}
+
+/// An object that was made or changed.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedObjectStatus {
+    /// Its version, kind and name.
+    #[schemars(length(max = 1024))]
+    pub object: String,
+    /// The first fields that changed, with `+`, `~` or `-` before each, and never their values; none for a new object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 17), inner(length(max = 256)))]
+    pub fields: Vec<String>,
 }
 
 /// The image that was read.

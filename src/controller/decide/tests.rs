@@ -1,5 +1,6 @@
 //! One row for each thing that can be observed.
 
+mod bundles;
 mod changes;
 mod failures;
 
@@ -51,6 +52,7 @@ fn once() -> Value {
 pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<'_> {
     Observed {
         attempt,
+        bundle: None,
         conflict: None,
         obstacle: None,
         next_check: None,

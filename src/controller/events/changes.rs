@@ -5,8 +5,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Told;
-use crate::api::conditions::{self, READY};
-use crate::api::reasons::{self, PROGRESSING, REASONS, SUSPENDED};
+use crate::api::conditions::{self, CUSTOM_RESOURCES_APPLIED, READY};
+use crate::api::reasons::{self, NO_BUNDLE, PROGRESSING, REASONS, SUSPENDED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus};
 
 /// Failed attempts after which a retry is told.
@@ -30,6 +30,7 @@ pub(crate) fn changes(object: &ImagePush, after: &ImagePushStatus) -> Vec<Told> 
         let is = conditions::find(&after.conditions, READY);
         told.extend(is.map(|is| Told::normal(reasons::PUSH_SUCCEEDED, "Push", is.message.clone())));
     }
+    told.extend(of_bundle(&before, after));
     told.extend(after.retry.as_ref().and_then(|retry| retried(before.retry.as_ref(), retry)));
     told
 }
@@ -53,6 +54,20 @@ fn of_ready(object: &ImagePush, was: Option<&Condition>, is: &Condition) -> Vec<
         ("False", reason) => vec![Told::warning(known(reason), "Push", is.message.clone())],
         _ => vec![],
     }
+}
+
+/// What became of the bundle in the cluster, if that is something new. Why it was not applied, `Ready` tells.
+fn of_bundle(before: &ImagePushStatus, after: &ImagePushStatus) -> Option<Told> {
+    let applied = |status: &ImagePushStatus| {
+        let status = status.custom_resources.as_ref();
+        status.and_then(|status| status.applied.clone())
+    };
+    let was = conditions::find(&before.conditions, CUSTOM_RESOURCES_APPLIED);
+    let is = conditions::find(&after.conditions, CUSTOM_RESOURCES_APPLIED)?;
+    let told = is.status == "True" || is.reason == NO_BUNDLE;
+    let same = was.is_some_and(|was| was.status == is.status && was.reason == is.reason);
+    let news = told && !(same && applied(before) == applied(after));
+    news.then(|| Told::normal(known(&is.reason), "Apply", is.message.clone()))
 }
 
 /// Whether what was there before had to be pushed again, for the same spec.
@@ -89,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::api::conditions::{Setting, State};
-    use crate::api::v1alpha1::Artifact;
+    use crate::api::v1alpha1::{AppliedStatus, Artifact, CustomResourcesStatus};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -125,6 +140,39 @@ mod tests {
         object.status = before;
         let told = changes(&object, after);
         told.iter().map(|it| format!("{:?} {}: {}", it.weight, it.reason, it.note)).collect()
+    }
+
+    #[test]
+    fn what_became_of_a_bundle_is_told() {
+        let with = |state: State, reason: &str, created: i64| {
+            let mut status = status(State::True, "PushSucceeded", Some((1, "d")));
+            let message = &format!("{created} created");
+            let setting = Setting { kind: CUSTOM_RESOURCES_APPLIED, state, reason, message };
+            conditions::set(&mut status.conditions, &setting, 1, at(0));
+            let applied = Some(AppliedStatus { created, ..AppliedStatus::default() });
+            status.custom_resources = Some(CustomResourcesStatus { applied, ..Default::default() });
+            status
+        };
+        use State::{False, True};
+        for (before, after, expected) in [
+            (
+                with(False, "Pending", 0),
+                with(True, "Applied", 2),
+                vec!["Normal Applied: 2 created"],
+            ),
+            (with(True, "Applied", 2), with(True, "Applied", 2), vec![]),
+            // Set right again.
+            (with(True, "Applied", 2), with(True, "Applied", 1), vec!["Normal Applied: 1 created"]),
+            (
+                with(True, "Applied", 2),
+                with(False, "NoBundle", 2),
+                vec!["Normal NoBundle: 2 created"],
+            ),
+            (with(True, "Applied", 2), with(False, "Forbidden", 2), vec![]),
+            (with(True, "Applied", 2), with(False, "NotConfigured", 0), vec![]),
+        ] {
+            assert_eq!(told(Some(before.clone()), &after), expected, "{before:?}");
+        }
     }
 
     #[test]

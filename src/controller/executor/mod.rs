@@ -30,7 +30,8 @@ use super::decide::Outcome;
 use super::delivery::Delivery;
 use super::failure::Failure;
 use super::metrics::Metrics;
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
+use super::resources::{Applier, Finding, Orders};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
 use crate::error::Error;
 use crate::limits::{PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
@@ -58,6 +59,8 @@ pub(crate) struct Order {
     pub(crate) options: PushOptions,
     pub(crate) delivery: Delivery,
     pub(crate) timeout: Duration,
+    /// What is to become of the image's bundle in the cluster; nothing if not set.
+    pub(crate) apply: Option<Orders>,
 }
 
 /// What is remembered of an object between two decisions.
@@ -78,6 +81,8 @@ pub(crate) struct Record {
     pub(crate) work: String,
     pub(crate) progress: Arc<Counters>,
     pub(crate) outcome: Option<Outcome>,
+    /// What became of the image's bundle then.
+    pub(crate) bundle: Option<Finding>,
     /// How long it took, once it has ended.
     pub(crate) took: Option<Duration>,
     cancel: CancellationToken,
@@ -90,6 +95,8 @@ pub(crate) struct Attempts {
     wake: mpsc::Sender<ObjectRef<ImagePush>>,
     objects: Mutex<HashMap<String, Memory>>,
     tasks: TaskTracker,
+    /// Goes on where an attempt ends.
+    applier: Option<Arc<Applier>>,
 }
 
 // === impl Attempts ===
@@ -101,7 +108,12 @@ impl Attempts {
         wake: mpsc::Sender<ObjectRef<ImagePush>>,
     ) -> Self {
         let (objects, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { executor, metrics, wake, objects, tasks }
+        Self { executor, metrics, wake, objects, tasks, applier: None }
+    }
+
+    /// Applies bundles after attempts.
+    pub(crate) fn followed_by(self, applier: Arc<Applier>) -> Self {
+        Self { applier: Some(applier), ..self }
     }
 
     /// What is remembered of an object; from now on there is something.
@@ -152,6 +164,7 @@ impl Attempts {
             work: order.work.clone(),
             progress: Arc::default(),
             outcome: None,
+            bundle: None,
             took: None,
             cancel: CancellationToken::new(),
         };
@@ -194,14 +207,29 @@ impl Attempts {
         let outcome = self.watch(&order.object, work, &counters).await;
         self.metrics.attempt(&order.options, &outcome, began.elapsed());
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
+        let bundle = self.follow(&order, &outcome, &record.cancel).await;
+        // Half of what was asked for is nothing to tell of; the next attempt finds the image there.
+        let broken_off = order.apply.is_some() && record.cancel.is_cancelled();
+        let outcome = if broken_off { Outcome::Cancelled } else { outcome };
         let known = self.update(&order.uid, |memory| {
             memory.attempt.as_mut().map(|record| {
-                (record.outcome, record.took) = (Some(outcome), Some(began.elapsed()));
+                (record.outcome, record.bundle) = (Some(outcome), bundle);
+                record.took = Some(began.elapsed());
             })
         });
         if known.flatten().is_some() {
             self.tell(&order.object).await;
         }
+    }
+
+    /// What is left to do once the image is where it belongs.
+    async fn follow(
+        &self,
+        order: &Order,
+        outcome: &Outcome,
+        cancel: &CancellationToken,
+    ) -> Option<Finding> {
+        self.applier.as_ref()?.follow(order, outcome, &self.metrics, cancel).await
     }
 
     /// Waits for the end of the work, and wakes the object every few seconds until then.
@@ -235,6 +263,15 @@ impl Attempts {
     async fn tell(&self, object: &ObjectRef<ImagePush>) {
         // It fails only when nobody listens any more, while the operator stops.
         let _ = self.wake.clone().send(object.clone()).await;
+    }
+}
+
+// === impl Order ===
+
+impl Order {
+    /// Whether nothing is to be written.
+    pub(crate) fn is_preview(&self) -> bool {
+        self.delivery.mode == Mode::DryRun
     }
 }
 

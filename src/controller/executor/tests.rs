@@ -139,6 +139,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
         },
         delivery: Delivery::default(),
         timeout: Duration::from_mins(5),
+        apply: None,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::controller::events;
 use crate::controller::executor::{Attempts, Counters, Executor, Order};
 use crate::controller::lease::Leadership;
 use crate::controller::metrics::Metrics;
+use crate::controller::resources::Applier;
 
 /// Takes what is written.
 #[derive(Clone, Default)]
@@ -68,6 +69,7 @@ fn context(server: &Server) -> Arc<Context> {
     attempts.recall("u");
     let (recorder, _) = events::recorder(client.clone(), metrics.clone(), "test");
     Arc::new(Context {
+        applier: Arc::new(Applier::new(client.clone(), None, Leadership::undisputed())),
         client,
         claims: Claims::new(0),
         attempts: Arc::new(attempts),

@@ -29,7 +29,10 @@ pub(super) fn artifact(pushed: &Pushed, reference: &str, known: Option<&Artifact
 }
 
 /// What was decided about the custom resources that the image carries.
-pub(super) fn custom_resources(beside: &Beside) -> CustomResourcesStatus {
+pub(super) fn custom_resources(
+    beside: &Beside,
+    known: Option<&CustomResourcesStatus>,
+) -> CustomResourcesStatus {
     let Beside { decision, digest, objects, artifact } = beside;
     let cut = |reason: &str| reason.chars().take(MAX_CONDITION_MESSAGE).collect();
     CustomResourcesStatus {
@@ -38,6 +41,8 @@ pub(super) fn custom_resources(beside: &Beside) -> CustomResourcesStatus {
         digest: digest.as_ref().map(ToString::to_string),
         objects: objects.map(|objects| number(objects as u64)),
         artifact: artifact.as_ref().map(ToString::to_string),
+        // What became of it in the cluster is told later.
+        applied: known.and_then(|known| known.applied.clone()),
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) async fn write(
     object: &ImagePush,
     status: &ImagePushStatus,
 ) -> Result<Written, kube::Error> {
+    // It has a manager of its own.
+    let status = &ImagePushStatus { inventory: None, ..status.clone() };
     let patch = json!({
         "apiVersion": ImagePush::api_version(&()),
         "kind": ImagePush::kind(&()),

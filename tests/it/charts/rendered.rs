@@ -28,7 +28,17 @@ const ALL: [&str; 11] = [
 ];
 
 /// Values, what they add to these, and what they take away.
-const CHOICES: [(&[&str], &[&str], &[&str]); 12] = [
+const CHOICES: [(&[&str], &[&str], &[&str]); 13] = [
+    (
+        &["customResources.enabled=true", "customResources.namespaces={one}"],
+        &[
+            "ClusterRole/here:mine-imagepush-bundles",
+            "ClusterRoleBinding/here:mine-imagepush-bundles",
+            "Role/here:mine-imagepush-bundles",
+            "RoleBinding/here:mine-imagepush-bundles",
+        ],
+        &[],
+    ),
     (
         &["metrics.serviceMonitor.enabled=true"],
         &["Service/mine-imagepush-metrics", "ServiceMonitor/mine-imagepush"],
@@ -199,6 +209,10 @@ async fn values_get_to_the_container() {
             "--egress-only=*.example",
             "--proxy-from-environment",
             "--token-server=registry.example=login.example:8443",
+            "--apply-bundles",
+            "--bundle-kinds=*.example.com",
+            "--bundle-kinds=ConfigMap",
+            "--deny-bundle-kinds=Other.example.com",
         ])
     );
     let digest = "a".repeat(64);
@@ -325,6 +339,63 @@ async fn replicas_are_spread_and_take_turns() {
     assert!(spread.iter().all(|it| it["labelSelector"] == selector), "{spread:#?}");
     let budget = &find(&three, "PodDisruptionBudget")["spec"];
     assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &selector));
+}
+
+/// Off, there is no such rule at all (see below); on, it is never for the whole cluster.
+#[tokio::test]
+async fn the_operator_acts_as_accounts_of_certain_namespaces_only() {
+    let roles = async |values: &[&str]| -> Vec<(String, Value)> {
+        let enabled = ["customResources.enabled=true"];
+        let documents = rendered(&[&enabled, values].concat()).await;
+        let is_role = |it: &&Value| {
+            let name = it["metadata"]["name"].as_str().unwrap_or_default();
+            ["Role", "ClusterRole"].iter().any(|kind| it["kind"] == *kind)
+                && name.ends_with("-bundles")
+        };
+        let roles = documents.iter().filter(is_role).map(|it| {
+            let place = it["metadata"]["namespace"].as_str().unwrap_or("all");
+            (place.to_owned(), it["rules"].clone())
+        });
+        roles.collect()
+    };
+    let definitions = json!({"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["get"]});
+    let legacy =
+        json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}]);
+    assert_eq!(
+        roles(&["watchNamespaces={one,two}"]).await,
+        [
+            ("all".to_owned(), json!([definitions])),
+            ("one".to_owned(), legacy.clone()),
+            ("two".to_owned(), legacy)
+        ]
+    );
+    let constrained = [
+        "customResources.namespaces={one}",
+        "customResources.serviceAccounts={deployer}",
+        "customResources.impersonation=Constrained",
+        "customResources.resources[0].apiGroups={example.com}",
+        "customResources.resources[0].resources={things}",
+    ];
+    let on = |verb: &str| format!("impersonate-on:serviceaccount:{verb}");
+    let verbs = ["get", "create", "patch", "delete"].map(on);
+    assert_eq!(
+        roles(&constrained).await,
+        [
+            (
+                "all".to_owned(),
+                json!([definitions, {"nonResourceURLs": ["/api/*", "/apis/*"], "verbs": [on("get")]}])
+            ),
+            (
+                "one".to_owned(),
+                json!([
+                    {"apiGroups": ["authentication.k8s.io"], "resources": ["serviceaccounts"],
+                        "verbs": ["impersonate:serviceaccount"], "resourceNames": ["deployer"]},
+                    {"apiGroups": ["example.com"], "resources": ["things"],
+                        "verbs": verbs},
+                ])
+            ),
+        ]
+    );
 }
 
 /// It reads Secrets one by one, and takes no right by which it could get others.

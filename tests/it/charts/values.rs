@@ -47,6 +47,14 @@ async fn bad_values_are_refused() {
         ("maxMemory=384MB", "at '/maxMemory': '384MB' does not match pattern"),
         ("maxBytesPerSecond=5", "at '/maxBytesPerSecond': got number, want string"),
         ("perHost=many", "at '/perHost': got string, want integer"),
+        (
+            "customResources.enabled=true",
+            "customResources.namespaces must name the namespaces whose service accounts",
+        ),
+        (
+            "customResources.impersonation=Full",
+            "at '/customResources/impersonation': value must be one of 'Legacy', 'Constrained'",
+        ),
         ("timeout=soon", "at '/timeout': 'soon' does not match pattern"),
         ("egress.deny={a b}", "at '/egress/deny/0': 'a b' does not match pattern"),
         ("egress.denied={a}", "additional properties 'denied' not allowed"),

@@ -253,6 +253,16 @@ fn nothing_moves_when_a_document_is_wrong() {
             Some("leave it out; `status.artifact.digest` of the output has the digest"),
         ),
         (
+            object(
+                "in",
+                json!({"reference": "oci:a:1"}),
+                json!({"reference": "oci:c:1"}),
+                &json!({"customResources": {"apply": {"serviceAccountName": "a"}}}),
+            ),
+            "ImagePush `in`: `customResources.apply` needs a cluster to apply in",
+            Some("leave it out; `imagepush bundle show` prints what could be applied"),
+        ),
+        (
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}),
             "document 2: `ConfigMap` of `v1` can't be applied here",
             Some("this can: ImagePush of imagepush.dev/v1alpha1, and Secret of v1"),

@@ -1,0 +1,166 @@
+//! Which bundle is to be applied after an attempt, and where it can be read. Pure.
+
+use super::Recorded;
+use crate::controller::decide::Outcome;
+use crate::engine::{Beside, Decision};
+use crate::image::Digest;
+
+/// What is to be in the cluster after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// What is there now, for this reason.
+    Leave(String),
+    /// This bundle, or none if the image carries none.
+    Have { of: Option<Recorded>, place: Place },
+}
+
+/// Where a bundle can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Only at the source: nothing was pushed.
+    Source,
+    /// Where it was pushed to.
+    Destination,
+    /// There is none.
+    Nowhere { preview: bool },
+}
+
+/// What is wanted; `None` where the attempt came to nothing.
+pub(super) fn wanted(outcome: &Outcome, recorded: Option<&Recorded>) -> Option<Wanted> {
+    match outcome {
+        Outcome::Pushed(pushed) => {
+            Some(of_beside(pushed.beside.as_ref(), &pushed.source_digest, recorded, false))
+        }
+        Outcome::Previewed(preview) => {
+            Some(of_beside(preview.beside.as_ref(), &preview.source_digest, recorded, true))
+        }
+        Outcome::Unchanged => Some(of_recorded(recorded, "nothing was looked for")),
+        Outcome::Failed(_) | Outcome::Cancelled => None,
+    }
+}
+
+fn of_beside(
+    beside: Option<&Beside>,
+    source: &Digest,
+    recorded: Option<&Recorded>,
+    preview: bool,
+) -> Wanted {
+    let Some(Beside { decision, digest, .. }) = beside else {
+        return Wanted::Leave("the image was pushed alone".to_owned());
+    };
+    let of = digest.clone().map(|bundle| Recorded { source: source.clone(), bundle });
+    match (decision, of) {
+        (Decision::Absent, _) => Wanted::Have { of: None, place: Place::Nowhere { preview } },
+        (Decision::Push, Some(of)) => Wanted::Have { of: Some(of), place: Place::Source },
+        // A dry run compares with what is at the source, which it has seen.
+        (Decision::Unchanged, Some(of)) if preview => {
+            Wanted::Have { of: Some(of), place: Place::Source }
+        }
+        (Decision::Pushed | Decision::Unchanged, Some(of)) => {
+            Wanted::Have { of: Some(of), place: Place::Destination }
+        }
+        (decision, _) => {
+            let known = recorded.filter(|recorded| recorded.source == *source && !preview);
+            of_recorded(known, decision.reason().unwrap_or("it is not known yet"))
+        }
+    }
+}
+
+/// What was applied before, if anything; else nobody knows.
+fn of_recorded(recorded: Option<&Recorded>, reason: &str) -> Wanted {
+    match recorded {
+        Some(of) => Wanted::Have { of: Some(of.clone()), place: Place::Destination },
+        None => Wanted::Leave(reason.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{BlobCounts, Preview, Pushed};
+    use crate::image::MediaType;
+
+    fn beside(decision: Decision, digest: &str) -> Beside {
+        let digest = (!digest.is_empty()).then(|| Digest::of(digest.as_bytes()));
+        Beside { decision, digest, objects: None, artifact: None }
+    }
+
+    fn pushed(beside: Option<Beside>) -> Outcome {
+        Outcome::Pushed(Box::new(Pushed {
+            source_digest: Digest::of(b"source"),
+            digest: Digest::of(b"destination"),
+            replaced: None,
+            media_type: MediaType::OCI_MANIFEST,
+            size_bytes: None,
+            manifests: vec![],
+            blobs: BlobCounts::default(),
+            bytes_sent: 0,
+            already_present: true,
+            beside,
+        }))
+    }
+
+    fn previewed(beside: Beside) -> Outcome {
+        Outcome::Previewed(Box::new(Preview {
+            source_digest: Digest::of(b"source"),
+            digest: None,
+            media_type: MediaType::OCI_MANIFEST,
+            already_present: true,
+            images: vec![],
+            beside: Some(beside),
+        }))
+    }
+
+    fn of(source: &str, bundle: &str) -> Recorded {
+        Recorded { source: Digest::of(source.as_bytes()), bundle: Digest::of(bundle.as_bytes()) }
+    }
+
+    #[test]
+    fn the_attempt_says_which_bundle_is_meant_and_where_it_is() {
+        let have = |of, place| Some(Wanted::Have { of: Some(of), place });
+        let leave = |reason: &str| Some(Wanted::Leave(reason.to_owned()));
+        let none = |preview| Some(Wanted::Have { of: None, place: Place::Nowhere { preview } });
+        let unsearched = || beside(Decision::NotSearched("nobody looked"), "");
+        let skipped = || beside(Decision::Skipped("it is broken".into()), "");
+        for (outcome, recorded, expected) in [
+            (
+                pushed(Some(beside(Decision::Pushed, "b"))),
+                None,
+                have(of("source", "b"), Place::Destination),
+            ),
+            (
+                pushed(Some(beside(Decision::Unchanged, "b"))),
+                Some(of("source", "old")),
+                have(of("source", "b"), Place::Destination),
+            ),
+            (pushed(Some(beside(Decision::Absent, ""))), Some(of("source", "old")), none(false)),
+            (pushed(Some(skipped())), None, leave("it is broken")),
+            (pushed(Some(unsearched())), None, leave("nobody looked")),
+            // The same image has the same bundle; another one may have another.
+            (
+                pushed(Some(unsearched())),
+                Some(of("source", "old")),
+                have(of("source", "old"), Place::Destination),
+            ),
+            (pushed(Some(unsearched())), Some(of("other", "old")), leave("nobody looked")),
+            (pushed(None), None, leave("the image was pushed alone")),
+            (previewed(beside(Decision::Push, "b")), None, have(of("source", "b"), Place::Source)),
+            (
+                previewed(beside(Decision::Unchanged, "b")),
+                None,
+                have(of("source", "b"), Place::Source),
+            ),
+            (previewed(beside(Decision::Absent, "")), None, none(true)),
+            (previewed(unsearched()), Some(of("source", "old")), leave("nobody looked")),
+            (
+                Outcome::Unchanged,
+                Some(of("other", "old")),
+                have(of("other", "old"), Place::Destination),
+            ),
+            (Outcome::Unchanged, None, leave("nothing was looked for")),
+            (Outcome::Cancelled, Some(of("source", "old")), None),
+        ] {
+            assert_eq!(wanted(&outcome, recorded.as_ref()), expected, "{outcome:?} {recorded:?}");
+        }
+    }
+}

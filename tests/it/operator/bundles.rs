@@ -1,0 +1,314 @@
+//! Bundles that the operator applies in the cluster, each as a ServiceAccount of the object's namespace.
+
+mod refused;
+
+use imagepush::apply::Policy;
+
+use super::*;
+use crate::support::chart::{CHART, REPOSITORY, tool};
+use crate::support::images::{Content, Form, Layer, layer, tar};
+use crate::support::things::{self, ALL_VERBS, object};
+
+/// A registry, and an operator that applies bundles, with an account in its namespace.
+struct Place {
+    registry: DockerRegistry,
+    operator: Operator,
+}
+
+impl Place {
+    async fn new() -> Self {
+        Self::granted("Legacy").await
+    }
+
+    /// What the chart grants in the namespace is granted in this way; nothing, if that has no name.
+    async fn granted(impersonation: &str) -> Self {
+        let plane = control_plane().await;
+        things::install(plane).await;
+        let namespace = plane.namespace().await;
+        things::account(plane, &namespace, "deployer", &["*"], &ALL_VERBS).await;
+        if !impersonation.is_empty() {
+            grant(plane, &namespace, impersonation).await;
+        }
+        let operator = start(plane, namespace, Some(Policy::default())).await;
+        Self { registry: DockerRegistry::plain(), operator }
+    }
+
+    /// Puts an image with this bundle, or without one, under a tag.
+    async fn image(&self, tag: &str, bundle: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        image(bundle).write_layout(folder.path(), Some("1"));
+        let from = format!("oci:{}:1", folder.path().display());
+        let mut options =
+            push::options(&from, &format!("docker://{}/app:{tag}", self.registry.host));
+        options.destination.access.tls = TlsPolicy::PlainHttp;
+        push::run(&options).await.unwrap();
+    }
+
+    /// The spec of a push to a tag that is named after the object.
+    fn spec(&self, tag: &str, name: &str, custom_resources: &Value) -> Value {
+        let more = json!({"interval": "1h", "customResources": custom_resources});
+        let mut spec = spec(&self.registry.host, &self.registry.host, &more);
+        let named = |tag: &str| json!(format!("docker://{}/app:{tag}", self.registry.host));
+        spec["source"]["reference"] = named(tag);
+        spec["destination"]["reference"] = named(&format!("to-{name}"));
+        spec
+    }
+
+    async fn names(&self) -> Vec<String> {
+        let things = format!("thing.{}", things::GROUP);
+        let listed = self.operator.kubectl(&["get", &things, "-o", "name"]).await;
+        listed.lines().map(|line| line.rsplit('/').next().unwrap().to_owned()).collect()
+    }
+
+    /// Asks for a look, and waits until it has ended: one that comes meanwhile is heard after it.
+    async fn look(&self, name: &str, value: &str) -> Value {
+        for value in [value.to_owned(), format!("{value}, and again")] {
+            request(&self.operator, name, &value).await;
+            let heard = |object: &Value| object["status"]["lastHandledReconcileAt"] == value;
+            self.operator.until(name, heard).await;
+        }
+        self.operator.get(name).await
+    }
+}
+
+async fn start(
+    plane: &'static ControlPlane,
+    namespace: String,
+    bundles: Option<Policy>,
+) -> Operator {
+    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
+    let config = OperatorConfig {
+        namespaces: vec![namespace.clone()],
+        listen: None,
+        network: NetworkSettings { egress, ..NetworkSettings::default() },
+        bundles,
+        ..OperatorConfig::default()
+    };
+    let stop = CancellationToken::new();
+    let client = plane.operator_client().await;
+    let task = tokio::spawn(run_with(client, config, stop.clone()));
+    Operator { plane, namespace, stop, task }
+}
+
+/// Grants the operator what its chart grants, which is bound to the account that the tests' operator has.
+async fn grant(plane: &ControlPlane, namespace: &str, impersonation: &str) {
+    let values = [
+        REPOSITORY.to_owned(),
+        "serviceAccount.create=false".to_owned(),
+        "serviceAccount.name=imagepush-controller".to_owned(),
+        "customResources.enabled=true".to_owned(),
+        format!("customResources.namespaces={{{namespace}}}"),
+        "customResources.serviceAccounts={deployer}".to_owned(),
+        format!("customResources.impersonation={impersonation}"),
+        format!("customResources.resources[0].apiGroups={{{}}}", things::GROUP),
+        "customResources.resources[0].resources={things,gadgets}".to_owned(),
+    ];
+    // A release of its own for each namespace: what belongs to the cluster differs by the way it is granted.
+    let release = format!("imagepush-{namespace}");
+    let mut arguments = vec!["template", &release, CHART, "-n", "imagepush-system"];
+    arguments.extend(["-s", "templates/impersonation.yaml"]);
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+    let rendered = tool("helm", &arguments).await.succeeded();
+    plane.kubectl_with(&["apply", "-f", "-"], &rendered).await.succeeded();
+}
+
+/// An image with this text as its bundle, or without one.
+fn image(bundle: &str) -> Content {
+    let mut layers = vec![layer(51, 3000, Form::Gzip)];
+    if !bundle.is_empty() {
+        layers.push(Layer::of(&tar(&[("metadata/config.yaml", bundle.as_bytes())]), Form::Gzip));
+    }
+    Content::image("linux", "amd64", &layers)
+}
+
+fn things_of(pairs: &[(&str, i32)]) -> String {
+    let documents = pairs.iter().map(|(name, size)| {
+        let thing = object("Thing", name, &json!({"size": size}));
+        format!("---\n{thing}\n")
+    });
+    documents.collect()
+}
+
+fn applying(policy: &str, more: &Value) -> Value {
+    let mut apply = json!({"serviceAccountName": "deployer"});
+    apply.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"policy": policy, "apply": apply})
+}
+
+const APPLIED: &str = "CustomResourcesApplied";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_applied_kept_and_goes_with_its_object() {
+    let place = Place::new().await;
+    place.image("1", &things_of(&[("a", 1), ("b", 1)])).await;
+    let spec = place.spec("1", "web", &applying("Always", &json!({"prune": true})));
+    place.operator.apply("web", &spec).await;
+    place.operator.wait("web", "Ready").await;
+    let object = place.operator.get("web").await;
+    assert_eq!(place.names().await, ["a", "b"]);
+    assert_eq!(
+        (reason_of(&object, APPLIED), &condition(&object, APPLIED)["message"]),
+        ("Applied", &json!("2 created, 0 configured, 0 unchanged, 0 pruned"))
+    );
+    let entries = object["status"]["inventory"]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    assert!(entries.iter().all(|entry| entry["uid"].is_string()), "{entries:?}");
+    assert_eq!(object["metadata"]["finalizers"], json!(["imagepush.dev/cleanup"]));
+
+    // Drift is set right at the next look, and what is as it should be is told once.
+    place.operator.kubectl(&["delete", &format!("thing.{}/a", things::GROUP)]).await;
+    let object = place.look("web", "1").await;
+    assert_eq!(place.names().await, ["a", "b"]);
+    assert_eq!(object["status"]["customResources"]["applied"]["created"], 1, "{object:#}");
+    let again = place.look("web", "2").await;
+    let applied = |object: &Value| object["status"]["customResources"]["applied"].clone();
+    assert_eq!(applied(&again), applied(&object));
+
+    // Another image under the same tag: the fields that change are told, and what it has no more goes.
+    place.image("1", &things_of(&[("b", 2)])).await;
+    let object = place.look("web", "3").await;
+    assert_eq!(place.names().await, ["b"]);
+    let changes = json!([{"object": "things.example/v1 Thing b", "fields": ["~spec.size"]}]);
+    assert_eq!(applied(&object)["changes"], changes, "{object:#}");
+    assert_eq!(
+        (&applied(&object)["configured"], &applied(&object)["pruned"]),
+        (&json!(1), &json!(1))
+    );
+
+    place.operator.kubectl(&["delete", "ipush", "web", "--timeout=60s"]).await;
+    assert_eq!(place.names().await, [""; 0]);
+    place.operator.stop().await;
+}
+
+/// Policies, what the image carries, whether it is applied; and what follows for the image and in the cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_policy_does_what_it_says_in_the_cluster() {
+    let place = Place::new().await;
+    place.image("with", &things_of(&[("table", 1)])).await;
+    place.image("without", "").await;
+    place.image("broken", "kind: Thing").await;
+    let cases = [
+        // policy, image, apply: reason of Ready, reason of the condition, whether the thing is there
+        ("Always", "with", true, "PushSucceeded", "Applied", true),
+        ("Always", "with", false, "PushSucceeded", "NotConfigured", false),
+        ("Always", "without", true, "SourceNotFound", "", false),
+        ("Always", "broken", true, "InvalidImage", "", false),
+        ("Never", "with", false, "PushSucceeded", "", false),
+        ("Auto", "with", true, "PushSucceeded", "Applied", true),
+        ("Auto", "with", false, "PushSucceeded", "NotConfigured", false),
+        ("Auto", "broken", true, "PushSucceeded", "NoBundle", false),
+        ("Only", "with", true, "NotFound", "", false),
+    ];
+    for (at, (policy, image, apply, ready, applied, there)) in cases.into_iter().enumerate() {
+        let name = format!("case-{at}");
+        let wish = if apply {
+            applying(policy, &json!({"prune": true}))
+        } else {
+            json!({"policy": policy})
+        };
+        // The layer that the image without a bundle has is at the destination already: nothing moves.
+        let mut spec = place.spec(image, &name, &wish);
+        spec["runPolicy"] = json!("Once");
+        spec.as_object_mut().unwrap().remove("interval");
+        place.operator.apply(&name, &spec).await;
+        let settled = |object: &Value| {
+            let status = condition(object, "Ready")["status"].as_str();
+            status == Some("True") || condition(object, "Stalled")["status"] == "True"
+        };
+        let object = place.operator.until(&name, settled).await;
+        let found = (reason_of(&object, "Ready"), reason_of(&object, APPLIED));
+        assert_eq!(found, (ready, applied), "{policy} {image} {apply}: {object:#}");
+        assert_eq!(place.names().await == ["table"], there, "{policy} {image} {apply}");
+        place.operator.kubectl(&["delete", "ipush", &name, "--timeout=60s"]).await;
+        assert_eq!(place.names().await, [""; 0], "{policy} {image} {apply}");
+    }
+    place.operator.stop().await;
+}
+
+/// Without `prune` what was applied stays, and an object of the same name goes on with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_prune_everything_stays() {
+    let place = Place::new().await;
+    place.image("1", &things_of(&[("a", 1), ("b", 1)])).await;
+    let spec = place.spec("1", "web", &applying("Always", &json!({})));
+    place.operator.apply("web", &spec).await;
+    place.operator.wait("web", "Ready").await;
+    assert_eq!(place.operator.get("web").await["metadata"]["finalizers"], Value::Null);
+    place.image("1", &things_of(&[("b", 1)])).await;
+    place.look("web", "1").await;
+    place.operator.kubectl(&["delete", "ipush", "web", "--timeout=60s"]).await;
+    assert_eq!(place.names().await, ["a", "b"]);
+    place.operator.apply("web", &spec).await;
+    place.operator.wait("web", "Ready").await;
+    assert_eq!(reason_of(&place.operator.get("web").await, APPLIED), "Unchanged");
+    place.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_both_sides_and_writes_nothing() {
+    let place = Place::new().await;
+    place.image("1", &things_of(&[("a", 1)])).await;
+    let mut spec = place.spec("1", "web", &applying("Always", &json!({"prune": true})));
+    spec["mode"] = json!("DryRun");
+    place.operator.apply("web", &spec).await;
+    place.operator.wait("web", "Ready").await;
+    let object = place.operator.get("web").await;
+    let message = condition(&object, "Ready")["message"].as_str().unwrap();
+    assert!(
+        message.ends_with("; in the cluster 1 would be created, 0 configured, 0 pruned"),
+        "{message}"
+    );
+    let applied = &object["status"]["customResources"]["applied"];
+    assert_eq!((&applied["dryRun"], &applied["created"]), (&json!(true), &json!(1)));
+    assert_eq!(object["metadata"]["finalizers"], Value::Null);
+    assert_eq!((place.names().await, &object["status"]["inventory"]), (vec![], &Value::Null));
+    place.operator.stop().await;
+}
+
+/// As which user everything of the bundle is asked, by the API server's own log; and what the operator asks by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_asks_for_nothing_of_a_bundle_as_itself() {
+    for impersonation in ["Legacy", "Constrained"] {
+        let place = Place::granted(impersonation).await;
+        place.image("1", &things_of(&[("a", 1)])).await;
+        let spec =
+            place.spec("1", "web", &applying("Always", &json!({"prune": true, "wait": true})));
+        place.operator.apply("web", &spec).await;
+        place.operator.wait("web", "Ready").await;
+        place.operator.kubectl(&["delete", "ipush", "web", "--timeout=60s"]).await;
+        assert_eq!(place.names().await, [""; 0], "{impersonation}");
+        let namespace = &place.operator.namespace;
+        let account = format!("system:serviceaccount:{namespace}:deployer");
+        let own = "system:serviceaccount:imagepush-system:imagepush-controller";
+        let (mut as_account, mut as_itself) = (BTreeSet::new(), BTreeSet::new());
+        for event in place.operator.plane.audited(namespace) {
+            if event["user"]["username"] != own {
+                continue;
+            }
+            let what = &event["objectRef"];
+            let asked = format!("{} {}", event["verb"], what["resource"]).replace('"', "");
+            match event["impersonatedUser"]["username"].as_str() {
+                Some(user) => {
+                    assert_eq!(user, account);
+                    as_account.insert(asked);
+                }
+                None => {
+                    as_itself.insert(asked);
+                }
+            }
+        }
+        let of_things = ["delete things", "get things", "patch things"].map(str::to_owned);
+        assert_eq!(as_account, of_things.into(), "{impersonation}");
+        let known = [
+            "create events",
+            "get imagepushes",
+            "get serviceaccounts",
+            "list imagepushes",
+            "patch imagepushes",
+            "watch imagepushes",
+        ];
+        let unknown: Vec<_> = as_itself.iter().filter(|it| !known.contains(&it.as_str())).collect();
+        assert_eq!(unknown, [""; 0], "{impersonation}");
+        place.operator.stop().await;
+    }
+}
