@@ -33,6 +33,12 @@ pub const DESTINATION_CHANGED: &str = "DestinationChanged";
 pub const DESTINATION_CONFLICT: &str = "DestinationConflict";
 /// `Ready`, `Stalled`: the ConfigMap that the digest was to be written to is somebody else's.
 pub const CONFIG_MAP_TAKEN: &str = "ConfigMapTaken";
+/// `Ready`: the Job of an attempt was lost, for want of memory or because its pod was ended from outside.
+pub const EXECUTOR_LOST: &str = "ExecutorLost";
+/// `Ready`: a quota of the namespace does not let the Job or its pod in.
+pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+/// `Ready`: a claim that the spec names is not there.
+pub const VOLUME_NOT_FOUND: &str = "VolumeNotFound";
 
 /// `CustomResourcesApplied`: the bundle was applied, or what had drifted was set right.
 pub const APPLIED: &str = "Applied";
@@ -189,6 +195,12 @@ pub static REASONS: &[Reason] = &[
         "",
     ),
     of(
+        EXECUTOR_LOST,
+        Follows::Retry,
+        "the Job of an attempt was lost: out of memory, evicted, or with its node",
+        "the message names the cause; the Job's log tells more, and its resources are the administrator's to raise",
+    ),
+    of(
         FORBIDDEN,
         Follows::Stall,
         "`CustomResourcesApplied`: as `CustomResourcesForbidden`",
@@ -270,6 +282,12 @@ pub static REASONS: &[Reason] = &[
     ),
     of(PUSH_SUCCEEDED, Follows::Done, "the image was pushed", ""),
     of(
+        QUOTA_EXCEEDED,
+        Follows::Retry,
+        "a quota of the namespace does not let the Job or its pod in",
+        "raise the quota, or let other Jobs end",
+    ),
+    of(
         "RateLimited",
         Follows::Retry,
         "the registry asks to slow down",
@@ -341,6 +359,12 @@ pub static REASONS: &[Reason] = &[
         Follows::Done,
         "`CustomResourcesApplied`: all objects were as the bundle has them",
         "",
+    ),
+    of(
+        VOLUME_NOT_FOUND,
+        Follows::Retry,
+        "a claim that the spec names is not in this namespace",
+        "create it, or correct the name",
     ),
 ];
 

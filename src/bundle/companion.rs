@@ -240,7 +240,7 @@ impl Companion for Carrier {
         ends.origin.digests()?;
         let lead = match image {
             Motion::Stays if self.is_auto() && is_dear(&ends.origin) => {
-                self.decide(Decision::NotSearched(IN_PLACE));
+                self.decide(Decision::NotSearched(IN_PLACE.to_owned()));
                 return Ok(());
             }
             // What is attached is asked for while the layers move.
@@ -354,7 +354,7 @@ fn may_be_skipped(error: &Error) -> bool {
 }
 
 fn not_searched(reason: &'static str) -> Beside {
-    without_bundle(Decision::NotSearched(reason))
+    without_bundle(Decision::NotSearched(reason.to_owned()))
 }
 
 /// Nothing was found.

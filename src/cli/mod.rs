@@ -5,6 +5,7 @@
 //! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
 
 mod apply;
+mod attempt;
 mod bundle;
 mod completion;
 mod crd;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::apply::ApplyArgs;
+use self::attempt::AttemptArgs;
 use self::bundle::BundleArgs;
 use self::completion::CompletionArgs;
 use self::inspect::InspectArgs;
@@ -59,7 +61,8 @@ enum Command {
     Inspect(InspectArgs),
     Bundle(BundleArgs),
     Apply(ApplyArgs),
-    Operator(OperatorArgs),
+    Operator(Box<OperatorArgs>),
+    Attempt(AttemptArgs),
     /// Prints the definition of ImagePush objects, for `kubectl apply -f -`
     Crd,
     Completion(CompletionArgs),
@@ -117,6 +120,7 @@ impl Command {
             Self::Bundle(arguments) => (arguments.output(), Talk::Normal),
             // It tells everything in log lines.
             Self::Operator(_) => (Output::Text, Talk::Nothing),
+            Self::Attempt(_) => AttemptArgs::output(),
             Self::Crd | Self::Completion(_) => (Output::Text, Talk::Normal),
         }
     }
@@ -136,7 +140,8 @@ impl Command {
             Self::Inspect(arguments) => inspect::run(arguments, printer).await?,
             Self::Bundle(arguments) => bundle::run(arguments, printer).await?,
             Self::Apply(arguments) => return apply::run(arguments, printer).await,
-            Self::Operator(arguments) => operator::run(arguments, printer).await?,
+            Self::Operator(arguments) => operator::run(*arguments, printer).await?,
+            Self::Attempt(arguments) => attempt::run(arguments, printer).await?,
             Self::Crd => crd::run(printer)?,
             Self::Completion(arguments) => completion::run(&arguments, printer)?,
         }

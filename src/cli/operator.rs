@@ -7,6 +7,7 @@ mod bounds;
 mod bundles;
 mod connections;
 mod election;
+mod jobs;
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -16,8 +17,9 @@ use clap::Args;
 
 use self::bounds::BoundArgs;
 use self::bundles::BundleArgs;
-use self::connections::ConnectionArgs;
+pub(super) use self::connections::ConnectionArgs;
 use self::election::ElectionArgs;
+use self::jobs::JobArgs;
 use super::output::Printer;
 use super::signals;
 use crate::controller::{self, ObjectMetrics, OperatorConfig, SecretWatch};
@@ -72,6 +74,9 @@ pub(crate) struct OperatorArgs {
     election: ElectionArgs,
 
     #[command(flatten)]
+    jobs: JobArgs,
+
+    #[command(flatten)]
     connections: ConnectionArgs,
 
     #[command(flatten)]
@@ -84,7 +89,7 @@ struct Listen(Option<SocketAddr>);
 
 pub(crate) async fn run(arguments: OperatorArgs, printer: &Printer) -> Result<()> {
     let shutdown = signals::cancel_on_signal(printer)?;
-    controller::run(arguments.config(), shutdown).await
+    controller::run(arguments.config()?, shutdown).await
 }
 
 /// A namespace's name: what Kubernetes calls a DNS label.
@@ -113,7 +118,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 // === impl OperatorArgs ===
 
 impl OperatorArgs {
-    fn config(self) -> OperatorConfig {
+    fn config(self) -> Result<OperatorConfig> {
         let Self {
             watch_namespace,
             listen,
@@ -122,11 +127,12 @@ impl OperatorArgs {
             secret_watch,
             object_metrics,
             election,
+            jobs,
             connections,
             bundles,
         } = self;
         let default = OperatorConfig::default();
-        OperatorConfig {
+        Ok(OperatorConfig {
             namespaces: watch_namespace,
             election: election.election(),
             secret_watch: if secret_watch { SecretWatch::On } else { SecretWatch::Off },
@@ -135,9 +141,10 @@ impl OperatorArgs {
             bytes_per_second: bounds.bytes_per_second(),
             bounds: bounds.over(default.bounds),
             timeout: timeout.unwrap_or(default.timeout),
+            jobs: jobs.settings(&connections)?,
             network: connections.settings(),
             bundles: bundles.policy(),
-        }
+        })
     }
 }
 
@@ -171,7 +178,7 @@ mod tests {
     fn parse(arguments: &str) -> Result<OperatorConfig, String> {
         let arguments = ["operator"].into_iter().chain(arguments.split_whitespace());
         let program = Program::try_parse_from(arguments);
-        program.map(|program| program.operator.config()).map_err(|error| {
+        program.map(|program| program.operator.config().unwrap()).map_err(|error| {
             let text = error.to_string();
             text.lines().next().unwrap_or_default().to_owned()
         })
@@ -187,27 +194,28 @@ mod tests {
             bytes_per_second,
             timeout,
             election: _,
+            jobs: _,
             network: _,
             bundles: _,
         } = config;
-        let Bounds { all, per_namespace, per_host, memory_bytes } = bounds;
+        let Bounds { all, per_namespace, per_host, memory_bytes, jobs } = bounds;
         let per_namespace = per_namespace.map_or("half".to_owned(), |count| count.to_string());
         let pace = bytes_per_second.map_or("any".to_owned(), |bytes| bytes.to_string());
         let memory = memory_bytes >> 20;
         let listen = listen.map_or("none".to_owned(), |address| address.to_string());
         let timeout = humantime::format_duration(*timeout);
         format!(
-            "{namespaces:?} {secret_watch:?} {object_metrics:?} {listen} {all} {per_namespace} {per_host} {memory}Mi {pace} {timeout}"
+            "{namespaces:?} {secret_watch:?} {object_metrics:?} {listen} {all} {per_namespace} {per_host} {memory}Mi {jobs} {pace} {timeout}"
         )
     }
 
     #[test]
     fn flags_get_into_the_configuration() {
-        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 9 --per-namespace 3 --per-host 1 --max-memory 1Gi --max-bytes-per-second 70000 --timeout 1h --secret-watch --object-metrics";
+        let all = "--watch-namespace a --watch-namespace b,c --listen [::1]:9 --concurrency 9 --per-namespace 3 --per-host 1 --max-memory 1Gi --job-concurrency 5 --max-bytes-per-second 70000 --timeout 1h --secret-watch --object-metrics";
         let cases = [
             ("", shown(&OperatorConfig::default())),
-            (all, r#"["a", "b", "c"] On On [::1]:9 9 3 1 1024Mi 70000 1h"#.to_owned()),
-            ("--listen none", "[] Off Off none 8 half 4 384Mi any 30m".to_owned()),
+            (all, r#"["a", "b", "c"] On On [::1]:9 9 3 1 1024Mi 5 70000 1h"#.to_owned()),
+            ("--listen none", "[] Off Off none 8 half 4 384Mi 16 any 30m".to_owned()),
         ];
         for (arguments, expected) in cases {
             assert_eq!(shown(&parse(arguments).unwrap()), expected, "{arguments}");
@@ -225,11 +233,12 @@ mod tests {
             ("--per-namespace", "half of them"),
             ("--per-host", "4"),
             ("--max-memory", "384Mi"),
+            ("--job-concurrency", "16"),
             ("--max-bytes-per-second", "no limit"),
             ("--timeout", "30m"),
         ];
         let shown = shown(&OperatorConfig::default());
-        assert_eq!(shown, "[] Off Off 0.0.0.0:8080 8 half 4 384Mi any 30m");
+        assert_eq!(shown, "[] Off Off 0.0.0.0:8080 8 half 4 384Mi 16 any 30m");
         for (flag, default) in defaults {
             let (_, after) = help.split_once(&format!("{flag} <")).unwrap();
             let (own, _) = after.split_once("[env").unwrap();

@@ -15,9 +15,12 @@ use kube_runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 
 use super::failure::Failure;
+use super::place::volume_name;
 use super::{requests, status};
 use crate::api::conditions::READY;
-use crate::api::v1alpha1::{ImagePush, ImagePushSpec, Mode, RunPolicy, TlsPolicy};
+use crate::api::v1alpha1::{
+    ImageLocation, ImagePush, ImagePushSpec, Mode, RunPolicy, TlsPolicy, VolumeSource,
+};
 use crate::limits::CLAIMS_WAIT;
 use crate::transport;
 
@@ -206,7 +209,7 @@ fn place(spec: &ImagePushSpec, namespace: &str) -> Option<String> {
         return None;
     }
     let Some(repository) = reference.repository() else {
-        return Some(format!("{namespace} {reference}"));
+        return Some(in_files(destination, namespace));
     };
     let host = repository.registry.to_ascii_lowercase();
     let port = if destination.tls_policy == Some(TlsPolicy::PlainHttp) { ":80" } else { ":443" };
@@ -215,6 +218,25 @@ fn place(spec: &ImagePushSpec, namespace: &str) -> Option<String> {
         host => host,
     };
     Some(reference.to_string().replacen(&repository.registry, host, 1))
+}
+
+/// A destination on a file system: a path below a volume. A folder of a node is the same in every namespace.
+fn in_files(destination: &ImageLocation, namespace: &str) -> String {
+    let (transport, path) = destination.reference.split_once(':').unwrap_or_default();
+    let volume = match &destination.volume {
+        Some(VolumeSource { persistent_volume_claim: None, host_path: Some(host) }) => {
+            return format!("{transport}:{}", plain(&format!("{}/{path}", host.path)));
+        }
+        Some(volume) => volume_name(volume),
+        None => String::new(),
+    };
+    format!("{namespace} {volume} {transport}:{}", plain(path))
+}
+
+/// A path without what doesn't matter in it, such as `//` and `./`.
+fn plain(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// How soon to look again while it isn't known who claims what.

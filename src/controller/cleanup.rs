@@ -41,6 +41,7 @@ pub(crate) enum Tried {
 pub(crate) fn wants(object: &ImagePush, decision: &Decision) -> bool {
     let pushes = decision.step == Step::Start && object.spec.mode == Mode::Apply;
     object.spec.deletion_policy == DeletionPolicy::Delete
+        && object.spec.destination.volume.is_none()
         && (pushes || recorded(object, decision.status.artifact.as_ref()).is_some())
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool, now: Tim
         _ if object.spec.deletion_policy == DeletionPolicy::Retain => {
             Course::Release("it is retained")
         }
+        _ if object.spec.destination.volume.is_some() => Course::Release("it is in a volume"),
         _ if object.spec.suspend => Course::Release("the object is suspended"),
         _ if forced => Course::Release("somebody has asked for it by annotation"),
         None => Course::Release("nothing was pushed"),
@@ -173,6 +175,12 @@ mod tests {
                 Course::Release("nothing was pushed"),
             ),
             (
+                json!({"/spec/destination/volume": {"persistentVolumeClaim": {"claimName": "c"}}}),
+                false,
+                soon,
+                Course::Release("it is in a volume"),
+            ),
+            (
                 json!({"/metadata/annotations": {"imagepush.dev/force-cleanup": "true"}}),
                 false,
                 soon,
@@ -203,6 +211,7 @@ mod tests {
             (fresh.clone(), Step::Start, true),
             (json!({"/status/artifact": null, "/spec/mode": "DryRun"}), Step::Start, false),
             (json!({"/spec/deletionPolicy": "Retain"}), Step::Start, false),
+            (json!({"/spec/destination/volume": {"hostPath": {"path": "/x"}}}), Step::Start, false),
             (json!({"/status/artifact/reference": "docker://b.example/x:0"}), Step::Wait, false),
         ] {
             assert_eq!(decide(&object(&changes), step), expected, "{changes} {step:?}");

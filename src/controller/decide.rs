@@ -17,8 +17,9 @@ use super::requests;
 use super::resources::Finding;
 use super::status::Draft;
 use crate::api::conditions::{self, READY, STALLED};
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Progress, RunPolicy};
-use crate::engine::{Preview, Pushed};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, RunPolicy};
+use crate::engine::{Beside, Pushed};
+use crate::image::Digest;
 use crate::limits::SECRET_POLL;
 
 /// What is known besides the object.
@@ -69,11 +70,22 @@ pub(crate) enum Outcome {
     /// Nothing has changed at either end since the last success.
     Unchanged,
     /// It is known what a push would do.
-    Previewed(Box<Preview>),
+    Previewed(Box<Previewed>),
     /// It failed.
     Failed(Failure),
     /// We called it off.
     Cancelled,
+}
+
+/// What a push would do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Previewed {
+    /// Digest of the manifest or index that the source's reference names.
+    pub(crate) source_digest: Digest,
+    /// As status tells it.
+    pub(crate) preview: Preview,
+    /// What would be done about what goes beside the image.
+    pub(crate) beside: Option<Beside>,
 }
 
 /// What follows.

@@ -5,11 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use kube_runtime::controller::Action;
+use kube_runtime::reflector::ObjectRef;
 
 use super::cleanup::{self, Course, Tried};
+use super::executor::Sweep;
 use super::finalizer;
 use super::prepare::prepare;
-use super::reconcile::Context;
+use super::reconcile::{Context, may_have_jobs};
 use super::resources;
 use crate::api::v1alpha1::ImagePush;
 use crate::limits::CLEANUP_RETRY;
@@ -30,6 +32,12 @@ pub(super) async fn look(object: &ImagePush, context: &Context) -> Result<Action
         context.attempts.cancel(&uid);
         return Ok(Action::requeue(UNTIL_ENDED));
     }
+    let now = Timestamp::now();
+    let jobs = may_have_jobs(object, context) && memory.sweep != Sweep::Done;
+    if jobs && !cleanup::is_late(object, now) {
+        context.attempts.sweep(ObjectRef::from_obj(object), uid);
+        return Ok(Action::requeue(UNTIL_ENDED));
+    }
     let mut object = object.clone();
     if let Some(status) = &memory.status {
         object.status = Some(status.clone());
@@ -39,7 +47,7 @@ pub(super) async fn look(object: &ImagePush, context: &Context) -> Result<Action
         return Ok(Action::requeue(wait));
     }
     let shared = context.claims.is_shared(&object);
-    let course = cleanup::course(&object, &memory, shared, Timestamp::now());
+    let course = cleanup::course(&object, &memory, shared, now);
     match clean(&object, context, course).await {
         Tried::Again(wait) => Ok(Action::requeue(wait)),
         Tried::Settled => {
@@ -61,7 +69,7 @@ async fn clean(object: &ImagePush, context: &Context, course: Course) -> Tried {
         }
         Course::Remove(digest) => digest,
     };
-    match prepare(object, &context.client, &context.network).await {
+    match prepare(object, context).await {
         Ok(prepared) => cleanup::remove(&prepared.options, &digest).await,
         Err(failure) => {
             let error = failure.message;

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::decide::Outcome;
 use super::executor::Engine;
 use super::failure::Failure;
+use super::status::preview;
 use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
 use crate::engine::{Progress, Standing, Wanted};
 use crate::error::{Error, Kind, Result, Side};
@@ -18,7 +20,8 @@ use crate::image::Digest;
 use crate::options::{CustomResources, PushOptions};
 
 /// What an attempt is to achieve, beside the options of the push.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Delivery {
     /// Whether anything is written.
     pub(crate) mode: Mode,
@@ -29,7 +32,8 @@ pub(crate) struct Delivery {
 }
 
 /// What the last success left, as far as it is about the same push.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Known {
     /// Digest of what was read; `None` if something else was to be pushed then.
     pub(crate) source: Option<Digest>,
@@ -58,8 +62,8 @@ pub(crate) async fn deliver(
 ) -> Result<Outcome> {
     let cancel = wanted.cancel();
     if delivery.mode == Mode::DryRun {
-        let preview = engine.preview(options, cancel).await?;
-        return Ok(Outcome::Previewed(Box::new(preview)));
+        let found = engine.preview(options, cancel).await?;
+        return Ok(Outcome::Previewed(Box::new(preview(&found))));
     }
     match look(engine, options, delivery, cancel).await? {
         (Course::Leave, _) => return Ok(Outcome::Unchanged),

@@ -44,6 +44,7 @@ fn pushed(spec: &ImagePushSpec) -> Value {
         retry: _,
         verify_after_push: _,
         custom_resources,
+        executor: _,
     } = spec;
     let mut wish = json!([
         source.reference,
@@ -51,7 +52,9 @@ fn pushed(spec: &ImagePushSpec) -> Value {
         *mode == Mode::DryRun,
         platforms,
         format,
-        compression
+        compression,
+        source.volume,
+        destination.volume
     ]);
     // Left out where it is not set, so that an operator that is new to it pushes nothing again.
     if let (Some(custom_resources), Some(wish)) = (custom_resources, wish.as_array_mut()) {
@@ -69,10 +72,17 @@ fn reached(spec: &ImagePushSpec) -> Value {
             service_account_name,
             cert_secret_ref,
             tls_policy,
+            volume: _,
         } = location;
         json!([secret_ref, service_account_name, cert_secret_ref, tls_policy])
     };
-    let mut way = json!([side(&spec.source), side(&spec.destination), spec.timeout, spec.retry]);
+    let mut way = json!([
+        side(&spec.source),
+        side(&spec.destination),
+        spec.timeout,
+        spec.retry,
+        spec.executor
+    ]);
     let apply = spec.custom_resources.as_ref().and_then(|it| it.apply.as_ref());
     if let (Some(apply), Some(way)) = (apply, way.as_array_mut()) {
         way.push(json!(apply));
@@ -126,6 +136,9 @@ mod tests {
             (json!({"/destination/tlsPolicy": "SkipVerify"}), [false, true, true]),
             (json!({"/timeout": "5m"}), [false, true, true]),
             (json!({"/retry": {"limit": 5}}), [false, true, true]),
+            (json!({"/executor": "Job"}), [false, true, true]),
+            (json!({"/source/volume": {"hostPath": {"path": "/x"}}}), [true, false, true]),
+            (json!({"/destination/volume": {"hostPath": {"path": "/x"}}}), [true, false, true]),
         ] {
             let after = digests(&changes);
             let found = [0, 1, 2].map(|n| before[n] != after[n]);

@@ -101,6 +101,23 @@ impl Failure {
         }
     }
 
+    /// It concerns the Job of an attempt.
+    pub(crate) fn of_job(reason: &'static str, message: &str, class: Class) -> Self {
+        Self { reason, message: bounded(message), class, side: None, retry_after: None }
+    }
+
+    /// What the pod of a Job told; `None` if it gave no reason that is known.
+    pub(crate) fn told(
+        reason: &str,
+        message: &str,
+        class: Class,
+        side: Option<Side>,
+        retry_after: Option<Duration>,
+    ) -> Option<Self> {
+        let reason = reasons::find(reason)?.name;
+        Some(Self { reason, message: bounded(message), class, side, retry_after })
+    }
+
     fn of_cluster(reason: &'static str, message: &str, class: Class) -> Self {
         Self { reason, message: bounded(message), class, side: None, retry_after: None }
     }

@@ -20,6 +20,8 @@ mod lease;
 mod look;
 mod metrics;
 pub mod once;
+mod place;
+pub mod pod;
 mod prepare;
 mod probes;
 mod reconcile;
@@ -43,7 +45,7 @@ use futures::channel::mpsc;
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
-pub use executor::Bounds;
+pub use executor::{Bounds, JobSettings, PodSettings, Task};
 pub use failure::Failure;
 pub use lease::ElectionConfig;
 pub use metrics::ObjectMetrics;
@@ -51,7 +53,7 @@ pub use secrets::SecretWatch;
 
 use self::claims::{Claims, Register};
 use self::events::Recorder;
-use self::executor::{Attempts, Engine, InProcess, Limits, RealEngine};
+use self::executor::{Attempts, Engine, Executors, InProcess, Jobs, Limits, RealEngine};
 use self::lease::{Candidate, Leadership};
 use self::look::Panics;
 use self::metrics::Metrics;
@@ -81,6 +83,8 @@ pub struct OperatorConfig {
     pub bounds: Bounds,
     /// How fast they may read blobs, all together; as fast as they can if not set.
     pub bytes_per_second: Option<NonZeroU64>,
+    /// How the Jobs are made that pushes run in.
+    pub jobs: JobSettings,
     /// How long an attempt may take where the object doesn't say.
     pub timeout: Duration,
     /// Where connections to registries may lead, and by which way.
@@ -97,8 +101,15 @@ impl Default for OperatorConfig {
             secret_watch: SecretWatch::Off,
             object_metrics: ObjectMetrics::Off,
             listen: Some(SocketAddr::from(([0, 0, 0, 0], 8080))),
-            bounds: Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: 384 << 20 },
+            bounds: Bounds {
+                all: 8,
+                per_namespace: None,
+                per_host: 4,
+                memory_bytes: 384 << 20,
+                jobs: 16,
+            },
             bytes_per_second: None,
+            jobs: JobSettings::default(),
             timeout: Duration::from_mins(30),
             network: NetworkSettings { egress: Egress::operator(), ..NetworkSettings::default() },
             bundles: None,
@@ -147,6 +158,7 @@ struct Operator {
     scopes: Vec<Option<String>>,
     limits: Arc<Limits>,
     pace: Pace,
+    jobs: Arc<JobSettings>,
     metrics: Arc<Metrics>,
     network: Network,
     secret_watch: SecretWatch,
@@ -170,6 +182,7 @@ async fn run_engine(
         listen,
         bounds,
         bytes_per_second,
+        jobs,
         timeout,
         network,
         bundles,
@@ -182,6 +195,7 @@ async fn run_engine(
         engine,
         limits: Limits::new(bounds),
         pace: bytes_per_second.map(Pace::new).unwrap_or_default(),
+        jobs: Arc::new(jobs),
         metrics,
         network,
         secret_watch,
@@ -267,15 +281,14 @@ impl Operator {
         let watches = self.scopes.iter().map(|namespace| {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let register = Register::new(claims.clone(), wake.clone());
-            let (engine, limits) = (self.engine.clone(), self.limits.clone());
-            let (pace, metrics) = (self.pace.clone(), self.metrics.clone());
-            let executor = InProcess::new(engine, limits, pace, metrics, leadership.clone());
-            let attempts = Attempts::new(Arc::new(executor), self.metrics.clone(), wake);
+            let executor = Arc::new(self.executors(&leadership, &stop));
+            let attempts = Attempts::new(executor, self.metrics.clone(), wake);
             let attempts = attempts.followed_by(applier.clone());
             let context = Context {
                 applier: applier.clone(),
                 client: lease::while_leading(self.client.clone(), leadership.clone()),
                 attempts: Arc::new(attempts),
+                jobs: self.jobs.clone(),
                 metrics: self.metrics.clone(),
                 claims: claims.clone(),
                 recorder: recorder.clone(),
@@ -290,5 +303,15 @@ impl Operator {
             scope::look_after(namespace.clone(), secrets, context, woken, register, listed)
         });
         futures::future::join_all(watches).await;
+    }
+
+    fn executors(&self, leadership: &Leadership, stop: &CancellationToken) -> Executors {
+        let (client, limits, metrics) =
+            (self.client.clone(), self.limits.clone(), self.metrics.clone());
+        let jobs =
+            Jobs::new(client, self.jobs.clone(), limits.clone(), metrics.clone(), stop.clone());
+        let (engine, pace) = (self.engine.clone(), self.pace.clone());
+        let in_process = InProcess::new(engine, limits, pace, metrics, leadership.clone());
+        Executors { in_process, jobs }
     }
 }

@@ -62,6 +62,11 @@ pub fn prepare(mut object: ImagePush, secrets: &Secrets, network: &Network) -> R
     let unusable = |failure: Failure| Error::new(Kind::InvalidOptions, failure.message);
     let source = resolve::access(&spec.source, secrets, network).map_err(unusable)?;
     let destination = resolve::access(&spec.destination, secrets, network).map_err(unusable)?;
+    if spec.source.volume.is_some() || spec.destination.volume.is_some() {
+        let message = "a `volume` is mounted by a Job, and there is no cluster here";
+        return Err(Error::new(Kind::TransportUnsupported, message)
+            .hint("leave it out, and name the path where the files are"));
+    }
     let options = validate::options(spec, source, destination)?;
     let timeout = spec.timeout.as_deref().map(validate::duration).transpose()?;
     Ok(Prepared { object, options, timeout })

@@ -16,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
 use super::decide::{Attempt, Decision, Observed, Outcome, Step, check_after, decide, spoil};
-use super::delivery::{Delivery, known};
 use super::events::{Recorder, changes};
-use super::executor::{Attempts, Memory, Order};
+use super::executor::{Attempts, JobAttempt, JobOrder, JobSettings, Memory, Order, Task};
 use super::failure::Failure;
 use super::lease::Leadership;
 use super::look::Panics;
@@ -32,7 +31,7 @@ use super::{
 };
 use crate::access::Network;
 use crate::api::conditions::{self, READY};
-use crate::api::v1alpha1::ImagePush;
+use crate::api::v1alpha1::{ExecutorChoice, ExecutorStatus, ImagePush, ImagePushSpec};
 
 /// What every look needs.
 pub(crate) struct Context {
@@ -46,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) panics: Panics,
     /// Connections to registries, shared by all attempts.
     pub(crate) network: Network,
+    /// How Jobs are made.
+    pub(crate) jobs: Arc<JobSettings>,
     /// How long an attempt may take where the object doesn't say.
     pub(crate) timeout: Duration,
     /// Whether this operator is the one that works.
@@ -90,7 +91,8 @@ pub(crate) async fn reconcile(
         chance,
         stopping: context.stopping.is_cancelled(),
     };
-    let decision = decide(&object, &observed, now);
+    let mut decision = decide(&object, &observed, now);
+    note_executor(&mut decision, &object, &memory);
     let decision = tell_digest(&object, decision, &memory, &context, now).await?;
     let known = keep(&object, &decision, &context).await?
         && report(&object, &decision, &memory, &context, &uid).await?;
@@ -114,7 +116,7 @@ async fn prepare_if_due(
     if object.spec.suspend || memory.attempt.is_some() {
         return None;
     }
-    Some(prepare(object, &context.client, &context.network).await)
+    Some(prepare(object, context).await)
 }
 
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
@@ -155,6 +157,18 @@ fn schedule(
     next
 }
 
+/// Tells where an attempt ran whose end changed the status.
+fn note_executor(decision: &mut Decision, object: &ImagePush, memory: &Memory) {
+    let ended = memory.attempt.as_ref().filter(|record| record.outcome.is_some());
+    let Some(record) = ended.filter(|_| object.status.as_ref() != Some(&decision.status)) else {
+        return;
+    };
+    decision.status.executor = record
+        .progress
+        .job()
+        .map(|job| ExecutorStatus { job_name: job.name.clone(), attempt_id: job.uid.clone() });
+}
+
 /// Writes the status if it says something new; then the outcome that it tells of may be forgotten.
 ///
 /// `memory` is what was decided on: an attempt that has ended since then has not been told of yet. `false` if the object
@@ -188,8 +202,8 @@ async fn report(
     let told = outcome.is_some();
     let updated = context.attempts.update(uid, |memory| {
         memory.status = Some(decision.status.clone());
-        if told {
-            memory.attempt = None;
+        if told && let Some(record) = memory.attempt.take() {
+            memory.reported = record.progress.job().map(|job| job.uid.clone());
         }
     });
     Ok(updated.is_some())
@@ -204,7 +218,12 @@ fn act(
 ) -> Action {
     let later = decision.again.map_or_else(Action::await_change, Action::requeue);
     match decision.step {
-        Step::Wait | Step::Delete => later,
+        Step::Wait | Step::Delete => {
+            if object.spec.suspend && may_have_jobs(object, context) {
+                context.attempts.sweep(ObjectRef::from_obj(object), uid);
+            }
+            later
+        }
         Step::Cancel => {
             context.attempts.cancel(&uid);
             later
@@ -213,15 +232,17 @@ fn act(
         Step::Start => {
             // An outcome that was dropped (it was of an older spec) left no time to prepare: look again at once.
             let Some(Ok(prepared)) = prepared else { return Action::requeue(Duration::ZERO) };
-            let timeout = object.spec.timeout.as_deref();
-            let timeout = timeout.and_then(|text| validate::duration(text).ok());
+            let work = digests::work(object);
+            let reported = context.attempts.recall(&uid).reported;
+            let of_job = |task| job_order(task, object, &work, &prepared.access, reported);
             context.attempts.start(Order {
                 object: ObjectRef::from_obj(object),
                 uid,
-                work: digests::work(object),
+                job: prepared.task.map(of_job),
+                work: work.clone(),
                 options: prepared.options,
-                delivery: delivery(object),
-                timeout: timeout.unwrap_or(context.timeout),
+                delivery: prepared.delivery,
+                timeout: timeout(object, context),
                 apply: resources::orders(object),
             });
             later
@@ -277,11 +298,6 @@ fn api_of(object: &ImagePush, context: &Context) -> Api<ImagePush> {
     Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default())
 }
 
-fn delivery(object: &ImagePush) -> Delivery {
-    let known = known(object, &digests::push(object));
-    Delivery { mode: object.spec.mode, overwrite: object.spec.overwrite_policy, known }
-}
-
 // === impl Context ===
 
 impl Context {
@@ -289,6 +305,40 @@ impl Context {
     fn is_over(&self) -> bool {
         self.stopping.is_cancelled() || !self.leadership.is_held()
     }
+}
+
+/// Whether an earlier operator may have made Jobs for an object.
+pub(crate) fn may_have_jobs(object: &ImagePush, context: &Context) -> bool {
+    let ImagePushSpec { source, destination, executor, .. } = &object.spec;
+    let volumes = source.volume.is_some() || destination.volume.is_some();
+    volumes || *executor == ExecutorChoice::Job || context.jobs.always
+}
+
+/// How long an attempt may take.
+pub(crate) fn timeout(object: &ImagePush, context: &Context) -> Duration {
+    let text = object.spec.timeout.as_deref();
+    text.and_then(|text| validate::duration(text).ok()).unwrap_or(context.timeout)
+}
+
+/// What the Job of an attempt is made of. Its name differs from those of attempts for another spec, with another access, and
+/// of those that failed before, so that none of them is taken for this one.
+fn job_order(
+    task: Task,
+    object: &ImagePush,
+    work: &str,
+    access: &str,
+    reported: Option<String>,
+) -> JobOrder {
+    let status = object.status.as_ref();
+    let failures = status.and_then(|status| status.retry.as_ref()).map_or(0, |retry| retry.count);
+    let told = status.and_then(|status| status.executor.as_ref());
+    let attempt = JobAttempt {
+        task,
+        uid: object.uid().unwrap_or_default(),
+        work: format!("{work} {access}"),
+        failures,
+    };
+    JobOrder { attempt, reported: reported.or_else(|| told.map(|it| it.attempt_id.clone())) }
 }
 
 /// A number from 0 to 1. The standard library's hash keys are random, which is all that spreading waits needs.

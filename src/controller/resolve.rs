@@ -93,8 +93,14 @@ pub fn access(
     secrets: &Secrets,
     network: &Network,
 ) -> Result<Access, Failure> {
-    let ImageLocation { reference, secret_ref, service_account_name, cert_secret_ref, tls_policy } =
-        location;
+    let ImageLocation {
+        reference,
+        secret_ref,
+        service_account_name,
+        cert_secret_ref,
+        tls_policy,
+        volume: _,
+    } = location;
     let find = |name: &str| secrets.get(name).ok_or_else(|| Failure::secret_not_found(name));
     let credentials = match (secret_ref, service_account_name) {
         (Some(secret), _) => credentials(&secret.name, find(&secret.name)?, reference)?,
@@ -260,6 +266,7 @@ mod tests {
             service_account_name: None,
             cert_secret_ref: certificates.map(reference),
             tls_policy: None,
+            volume: None,
         }
     }
 

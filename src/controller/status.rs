@@ -13,14 +13,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub(crate) use self::content::preview;
 pub(crate) use self::write::{Written, write};
+use super::decide::Previewed;
 use super::failure::Failure;
 use crate::api::conditions::{
     self, DRIFTED, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State,
 };
 use crate::api::reasons;
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, SourceStatus};
-use crate::engine::{self, Pushed};
+use crate::engine::{Beside, Pushed};
 use crate::error::{Class, Kind, Side};
 use crate::image::Digest;
 
@@ -124,14 +126,9 @@ impl Draft {
     }
 
     /// It is known what a push would do.
-    pub(crate) fn previewed(
-        &mut self,
-        object: &ImagePush,
-        found: &engine::Preview,
-        spec_digest: &str,
-    ) {
-        let preview = content::preview(found);
-        self.settled(object, &found.source_digest, spec_digest);
+    pub(crate) fn previewed(&mut self, object: &ImagePush, found: &Previewed, spec_digest: &str) {
+        let Previewed { source_digest, preview, beside } = found.clone();
+        self.settled(object, &source_digest, spec_digest);
         let Preview { blobs, bytes, images, already_present, .. } = &preview;
         let message = if *already_present {
             "the destination holds the image already".to_owned()
@@ -142,10 +139,10 @@ impl Draft {
         };
         self.set(READY, State::True, reasons::DRY_RUN_SUCCEEDED, &message);
         self.status.preview = Some(preview);
-        self.beside(found.beside.as_ref());
+        self.beside(beside.as_ref());
     }
 
-    fn beside(&mut self, found: Option<&engine::Beside>) {
+    fn beside(&mut self, found: Option<&Beside>) {
         let known = self.status.custom_resources.take();
         self.status.custom_resources =
             found.map(|found| content::custom_resources(found, known.as_ref()));

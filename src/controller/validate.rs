@@ -13,7 +13,7 @@ use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{self, ManifestFormat, Platform};
 use crate::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
-use crate::transport::{self, Locality};
+use crate::transport;
 
 /// The options of a spec. Fields that say when and whether to push are read by the controller.
 pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Result<PushOptions> {
@@ -35,6 +35,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         retry: tries,
         verify_after_push,
         custom_resources: bundled,
+        executor: _,
     } = spec;
     let on = |side| move |error: Error| error.on(side);
     let source_name = transport::parse(&source_location.reference).map_err(on(Side::Source))?;
@@ -60,20 +61,10 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
     })
 }
 
-/// Refuses what a pod without volumes can't reach, and registries that the administrator hasn't allowed.
-pub(crate) fn reachable(options: &PushOptions) -> Result<()> {
+/// Refuses registries that the administrator hasn't allowed.
+pub(crate) fn permitted(options: &PushOptions) -> Result<()> {
     let sides = [(Side::Source, &options.source), (Side::Destination, &options.destination)];
     for (side, endpoint) in sides {
-        let transport = endpoint.reference.transport();
-        if transport.locality() == Locality::NodeLocal {
-            let message = format!(
-                "`{}` is on a file system, and the operator has none to read or write images on",
-                endpoint.reference
-            );
-            return Err(Error::new(Kind::TransportUnsupported, message).on(side).hint(
-                "use a registry (`docker://…`), or run `imagepush push` where the files are",
-            ));
-        }
         let registry = endpoint.reference.repository().map(|it| it.registry.as_str());
         if let Some(registry) = registry.filter(|it| !endpoint.access.network.permits(it)) {
             let message = format!("`{registry}` is none of the registries that may be used here");
@@ -211,21 +202,6 @@ mod tests {
     }
 
     #[test]
-    fn files_are_out_of_reach() {
-        let options = parsed(&json!({"destination": {"reference": "oci:/data/x:1"}})).unwrap();
-        let error = reachable(&options).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.side()),
-            (Kind::TransportUnsupported, Some(Side::Destination))
-        );
-        assert_eq!(
-            error.to_string(),
-            "`oci:/data/x:1` is on a file system, and the operator has none to read or write images on"
-        );
-        assert!(reachable(&parsed(&json!({})).unwrap()).is_ok());
-    }
-
-    #[test]
     fn registries_that_are_not_allowed_are_refused_on_either_side() {
         let spec = json!({
             "source": {"reference": "docker://a.example:5000/x:1"},
@@ -238,7 +214,7 @@ mod tests {
             let settings = NetworkSettings { registries, ..NetworkSettings::default() };
             let network = Network::new(settings);
             let access = || Access { network: network.clone(), ..Access::default() };
-            let refused = reachable(&options(&spec, access(), access()).unwrap()).err();
+            let refused = permitted(&options(&spec, access(), access()).unwrap()).err();
             refused.map(|error| (error.kind(), error.side(), error.to_string()))
         };
         let refused = |side, registry: &str| {

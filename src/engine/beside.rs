@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::image::Digest;
 
 /// What was decided about the bundle of an image, and what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Beside {
     /// What was decided.
     pub decision: Decision,
@@ -18,7 +21,7 @@ pub struct Beside {
 }
 
 /// What was decided about the bundle of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decision {
     /// It was put beside the image.
     Pushed,
@@ -29,7 +32,7 @@ pub enum Decision {
     /// The image carries none.
     Absent,
     /// Nobody has looked, since nothing says that there is one.
-    NotSearched(&'static str),
+    NotSearched(String),
     /// It is left out, for this reason.
     Skipped(String),
 }
@@ -52,8 +55,7 @@ impl Decision {
     /// Why nothing was done, where that isn't plain.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::NotSearched(reason) => Some(reason),
-            Self::Skipped(reason) => Some(reason),
+            Self::NotSearched(reason) | Self::Skipped(reason) => Some(reason),
             Self::Pushed | Self::Push | Self::Unchanged | Self::Absent => None,
         }
     }

@@ -33,7 +33,7 @@ async fn a_new_object_has_defaults_and_does_not_read_as_done() {
             "source": {"reference": "docker://a.example/x:1"},
             "destination": {"reference": "docker://b.example/x:1"},
             "runPolicy": "Continuous", "interval": "10m", "suspend": false, "mode": "Apply",
-            "overwritePolicy": "Replace", "deletionPolicy": "Retain",
+            "executor": "Auto", "overwritePolicy": "Replace", "deletionPolicy": "Retain",
             "platforms": {"mode": "All"}, "retry": {"limit": 3},
         })
     );
@@ -49,6 +49,7 @@ async fn the_samples_are_accepted() {
         plane.kubectl(&arguments).await.succeeded(),
         "imagepush.imagepush.dev/continuous created (server dry run)\n\
          imagepush.imagepush.dev/dry-run created (server dry run)\n\
+         imagepush.imagepush.dev/import created (server dry run)\n\
          imagepush.imagepush.dev/once created (server dry run)\n"
     );
 }

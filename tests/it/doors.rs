@@ -145,7 +145,7 @@ const FLAGS_ALONE: [(&str, &str); 7] = [
 ];
 
 /// Fields without a flag.
-const FIELDS_ALONE: [(&str, &str); 18] = [
+const FIELDS_ALONE: [(&str, &str); 25] = [
     ("customResources.apply.forceConflicts", "there is no cluster; `kubectl apply` is for that"),
     ("customResources.apply.prune", "there is no cluster; `kubectl apply` is for that"),
     ("customResources.apply.serviceAccountName", "a ServiceAccount is in a cluster only"),
@@ -155,6 +155,7 @@ const FIELDS_ALONE: [(&str, &str); 18] = [
     ("destination.reference", "an argument without a flag"),
     ("digestOutput.configMapKeyRef.key", "there is no cluster; `--digestfile` writes a file"),
     ("digestOutput.configMapKeyRef.name", "there is no cluster; `--digestfile` writes a file"),
+    ("executor", "the command line pushes by itself"),
     ("interval", "the command line pushes once"),
     ("overwritePolicy", "who runs a command knows what is there, or asks with `inspect`"),
     ("runPolicy", "the command line pushes once"),
@@ -164,6 +165,12 @@ const FIELDS_ALONE: [(&str, &str); 18] = [
     ("suspend", "whoever doesn't want the push doesn't start it"),
     ("timeout", "whoever starts the push can end it"),
     ("ttlSecondsAfterFinished", "there is no object to delete"),
+    ("destination.volume.hostPath.path", "a path on the machine does without"),
+    ("destination.volume.persistentVolumeClaim.claimName", "a path on the machine does without"),
+    ("destination.volume.persistentVolumeClaim.readOnly", "a path on the machine does without"),
+    ("source.volume.hostPath.path", "a path on the machine does without"),
+    ("source.volume.persistentVolumeClaim.claimName", "a path on the machine does without"),
+    ("source.volume.persistentVolumeClaim.readOnly", "a path on the machine does without"),
 ];
 
 #[test]

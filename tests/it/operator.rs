@@ -6,6 +6,7 @@ mod deletion;
 mod election;
 mod gitops;
 mod helm_test;
+mod jobs;
 mod monitoring;
 mod outputs;
 mod ownership;
@@ -322,8 +323,8 @@ async fn what_needs_a_volume_is_refused_with_the_reason() {
         assert_eq!(reason_of(&object, kind), "TransportUnsupported");
         assert_eq!(
             condition(&object, kind)["message"],
-            "`oci:/data/app:1` is on a file system, and the operator has none to read or write images on; \
-             use a registry (`docker://…`), or run `imagepush push` where the files are"
+            "`oci:/data/app:1` is on a file system, and no `volume` is named that has it; \
+             name a `volume`, or run `imagepush push` where the files are"
         );
     }
     operator.stop().await;

@@ -46,3 +46,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- define "imagepush.port" -}}
 {{ regexFind "[0-9]+$" .Values.listen }}
 {{- end -}}
+
+{{- /* What the pods of Jobs are like, as the operator takes it. */ -}}
+{{- define "imagepush.jobPod" -}}
+{{- $pod := dict -}}
+{{- range $name := list "resources" "labels" "annotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" "env" "scratchSize" -}}
+{{- with index $.Values.jobs $name -}}
+{{- $_ := set $pod $name . -}}
+{{- end -}}
+{{- end -}}
+{{- $pod | toJson -}}
+{{- end -}}

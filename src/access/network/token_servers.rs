@@ -1,6 +1,7 @@
 //! Token servers that whoever runs the program trusts with the credentials of a registry, though nothing shows that they
 //! belong to it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use url::{Host, Url};
@@ -26,6 +27,12 @@ impl TokenServer {
         self.registry == registry
             && host.as_ref() == Some(&self.host)
             && url.port_or_known_default() == Some(self.port)
+    }
+}
+
+impl fmt::Display for TokenServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}:{}", self.registry, self.host, self.port)
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::api::crd;
 use crate::api::v1alpha1::{
     Compression, CompressionFormat, CustomResources, CustomResourcesPolicy, DeletionPolicy,
-    ImageLocation, ImagePushSpec, PlatformMode, Platforms, Retry, RunPolicy, TlsPolicy,
+    ExecutorChoice, ImageLocation, ImagePushSpec, PlatformMode, Platforms, Retry, RunPolicy,
+    TlsPolicy, VolumeSource,
 };
 use crate::error::{Error, Kind, Result};
 use crate::transport;
@@ -25,7 +26,7 @@ pub fn rules(spec: &ImagePushSpec) -> Result<()> {
 }
 
 fn of_spec(spec: &ImagePushSpec) -> Result<(), String> {
-    let ImagePushSpec { run_policy, interval, timeout, destination, .. } = spec;
+    let ImagePushSpec { source, destination, run_policy, interval, timeout, executor, .. } = spec;
     demand(
         spec.ttl_seconds_after_finished.is_none() || *run_policy == RunPolicy::Once,
         "spec",
@@ -56,12 +57,30 @@ fn of_spec(spec: &ImagePushSpec) -> Result<(), String> {
         timeout.is_none_or(|timeout| allowed.contains(&timeout)),
         "spec",
         "`timeout` must be between 1s and 24h",
+    )?;
+    demand(
+        *executor != ExecutorChoice::InProcess
+            || (source.volume.is_none() && destination.volume.is_none()),
+        "spec",
+        "`executor` may not be 'InProcess' when a `volume` is specified",
+    )?;
+    let claim = destination.volume.as_ref().and_then(|it| it.persistent_volume_claim.as_ref());
+    demand(
+        claim.is_none_or(|claim| !claim.read_only),
+        "spec",
+        "`destination.volume` may not be read-only",
     )
 }
 
 fn of_location(location: &ImageLocation, path: &str) -> Result<(), String> {
-    let ImageLocation { reference, secret_ref, service_account_name, cert_secret_ref, tls_policy } =
-        location;
+    let ImageLocation {
+        reference,
+        secret_ref,
+        service_account_name,
+        cert_secret_ref,
+        tls_policy,
+        volume,
+    } = location;
     demand(has_transport(reference), path, &crd::transport_is_unknown())?;
     for (secret, field) in [(secret_ref, "secretRef"), (cert_secret_ref, "certSecretRef")] {
         demand(
@@ -91,6 +110,33 @@ fn of_location(location: &ImageLocation, path: &str) -> Result<(), String> {
         cert_secret_ref.is_none() || *tls_policy != Some(TlsPolicy::PlainHttp),
         path,
         "`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'",
+    )?;
+    volume.as_ref().map_or(Ok(()), |volume| of_volume(volume, reference, path))
+}
+
+fn of_volume(volume: &VolumeSource, reference: &str, path: &str) -> Result<(), String> {
+    let VolumeSource { persistent_volume_claim, host_path } = volume;
+    demand(
+        !reference.starts_with("docker:"),
+        path,
+        "`volume` may not be specified for the docker transport",
+    )?;
+    let details = reference.split_once(':').map_or("", |(_, details)| details);
+    demand(
+        !details.starts_with('/') && !details.split(['/', ':']).any(|part| part == ".."),
+        path,
+        "`reference` must name a path relative to `volume`, and may not contain '..'",
+    )?;
+    let claim = persistent_volume_claim.as_ref();
+    demand(
+        claim.is_none_or(|claim| is_object_name(&claim.claim_name)),
+        &format!("{path}.volume.persistentVolumeClaim"),
+        "`claimName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
+    )?;
+    demand(
+        persistent_volume_claim.is_some() != host_path.is_some(),
+        path,
+        "exactly one of `persistentVolumeClaim` and `hostPath` must be set",
     )
 }
 

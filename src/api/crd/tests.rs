@@ -63,11 +63,60 @@ fn what_makes_sense_is_accepted() {
         json!({"deletionPolicy": "Delete", "overwritePolicy": "IfNotPresent"}),
         json!({"digestOutput": {"configMapKeyRef": {"name": "c", "key": "digest"}}}),
         json!({"customResources": {"apply": {"serviceAccountName": "a", "wait": true, "timeout": "1h"}}}),
+        json!({"executor": "Job"}),
+        json!({"source": {"reference": "oci:a/b..c:1",
+               "volume": {"persistentVolumeClaim": {"claimName": "c"}}}}),
+        json!({"destination": {"reference": "docker-archive:x.tar",
+               "volume": {"hostPath": {"path": "/srv/images"}}}}),
     ];
     for changes in cases {
         assert_eq!(refusals(&object(&changes), None), [""; 0], "{changes}");
         assert_eq!(refused_here(&object(&changes)), "", "{changes}");
     }
+}
+
+/// A source of this name, with more fields.
+fn with(reference: &str, more: &Value) -> Value {
+    let mut side = json!({"reference": reference});
+    side.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"source": side})
+}
+
+fn volumes_that_are_refused() -> Vec<(Value, &'static str)> {
+    let relative = "`reference` must name a path relative to `volume`, and may not contain '..'";
+    let one_volume = "exactly one of `persistentVolumeClaim` and `hostPath` must be set";
+    let claim = json!({"persistentVolumeClaim": {"claimName": "c"}});
+    vec![
+        (
+            with("docker://a/x", &json!({"volume": claim})),
+            "`volume` may not be specified for the docker transport",
+        ),
+        (with("oci:/x", &json!({"volume": claim})), relative),
+        (with("oci:../x", &json!({"volume": claim})), relative),
+        (with("oci:a/../x:1", &json!({"volume": claim})), relative),
+        (with("oci:a/..:1", &json!({"volume": claim})), relative),
+        (
+            with("oci:a", &json!({"volume": {"persistentVolumeClaim": {"claimName": "../x"}}})),
+            "`claimName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
+        ),
+        (with("oci:a", &json!({"volume": {}})), one_volume),
+        (
+            with(
+                "oci:a",
+                &json!({"volume": {"hostPath": {"path": "/x"}, "persistentVolumeClaim": {"claimName": "c"}}}),
+            ),
+            one_volume,
+        ),
+        (
+            json!({"executor": "InProcess", "source": {"reference": "oci:a", "volume": claim}}),
+            "`executor` may not be 'InProcess' when a `volume` is specified",
+        ),
+        (
+            json!({"destination": {"reference": "oci:a", "volume": {
+                "persistentVolumeClaim": {"claimName": "c", "readOnly": true}}}}),
+            "`destination.volume` may not be read-only",
+        ),
+    ]
 }
 
 #[test]
@@ -77,11 +126,6 @@ fn contradictions_are_refused_with_a_sentence() {
     let docker = "`secretRef`, `serviceAccountName`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport";
     let list = "`list` must be set when `mode` is 'List', and may not be set otherwise";
     let disabled = "`format` and `level` may not be specified when `disabled` is true";
-    let with = |reference: &str, more: Value| {
-        let mut side = json!({"reference": reference});
-        side.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!({"source": side})
-    };
     let form = format!(
         "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'; \
          known transports: {}",
@@ -91,32 +135,32 @@ fn contradictions_are_refused_with_a_sentence() {
     let tagged = "`deletionPolicy` may only be 'Delete' for docker destinations with a tag";
     let secret = json!({"name": "s"});
     let cases = [
-        (with("app", json!({})), form.as_str()),
-        (with("docker:", json!({})), form.as_str()),
-        (with("foo://x", json!({})), &form),
-        (with("Registry.example/app:1", json!({})), form.as_str()),
+        (with("app", &json!({})), form.as_str()),
+        (with("docker:", &json!({})), form.as_str()),
+        (with("foo://x", &json!({})), &form),
+        (with("Registry.example/app:1", &json!({})), form.as_str()),
         (json!({"interval": null}), interval),
         (json!({"runPolicy": "Once"}), interval),
         (json!({"interval": "59s"}), "`interval` must be greater than or equal to 1m"),
         (json!({"timeout": "500ms"}), "`timeout` must be between 1s and 24h"),
         (json!({"timeout": "25h"}), "`timeout` must be between 1s and 24h"),
         (json!({"retry": {"delay": "16m"}}), "`delay` must be less than or equal to 15m"),
-        (with("oci:x", json!({"secretRef": secret})), docker),
-        (with("oci:x", json!({"serviceAccountName": "a"})), docker),
+        (with("oci:x", &json!({"secretRef": secret})), docker),
+        (with("oci:x", &json!({"serviceAccountName": "a"})), docker),
         (
-            with("docker://a/x", json!({"secretRef": secret, "serviceAccountName": "a"})),
+            with("docker://a/x", &json!({"secretRef": secret, "serviceAccountName": "a"})),
             "`serviceAccountName` may not be specified together with `secretRef`",
         ),
-        (with("oci:x", json!({"certSecretRef": secret})), docker),
-        (with("docker://a/x", json!({"secretRef": {"name": "?limit=500"}})), name),
-        (with("docker://a/x", json!({"certSecretRef": {"name": "../x"}})), name),
+        (with("oci:x", &json!({"certSecretRef": secret})), docker),
+        (with("docker://a/x", &json!({"secretRef": {"name": "?limit=500"}})), name),
+        (with("docker://a/x", &json!({"certSecretRef": {"name": "../x"}})), name),
         (
-            with("docker://a/x", json!({"serviceAccountName": "a-"})),
+            with("docker://a/x", &json!({"serviceAccountName": "a-"})),
             "`serviceAccountName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
         ),
-        (with("oci:x", json!({"tlsPolicy": "Verify"})), docker),
+        (with("oci:x", &json!({"tlsPolicy": "Verify"})), docker),
         (
-            with("docker://a/x", json!({"certSecretRef": secret, "tlsPolicy": "PlainHTTP"})),
+            with("docker://a/x", &json!({"certSecretRef": secret, "tlsPolicy": "PlainHTTP"})),
             "`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'",
         ),
         (
@@ -149,7 +193,8 @@ fn contradictions_are_refused_with_a_sentence() {
     let of_bundles =
         [(apply("Never", "1m"), never), (apply("Auto", "0s"), hour), (apply("Auto", "2h"), hour)];
     let mut told = BTreeSet::new();
-    for (changes, message) in cases.into_iter().chain(of_bundles) {
+    let all = cases.into_iter().chain(of_bundles).chain(volumes_that_are_refused());
+    for (changes, message) in all {
         let refusals = refusals(&object(&changes), None);
         assert!(refusals.contains(&message.to_owned()), "{changes}: {refusals:?}");
         let here = refused_here(&object(&changes));

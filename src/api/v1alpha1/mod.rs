@@ -5,15 +5,17 @@
 
 mod spec;
 mod status;
+mod volume;
 
 pub use spec::{
     Apply, Compression, CompressionFormat, ConfigMapKeyReference, CustomResources,
-    CustomResourcesPolicy, DeletionPolicy, DigestOutput, ImageLocation, ImagePush, ImagePushSpec,
-    ManifestFormat, Mode, OverwritePolicy, PlatformMode, Platforms, Retry, RunPolicy,
-    SecretReference, TlsPolicy,
+    CustomResourcesPolicy, DeletionPolicy, DigestOutput, ExecutorChoice, ImageLocation, ImagePush,
+    ImagePushSpec, ManifestFormat, Mode, OverwritePolicy, PlatformMode, Platforms, Retry,
+    RunPolicy, SecretReference, TlsPolicy,
 };
 pub use status::{
     AppliedStatus, Artifact, ArtifactManifest, ChangedObjectStatus, CustomResourcesStatus,
-    HistoryEntry, ImagePushStatus, Inventory, InventoryEntry, Preview, Progress, RetryStatus,
-    SourceStatus,
+    ExecutorStatus, HistoryEntry, ImagePushStatus, Inventory, InventoryEntry, Preview, Progress,
+    RetryStatus, SourceStatus,
 };
+pub use volume::{ClaimVolume, HostPathVolume, VolumeSource};

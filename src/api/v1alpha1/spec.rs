@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::ImagePushStatus;
+use super::volume::VolumeSource;
 
 /// What is pushed: from where, to where, how, and how often.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,12 @@ use super::status::ImagePushStatus;
 #[x_kube(validation = Rule::new(
     "self.runPolicy != 'Once' || (self.source == oldSelf.source && self.destination == oldSelf.destination)")
     .message("`source` and `destination` are immutable when `runPolicy` is 'Once'"))]
+#[x_kube(validation = Rule::new(
+    "self.executor != 'InProcess' || !(has(self.source.volume) || has(self.destination.volume))")
+    .message("`executor` may not be 'InProcess' when a `volume` is specified").field_path(".executor"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.destination.volume) || !has(self.destination.volume.persistentVolumeClaim) || !self.destination.volume.persistentVolumeClaim.readOnly")
+    .message("`destination.volume` may not be read-only"))]
 pub struct ImagePushSpec {
     /// Where the image is read.
     pub source: ImageLocation,
@@ -157,6 +164,11 @@ pub struct ImagePushSpec {
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<i32>,
 
+    /// Where the push runs. `Auto`: in the operator, or in a Job where a `volume` is mounted or the operator is told to use
+    /// Jobs for everything. `InProcess`: in the operator. `Job`: in a Job of this namespace, with resources of its own.
+    #[serde(default)]
+    pub executor: ExecutorChoice,
+
     /// Which images of a multi-platform source are pushed. All of them where this is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platforms: Option<Platforms>,
@@ -199,11 +211,16 @@ pub struct ImagePushSpec {
 #[x_kube(validation = Rule::new(
     "!has(self.certSecretRef) || !has(self.tlsPolicy) || self.tlsPolicy != 'PlainHTTP'")
     .message("`certSecretRef` may not be specified when `tlsPolicy` is 'PlainHTTP'"))]
+#[x_kube(validation = Rule::new("!has(self.volume) || !self.reference.startsWith('docker:')")
+    .message("`volume` may not be specified for the docker transport"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.volume) || self.reference.startsWith('docker:') || !(self.reference.matches('^[^:]*:/') || self.reference.matches('[:/][.][.]([:/]|$)'))")
+    .message("`reference` must name a path relative to `volume`, and may not contain '..'"))]
 pub struct ImageLocation {
     /// Name of the image, with its transport, as on the command line: for example
     /// `docker://registry.example/team/app:1.0`, or with a digest instead of a tag
-    /// `docker://registry.example/team/app@sha256:…`. The operator reaches registries (`docker`); the transports that
-    /// read and write files are refused with the reason `TransportUnsupported`.
+    /// `docker://registry.example/team/app@sha256:…`. The transports that read and write files need a `volume`, and name a
+    /// path relative to it: `oci:images/app:1.0`.
     #[schemars(length(min = 1, max = 512))]
     pub reference: String,
 
@@ -226,6 +243,11 @@ pub struct ImageLocation {
     /// How the connection to this registry is secured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_policy: Option<TlsPolicy>,
+
+    /// The volume that a transport of files reads or writes. The push then runs in a Job that mounts it; pushes that use the
+    /// same volume run one after another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeSource>,
 }
 
 /// A Secret in the object's own namespace. There is no field for a namespace: other namespaces can't be reached.
@@ -314,6 +336,18 @@ pub enum OverwritePolicy {
     IfNotPresent,
     /// It is overwritten if it was pushed from here; else the push stalls.
     FailOnDrift,
+}
+
+/// Where the push runs.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExecutorChoice {
+    /// In the operator, or in a Job where that is needed.
+    #[default]
+    Auto,
+    /// In the operator.
+    InProcess,
+    /// In a Job of the object's namespace.
+    Job,
 }
 
 /// Which images of a multi-platform source are pushed.

@@ -71,6 +71,10 @@ pub struct ImagePushStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
 
+    /// Where the last attempt ran that changed this status. Not set where that was the operator itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor: Option<ExecutorStatus>,
+
     /// How far the running attempt is; updated every few seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -294,6 +298,18 @@ pub struct RetryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub last_failure_reason: Option<String>,
+}
+
+/// The Job that an attempt ran in.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutorStatus {
+    /// Its name; it is kept for ten minutes, with the log of its pod.
+    #[schemars(length(max = 63))]
+    pub job_name: String,
+    /// Its identity, by which its outcome is not reported twice.
+    #[schemars(length(max = 64))]
+    pub attempt_id: String,
 }
 
 /// How far the running attempt is. Sizes are those at the source.

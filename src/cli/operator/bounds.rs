@@ -54,6 +54,16 @@ pub(super) struct BoundArgs {
     )]
     max_memory: Option<u64>,
 
+    /// Jobs that run at the same time, half of them for objects of the same namespace [default: 16]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "IMAGEPUSH_JOB_CONCURRENCY",
+        hide_env_values = true,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    job_concurrency: Option<u16>,
+
     /// Bytes of blobs that all pushes together may read in a second, also as `20Mi` [default: no limit]
     #[arg(
         long,
@@ -74,13 +84,20 @@ impl BoundArgs {
 
     /// The bounds that are given, and `default` for the others.
     pub(super) fn over(self, default: Bounds) -> Bounds {
-        let Self { concurrency, per_namespace, per_host, max_memory, max_bytes_per_second: _ } =
-            self;
+        let Self {
+            concurrency,
+            per_namespace,
+            per_host,
+            max_memory,
+            job_concurrency,
+            max_bytes_per_second: _,
+        } = self;
         Bounds {
             all: concurrency.map_or(default.all, usize::from),
             per_namespace: per_namespace.map(usize::from).or(default.per_namespace),
             per_host: per_host.map_or(default.per_host, usize::from),
             memory_bytes: max_memory.unwrap_or(default.memory_bytes),
+            jobs: job_concurrency.map_or(default.jobs, usize::from),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::access::{AllowedRegistries, Egress, NetworkSettings, Place, Proxies, 
 ///
 /// Who may create an ImagePush chooses its registries, and a registry chooses where it redirects to.
 #[derive(Debug, Default, Args)]
-pub(super) struct ConnectionArgs {
+pub(in crate::cli) struct ConnectionArgs {
     /// Let objects name this registry, domain (`*.example.com`) or range of addresses, others that are given so, and no
     /// more, as source or destination. May be given several times; in the variable, with commas between [default: all]
     ///
@@ -79,8 +79,32 @@ pub(super) struct ConnectionArgs {
 // === impl ConnectionArgs ===
 
 impl ConnectionArgs {
+    /// These flags, for a program that is to keep to the same.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let Self {
+            allowed_registries,
+            egress_allow,
+            egress_deny,
+            egress_only,
+            proxy_from_environment,
+            token_server,
+        } = self;
+        let places = [
+            ("--allowed-registries", allowed_registries),
+            ("--egress-allow", egress_allow),
+            ("--egress-deny", egress_deny),
+            ("--egress-only", egress_only),
+        ];
+        let places = places
+            .into_iter()
+            .flat_map(|(flag, places)| places.iter().map(move |it| format!("{flag}={it}")));
+        let servers = token_server.iter().map(|it| format!("--token-server={it}"));
+        let proxies = proxy_from_environment.then(|| "--proxy-from-environment".to_owned());
+        places.chain(servers).chain(proxies).collect()
+    }
+
     /// What holds for the operator's connections.
-    pub(super) fn settings(self) -> NetworkSettings {
+    pub(in crate::cli) fn settings(self) -> NetworkSettings {
         let Self {
             allowed_registries,
             egress_allow,

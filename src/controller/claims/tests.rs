@@ -72,9 +72,32 @@ async fn a_name_is_the_same_however_it_is_written() {
         ["docker://app", "docker://docker.io/library/app", "docker://index.docker.io/library/app"];
     let hub = hub.map(|reference| claim(&object("n", "x", 1, reference, &json!({}))));
     assert_eq!(hub, [(); 3].map(|()| Some("docker://docker.io/library/app:latest".to_owned())));
-    let [one, other] =
-        ["n", "m"].map(|namespace| claim(&object(namespace, "x", 1, "dir:/a", &json!({}))));
-    assert_ne!(one, other);
+}
+
+#[test]
+fn a_path_is_the_same_in_its_own_volume_only() {
+    let claim_of = |name: &str| json!({"persistentVolumeClaim": {"claimName": name}});
+    let folder = |path: &str| json!({"hostPath": {"path": path}});
+    let place = |namespace: &str, reference: &str, volume: Value| {
+        let destination = json!({"reference": reference, "volume": volume});
+        claim(&object(namespace, "x", 1, "docker://x/y", &json!({"destination": destination})))
+    };
+    let first = place("n", "oci:a/b:1", claim_of("c"));
+    assert_eq!(first.as_deref(), Some("n claim c oci:a/b:1"));
+    assert_eq!(place("n", "oci:./a//b:1", claim_of("c")), first);
+    for other in [
+        place("m", "oci:a/b:1", claim_of("c")),
+        place("n", "oci:a/b:1", claim_of("d")),
+        place("n", "oci:a/b:2", claim_of("c")),
+        place("n", "dir:a/b:1", claim_of("c")),
+    ] {
+        assert_ne!(other, first);
+    }
+    // A node is there for all namespaces.
+    let first = place("n", "dir:a", folder("/srv/images"));
+    assert_eq!(first.as_deref(), Some("dir:srv/images/a"));
+    assert_eq!(place("m", "dir:images/a", folder("/srv/")), first);
+    assert_ne!(place("n", "dir:a", folder("/srv")), first);
 }
 
 #[tokio::test]

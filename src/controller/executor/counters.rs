@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::JobId;
 use crate::api::v1alpha1;
 use crate::controller::status::number;
 use crate::engine::{self, Event};
@@ -19,6 +20,8 @@ pub(crate) struct Counters {
     bytes_done: AtomicU64,
     /// The highest that was told.
     percent: AtomicU64,
+    /// The Job that makes the attempt.
+    job: OnceLock<JobId>,
     /// Set once enough time has passed for progress to be worth a write.
     shown: AtomicBool,
 }
@@ -26,6 +29,17 @@ pub(crate) struct Counters {
 // === impl Counters ===
 
 impl Counters {
+    /// The attempt is made by this Job.
+    pub(crate) fn set_job(&self, job: JobId) {
+        // An attempt has one Job; it is found or created once.
+        let _ = self.job.set(job);
+    }
+
+    /// The Job that makes the attempt.
+    pub(crate) fn job(&self) -> Option<&JobId> {
+        self.job.get()
+    }
+
     /// Enough time has passed for progress to be worth telling.
     pub(crate) fn show(&self) {
         self.shown.store(true, Ordering::Relaxed);

@@ -53,11 +53,11 @@ impl Executor for InProcess {
         order: &Order,
         counters: Arc<Counters>,
         cancel: &CancellationToken,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         let waiting = self.metrics.waiting();
         let _permit = tokio::select! {
             permit = self.limits.acquire(order) => permit,
-            () = cancel.cancelled() => return Outcome::Cancelled,
+            () = cancel.cancelled() => return Some(Outcome::Cancelled),
         };
         drop(waiting);
         let _running = self.metrics.running();
@@ -67,10 +67,10 @@ impl Executor for InProcess {
         let wanted = Wanted::until_cancelled(cancel).while_holds(leads);
         let work = deliver(&*self.engine, &options, &order.delivery, &progress, &wanted);
         let ended = tokio::time::timeout(order.timeout, work).await;
-        match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
+        Some(match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == Kind::Cancelled => Outcome::Cancelled,
             Err(error) => Outcome::Failed(Failure::from(&error)),
-        }
+        })
     }
 }

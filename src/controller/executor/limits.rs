@@ -24,6 +24,8 @@ pub struct Bounds {
     pub per_host: usize,
     /// Bytes that pushes may hold, by our own estimate; one that needs more than all of it runs alone.
     pub memory_bytes: u64,
+    /// Jobs; half of them, rounded up, for objects of one namespace.
+    pub jobs: usize,
 }
 
 /// Gives places to attempts; see the module's documentation.
@@ -46,6 +48,11 @@ enum Place {
     Host(String),
     /// From one registry to another.
     Route(String, String),
+    /// Jobs, whose pods have memory of their own.
+    Jobs,
+    JobsOf(String),
+    /// A volume of a namespace: no two pods may write to it, and many kinds of volumes are on one node at a time.
+    Volume(String, String),
     /// In bytes.
     Memory,
 }
@@ -68,7 +75,7 @@ enum Verdict {
     Start,
     /// Others may start before it.
     Wait,
-    /// Nobody may start before it: a large one would never get what many small ones take again and again.
+    /// Nobody who needs memory may start before it: a large one would never get what many small ones take again and again.
     HoldOthers,
 }
 
@@ -81,16 +88,30 @@ impl Bounds {
             Place::Namespace(_) => self.per_namespace.unwrap_or(self.all.div_ceil(2)),
             Place::Host(_) => self.per_host,
             Place::Route(..) => self.per_host.div_ceil(2),
+            Place::Jobs => self.jobs,
+            Place::JobsOf(_) => self.jobs.div_ceil(2),
+            Place::Volume(..) => 1,
             Place::Memory => return self.memory_bytes.max(1),
         };
         places.max(1) as u64
     }
 
-    /// What an attempt in this process needs.
+    /// What an attempt needs.
     fn wants(&self, order: &Order) -> Wants {
         let PushOptions { source, destination, layers, .. } = &order.options;
         let namespace = order.object.namespace.clone().unwrap_or_default();
-        let mut wants = vec![(Place::All, 1), (Place::Namespace(namespace), 1)];
+        let mut wants = match &order.job {
+            None => vec![
+                (Place::All, 1),
+                (Place::Namespace(namespace), 1),
+                (Place::Memory, memory(*layers).min(self.of(&Place::Memory))),
+            ],
+            Some(job) => {
+                let volume = |label| (Place::Volume(namespace.clone(), label), 1);
+                let volumes: Wants = job.volumes().into_iter().map(volume).collect();
+                [vec![(Place::Jobs, 1), (Place::JobsOf(namespace.clone()), 1)], volumes].concat()
+            }
+        };
         let (source, destination) = (host(source), host(destination));
         wants.extend(source.iter().map(|host| (Place::Host(host.clone()), 1)));
         // Copied within one registry, it takes one place there.
@@ -101,8 +122,6 @@ impl Bounds {
         {
             wants.push((Place::Route(source, destination), 1));
         }
-        let memory = memory(*layers);
-        wants.push((Place::Memory, memory.min(self.of(&Place::Memory))));
         wants
     }
 }
@@ -125,7 +144,7 @@ impl Limits {
         Arc::new(Self { bounds, queue: Mutex::default() })
     }
 
-    /// Waits for everything that an attempt in this process needs. One that is no longer waited for takes nothing.
+    /// Waits for everything that an attempt needs. One that is no longer waited for takes nothing.
     pub(crate) async fn acquire(self: &Arc<Self>, order: &Order) -> Option<Permit> {
         let (admitted, turn) = oneshot::channel();
         self.change(|queue| {
@@ -191,7 +210,7 @@ impl Queue {
         if missing.peek().is_none() {
             return Verdict::Start;
         }
-        let general = |place: &Place| matches!(place, Place::All | Place::Memory);
+        let general = |place: &Place| matches!(place, Place::Memory);
         if missing.all(general) { Verdict::HoldOthers } else { Verdict::Wait }
     }
 

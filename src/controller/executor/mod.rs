@@ -7,6 +7,7 @@
 mod counters;
 mod engine;
 mod in_process;
+mod job;
 mod limits;
 
 use std::collections::{HashMap, HashSet};
@@ -24,6 +25,12 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::counters::Counters;
 pub(crate) use self::engine::{Engine, RealEngine};
 pub(crate) use self::in_process::InProcess;
+pub(crate) use self::job::object::Attempt as JobAttempt;
+pub use self::job::object::{SECRETS_FOLDER, TASK_FILE};
+pub(crate) use self::job::report;
+pub use self::job::settings::{JobSettings, PodSettings};
+pub use self::job::task::{SecretFacts, Task};
+pub(crate) use self::job::{JobOrder, Jobs};
 pub use self::limits::Bounds;
 pub(crate) use self::limits::Limits;
 use super::decide::Outcome;
@@ -40,13 +47,25 @@ use crate::options::PushOptions;
 #[async_trait]
 pub(crate) trait Executor: Send + Sync {
     /// Makes one attempt, to its end. Once `cancel` is cancelled it ends soon, and the destination's name has the image
-    /// that it had before, or the new one.
+    /// that it had before, or the new one. `None` if the operator ends and the attempt goes on without it.
     async fn attempt(
         &self,
         order: &Order,
         counters: Arc<Counters>,
         cancel: &CancellationToken,
-    ) -> Outcome;
+    ) -> Option<Outcome>;
+
+    /// Ends what an earlier operator has left of an object's attempts, and waits until nothing of it is left.
+    async fn sweep(&self, namespace: &str, uid: &str) -> Result<(), Failure> {
+        let _ = (namespace, uid);
+        Ok(())
+    }
+}
+
+/// Hands each attempt to the executor that its order is for.
+pub(crate) struct Executors {
+    pub(crate) in_process: InProcess,
+    pub(crate) jobs: Jobs,
 }
 
 /// An attempt to be made.
@@ -61,6 +80,15 @@ pub(crate) struct Order {
     pub(crate) timeout: Duration,
     /// What is to become of the image's bundle in the cluster; nothing if not set.
     pub(crate) apply: Option<Orders>,
+    /// What its Job is made of, if it is to have one.
+    pub(crate) job: Option<JobOrder>,
+}
+
+/// The Job of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobId {
+    pub(crate) name: String,
+    pub(crate) uid: String,
 }
 
 /// What is remembered of an object between two decisions.
@@ -70,8 +98,24 @@ pub(crate) struct Memory {
     pub(crate) attempt: Option<Record>,
     /// When to look again.
     pub(crate) next_check: Option<Timestamp>,
+    /// Whether what an earlier operator has left of it has been ended.
+    pub(crate) sweep: Sweep,
+    /// Identity of the Job whose end was reported last.
+    pub(crate) reported: Option<String>,
     /// The status that we wrote last; what the watch shows may be older.
     pub(crate) status: Option<ImagePushStatus>,
+}
+
+/// How far it is that an earlier operator's attempts are ended, for an object that is suspended or deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// Nobody has begun, or it failed.
+    #[default]
+    Due,
+    /// It is under way.
+    Begun,
+    /// Nothing is left.
+    Done,
 }
 
 /// One attempt.
@@ -97,6 +141,27 @@ pub(crate) struct Attempts {
     tasks: TaskTracker,
     /// Goes on where an attempt ends.
     applier: Option<Arc<Applier>>,
+}
+
+// === impl Executors ===
+
+#[async_trait]
+impl Executor for Executors {
+    async fn attempt(
+        &self,
+        order: &Order,
+        counters: Arc<Counters>,
+        cancel: &CancellationToken,
+    ) -> Option<Outcome> {
+        match order.job {
+            None => self.in_process.attempt(order, counters, cancel).await,
+            Some(_) => self.jobs.attempt(order, counters, cancel).await,
+        }
+    }
+
+    async fn sweep(&self, namespace: &str, uid: &str) -> Result<(), Failure> {
+        self.jobs.remove_all(namespace, uid).await
+    }
 }
 
 // === impl Attempts ===
@@ -172,12 +237,42 @@ impl Attempts {
             let busy = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none());
             if !busy {
                 memory.attempt = Some(record.clone());
+                memory.sweep = Sweep::Due;
             }
             !busy
         });
         if started == Some(true) {
             self.tasks.spawn(self.clone().attempt(order, record));
         }
+    }
+
+    /// Ends what an earlier operator has left of an object's attempts, and wakes the object when nothing is left. If that
+    /// fails, the next look tries again.
+    pub(crate) fn sweep(self: &Arc<Self>, object: ObjectRef<ImagePush>, uid: String) {
+        let due = self.update(&uid, |memory| {
+            let due = memory.sweep == Sweep::Due;
+            if due {
+                memory.sweep = Sweep::Begun;
+            }
+            due
+        });
+        if due != Some(true) {
+            return;
+        }
+        let attempts = self.clone();
+        self.tasks.spawn(async move {
+            let namespace = object.namespace.as_deref().unwrap_or_default();
+            match attempts.executor.sweep(namespace, &uid).await {
+                Ok(()) => {
+                    attempts.update(&uid, |memory| memory.sweep = Sweep::Done);
+                    attempts.tell(&object).await;
+                }
+                Err(Failure { message: error, .. }) => {
+                    tracing::warn!(%object, error, "what is left of an attempt was not ended");
+                    attempts.update(&uid, |memory| memory.sweep = Sweep::Due);
+                }
+            }
+        });
     }
 
     /// Calls every attempt off and waits for their ends. Returns whether all have ended.
@@ -204,7 +299,7 @@ impl Attempts {
                 (self.executor.clone(), order.clone(), counters.clone());
             async move { executor.attempt(&order, counters, &cancel).await }
         });
-        let outcome = self.watch(&order.object, work, &counters).await;
+        let Some(outcome) = self.watch(&order.object, work, &counters).await else { return };
         self.metrics.attempt(&order.options, &outcome, began.elapsed());
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
         let bundle = self.follow(&order, &outcome, &record.cancel).await;
@@ -236,9 +331,9 @@ impl Attempts {
     async fn watch(
         &self,
         object: &ObjectRef<ImagePush>,
-        mut work: tokio::task::JoinHandle<Outcome>,
+        mut work: tokio::task::JoinHandle<Option<Outcome>>,
         counters: &Counters,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         let first = tokio::time::Instant::now() + PROGRESS_PERIOD;
         let mut ticks = tokio::time::interval_at(first, PROGRESS_PERIOD);
         let mut told = None;
@@ -246,7 +341,7 @@ impl Attempts {
             tokio::select! {
                 ended = &mut work => return ended.unwrap_or_else(|cause| {
                     let error = Error::internal(format!("the attempt ended without a result: {cause}"));
-                    Outcome::Failed(Failure::from(&error))
+                    Some(Outcome::Failed(Failure::from(&error)))
                 }),
                 _ = ticks.tick() => {
                     counters.show();

@@ -93,7 +93,8 @@ struct Setup {
 }
 
 fn setup(script: Script, all: usize, per_host: usize) -> Setup {
-    let bounds = Bounds { all, per_namespace: Some(all), per_host, memory_bytes: u64::MAX };
+    let bounds =
+        Bounds { all, per_namespace: Some(all), per_host, memory_bytes: u64::MAX, jobs: 1 };
     setup_with(script, bounds, Pace::default())
 }
 
@@ -140,6 +141,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
         delivery: Delivery::default(),
         timeout: Duration::from_mins(5),
         apply: None,
+        job: None,
     }
 }
 
@@ -164,7 +166,8 @@ fn failure(outcome: &Outcome) -> (&'static str, &str) {
 /// Whatever else has not noticed yet that the lease is over.
 #[tokio::test(start_paused = true)]
 async fn nothing_gets_a_name_without_the_lease() {
-    let bounds = Bounds { all: 1, per_namespace: Some(1), per_host: 1, memory_bytes: u64::MAX };
+    let bounds =
+        Bounds { all: 1, per_namespace: Some(1), per_host: 1, memory_bytes: u64::MAX, jobs: 1 };
     let second = Duration::from_secs(1);
     for (lease, expected) in [(2 * second, "NetworkError"), (second / 2, "Cancelled")] {
         let leadership = Leadership::until(tokio::time::Instant::now() + lease);
@@ -245,8 +248,13 @@ async fn a_busy_registry_does_not_hold_up_another() {
 
 #[tokio::test(start_paused = true)]
 async fn fifty_pushes_that_hang_delay_no_other() {
-    let bounds =
-        Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: 8 * MEMORY_OF_PUSH };
+    let bounds = Bounds {
+        all: 8,
+        per_namespace: None,
+        per_host: 4,
+        memory_bytes: 8 * MEMORY_OF_PUSH,
+        jobs: 1,
+    };
     let mut setup = setup_with(Script::HangThere, bounds, Pace::default());
     for n in 0..50 {
         setup.start(order_between(&format!("stuck-{n}"), ("from.example", "hangs.example")));
@@ -262,7 +270,8 @@ async fn fifty_pushes_that_hang_delay_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn pushes_share_a_bound_on_bytes() {
-    let bounds = Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: u64::MAX };
+    let bounds =
+        Bounds { all: 8, per_namespace: None, per_host: 4, memory_bytes: u64::MAX, jobs: 1 };
     let pace = Pace::new(NonZeroU64::new(1 << 20).unwrap());
     let mut setup = setup_with(Script::Read, bounds, pace);
     let start = tokio::time::Instant::now();

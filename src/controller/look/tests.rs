@@ -47,8 +47,8 @@ struct Idle;
 
 #[async_trait]
 impl Executor for Idle {
-    async fn attempt(&self, _: &Order, _: Arc<Counters>, _: &CancellationToken) -> Outcome {
-        Outcome::Cancelled
+    async fn attempt(&self, _: &Order, _: Arc<Counters>, _: &CancellationToken) -> Option<Outcome> {
+        Some(Outcome::Cancelled)
     }
 }
 
@@ -77,6 +77,7 @@ fn context(server: &Server) -> Arc<Context> {
         recorder: Arc::new(recorder),
         panics: Panics::default(),
         network: Network::default(),
+        jobs: Arc::default(),
         timeout: Duration::from_mins(1),
         leadership: Leadership::undisputed(),
         stopping: CancellationToken::new(),

@@ -77,7 +77,9 @@ fn of_recorded(recorded: Option<&Recorded>, reason: &str) -> Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{BlobCounts, Preview, Pushed};
+    use crate::api::v1alpha1::Preview;
+    use crate::controller::decide::Previewed;
+    use crate::engine::{BlobCounts, Pushed};
     use crate::image::MediaType;
 
     fn beside(decision: Decision, digest: &str) -> Beside {
@@ -101,12 +103,9 @@ mod tests {
     }
 
     fn previewed(beside: Beside) -> Outcome {
-        Outcome::Previewed(Box::new(Preview {
+        Outcome::Previewed(Box::new(Previewed {
             source_digest: Digest::of(b"source"),
-            digest: None,
-            media_type: MediaType::OCI_MANIFEST,
-            already_present: true,
-            images: vec![],
+            preview: Preview::default(),
             beside: Some(beside),
         }))
     }
@@ -120,7 +119,7 @@ mod tests {
         let have = |of, place| Some(Wanted::Have { of: Some(of), place });
         let leave = |reason: &str| Some(Wanted::Leave(reason.to_owned()));
         let none = |preview| Some(Wanted::Have { of: None, place: Place::Nowhere { preview } });
-        let unsearched = || beside(Decision::NotSearched("nobody looked"), "");
+        let unsearched = || beside(Decision::NotSearched("nobody looked".to_owned()), "");
         let skipped = || beside(Decision::Skipped("it is broken".into()), "");
         for (outcome, recorded, expected) in [
             (

@@ -2,6 +2,7 @@
 
 use super::number;
 use crate::api::v1alpha1::{Artifact, ArtifactManifest, CustomResourcesStatus, Preview};
+use crate::controller::decide::Previewed;
 use crate::engine::{self, Beside, Pushed};
 use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS};
 
@@ -47,19 +48,20 @@ pub(super) fn custom_resources(
 }
 
 /// What a push would do.
-pub(super) fn preview(found: &engine::Preview) -> Preview {
+pub(crate) fn preview(found: &engine::Preview) -> Previewed {
     let blobs: std::collections::BTreeMap<_, _> = found
         .images
         .iter()
         .flat_map(|image| &image.blobs)
         .map(|blob| (&blob.digest, blob.size_bytes))
         .collect();
-    Preview {
+    let preview = Preview {
         digest: found.digest.as_ref().map(ToString::to_string),
         media_type: found.media_type.to_string(),
         already_present: found.already_present,
         images: number(found.images.len() as u64),
         blobs: number(blobs.len() as u64),
         bytes: number(blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))),
-    }
+    };
+    Previewed { source_digest: found.source_digest.clone(), preview, beside: found.beside.clone() }
 }

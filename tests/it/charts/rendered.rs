@@ -170,6 +170,19 @@ async fn a_release_for_namespaces_stays_in_them() {
     assert_eq!(documents.iter().find(is_role).unwrap()["rules"], whole["rules"]);
 }
 
+/// What the pods of Jobs are like, in the values that set everything.
+fn job_pod() -> String {
+    let text = include_str!("every_value.yaml");
+    let mut values: Value = serde_yaml::from_str(text).unwrap();
+    let jobs = values["jobs"].as_object_mut().unwrap();
+    for other in ["image", "executor", "concurrency", "hostPaths"] {
+        jobs.remove(other);
+    }
+    let pod = imagepush::controller::PodSettings::parse(&values["jobs"].to_string());
+    assert_ne!(pod.unwrap(), imagepush::controller::PodSettings::default());
+    values["jobs"].to_string()
+}
+
 /// What the chart renders with every value set.
 async fn with_every_value() -> Vec<Value> {
     let text = include_str!("every_value.yaml");
@@ -193,6 +206,11 @@ async fn values_get_to_the_container() {
             "--per-host=3",
             "--max-memory=256Mi",
             "--max-bytes-per-second=20Mi",
+            "--job-image=registry.example/jobs:2",
+            "--executor=job",
+            "--job-concurrency=7",
+            "--job-host-path=/srv/images",
+            format!("--job-pod={}", job_pod()),
             "--timeout=1h30m",
             "--watch-namespace=one",
             "--watch-namespace=two",

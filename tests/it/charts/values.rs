@@ -46,6 +46,9 @@ async fn bad_values_are_refused() {
         ("perNamespace=-1", "at '/perNamespace': minimum: got -1, want 0"),
         ("maxMemory=384MB", "at '/maxMemory': '384MB' does not match pattern"),
         ("maxBytesPerSecond=5", "at '/maxBytesPerSecond': got number, want string"),
+        ("jobs.executor=pod", "at '/jobs/executor': value must be one of 'auto', 'job'"),
+        ("jobs.hostPaths={/}", "at '/jobs/hostPaths/0': '/' does not match pattern"),
+        ("jobs.privileged=true", "additional properties 'privileged' not allowed"),
         ("perHost=many", "at '/perHost': got string, want integer"),
         (
             "customResources.enabled=true",

@@ -8,7 +8,7 @@ use crate::blob::Codec;
 use crate::image::Compression;
 
 const BOUNDS: Bounds =
-    Bounds { all: 8, per_namespace: Some(8), per_host: 4, memory_bytes: 1 << 30 };
+    Bounds { all: 8, per_namespace: Some(8), per_host: 4, memory_bytes: 1 << 30, jobs: 2 };
 
 /// An attempt that waits or runs.
 struct Waiter {

@@ -1,0 +1,63 @@
+//! `imagepush attempt`: makes the one attempt that the pod of a Job is there for.
+//!
+//! The operator writes the Job and reads the report; nobody needs this by hand. Exit codes are those of `push`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::operator::ConnectionArgs;
+use super::output::{Output, Printer, Talk};
+use super::signals;
+use crate::access::Network;
+use crate::controller::pod;
+use crate::engine::{NoProgress, Progress};
+use crate::error::{Error, Result};
+
+/// Makes the push that the pod of an operator's Job is there for
+///
+/// The operator makes such Jobs; nobody needs this by hand. Reads what to do and the Secrets from files, pushes once, and
+/// leaves a report of how that ended as the pod's termination message.
+#[derive(Debug, Args)]
+pub(crate) struct AttemptArgs {
+    /// What to do
+    #[arg(long, value_name = "FILE", default_value = pod::TASK_FILE)]
+    task: PathBuf,
+
+    /// A folder for each Secret, with a file for each of its keys
+    #[arg(long, value_name = "FOLDER", default_value = pod::SECRETS_FOLDER)]
+    secrets: PathBuf,
+
+    /// A folder for each side that has a volume: `source`, `destination`
+    #[arg(long, value_name = "FOLDER", default_value = pod::VOLUMES)]
+    volumes: PathBuf,
+
+    /// Where the report is written
+    #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
+    report: PathBuf,
+
+    #[command(flatten)]
+    connections: ConnectionArgs,
+}
+
+pub(crate) async fn run(arguments: AttemptArgs, printer: &Printer) -> Result<()> {
+    let AttemptArgs { task, secrets, volumes, report, connections } = arguments;
+    let cancel = signals::cancel_on_signal(printer)?;
+    let task = pod::read_task(&task)?;
+    let network = Network::new(connections.settings());
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let folders = pod::Folders { secrets: &secrets, volumes: &volumes };
+    let ended = pod::run(&task, folders, &network, &progress, &cancel).await;
+    let written = std::fs::write(&report, ended.message);
+    ended.outcome.and(written.map_err(|cause| Error::io("write", &report, &cause)))
+}
+
+// === impl AttemptArgs ===
+
+impl AttemptArgs {
+    /// What is printed: faults only.
+    pub(crate) fn output() -> (Output, Talk) {
+        (Output::Text, Talk::Normal)
+    }
+}

@@ -1,0 +1,132 @@
+//! The flags of `imagepush operator` that say how the Jobs are made that pushes run in.
+
+use clap::{Args, ValueEnum};
+
+use super::connections::ConnectionArgs;
+use crate::controller::{JobSettings, PodSettings};
+use crate::error::{Error, Kind, Result};
+
+/// How Jobs are made.
+#[derive(Debug, Default, Args)]
+pub(super) struct JobArgs {
+    /// The image of this program, for Jobs. Without it, pushes that need a volume are refused
+    #[arg(long, value_name = "IMAGE", env = "IMAGEPUSH_JOB_IMAGE", hide_env_values = true)]
+    job_image: Option<String>,
+
+    /// What the pods of Jobs are like, in YAML or JSON, such as `{runtimeClassName: gvisor}`
+    ///
+    /// Fields: resources, labels, annotations, nodeSelector, tolerations, affinity, priorityClassName, runtimeClassName,
+    /// imagePullSecrets and env as in a pod, and scratchSize for the most that temporary files may take.
+    #[arg(
+        long,
+        value_name = "FIELDS",
+        env = "IMAGEPUSH_JOB_POD",
+        hide_env_values = true,
+        value_parser = pod
+    )]
+    job_pod: Option<PodSettings>,
+
+    /// A folder of nodes below which `hostPath` volumes are allowed. May be given several times; in the variable, with commas
+    /// between [default: none]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "IMAGEPUSH_JOB_HOST_PATH",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_parser = folder
+    )]
+    job_host_path: Vec<String>,
+
+    /// Where pushes run whose object leaves it open
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHERE",
+        env = "IMAGEPUSH_EXECUTOR",
+        hide_env_values = true,
+        default_value_t
+    )]
+    executor: Where,
+}
+
+/// Where pushes run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Where {
+    /// In the operator, or in a Job where a volume is mounted
+    #[default]
+    Auto,
+    /// In a Job each
+    Job,
+}
+
+// === impl JobArgs ===
+
+impl JobArgs {
+    /// How Jobs are made; where their connections may lead is what `connections` say of the operator's own.
+    pub(super) fn settings(self, connections: &ConnectionArgs) -> Result<JobSettings> {
+        let Self { job_image, job_pod, job_host_path, executor } = self;
+        let always = executor == Where::Job;
+        if always && job_image.is_none() {
+            let error = Error::new(Kind::InvalidOptions, "`--executor job` needs `--job-image`");
+            return Err(error.hint("name the image that the operator itself runs from"));
+        }
+        Ok(JobSettings {
+            image: job_image,
+            arguments: connections.arguments(),
+            always,
+            host_paths: job_host_path,
+            pod: job_pod.unwrap_or_default(),
+        })
+    }
+}
+
+fn pod(text: &str) -> Result<PodSettings, String> {
+    PodSettings::parse(text).map_err(|error| error.to_string())
+}
+
+/// A folder that isn't a node's whole file system.
+fn folder(text: &str) -> Result<String, String> {
+    let parts = text.strip_prefix('/').unwrap_or_default().trim_end_matches('/');
+    let plain = |part: &str| !matches!(part, "" | "." | "..");
+    if !text.starts_with('/') || !parts.split('/').all(plain) {
+        return Err("it must be an absolute path below `/`, without `.` and `..`".into());
+    }
+    Ok(format!("/{parts}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_below_the_root() {
+        let cases = [
+            ("/srv/images", Some("/srv/images")),
+            ("/srv/", Some("/srv")),
+            ("/", None),
+            ("", None),
+            ("srv", None),
+            ("/srv/../etc", None),
+            ("/./srv", None),
+            ("//srv", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(folder(text).ok().as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn jobs_for_everything_need_an_image() {
+        let connections = ConnectionArgs::default();
+        let arguments = |image: Option<&str>| JobArgs {
+            job_image: image.map(str::to_owned),
+            executor: Where::Job,
+            ..JobArgs::default()
+        };
+        let error = arguments(None).settings(&connections).unwrap_err();
+        assert_eq!(error.to_string(), "`--executor job` needs `--job-image`");
+        let settings = arguments(Some("i")).settings(&connections).unwrap();
+        assert_eq!((settings.image.as_deref(), settings.always), (Some("i"), true));
+    }
+}

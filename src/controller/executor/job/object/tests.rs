@@ -1,0 +1,252 @@
+//! Whole Jobs, compared with what is expected of them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::controller::delivery::Delivery;
+use crate::controller::resolve::Secrets;
+
+/// An attempt of an object in namespace `n`, with two Secrets.
+fn attempt(spec: &Value) -> Attempt {
+    let object = json!({
+        "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
+        "metadata": {"name": "web", "namespace": "n", "uid": "u-1"}, "spec": spec,
+    });
+    let secret = |keys: &[&str]| {
+        let data: serde_json::Map<_, _> =
+            keys.iter().map(|key| ((*key).to_owned(), json!("Y2FuYXJ5"))).collect();
+        let annotations = json!({"imagepush.dev/registry": "r.example", "other": "no"});
+        let secret = json!({
+            "metadata": {"annotations": annotations},
+            "type": "kubernetes.io/dockerconfigjson", "data": data,
+        });
+        serde_json::from_value(secret).unwrap()
+    };
+    let secrets = Secrets::from([
+        ("login".to_owned(), secret(&[".dockerconfigjson", "unrelated"])),
+        ("empty".to_owned(), secret(&[])),
+    ]);
+    let object = serde_json::from_value(object).unwrap();
+    let task = Task::new(&object, &secrets, Delivery::default(), Duration::from_mins(30));
+    Attempt { task, uid: "u-1".into(), work: "w".into(), failures: 0 }
+}
+
+fn registries() -> Value {
+    json!({
+        "source": {"reference": "docker://a.example/x:1"},
+        "destination": {"reference": "docker://b.example/x:1"},
+        "runPolicy": "Once", "executor": "Job",
+    })
+}
+
+fn volumes_of(source: &Value, destination: &Value) -> Value {
+    json!({
+        "source": {"reference": "oci:x:1", "volume": source},
+        "destination": {"reference": "dir:y", "volume": destination},
+        "runPolicy": "Once",
+    })
+}
+
+fn claim(name: &str, read_only: bool) -> Value {
+    json!({"persistentVolumeClaim": {"claimName": name, "readOnly": read_only}})
+}
+
+fn made(attempt: &Attempt, settings: &JobSettings) -> Value {
+    serde_json::to_value(job(attempt, "r.example/imagepush:1", settings)).unwrap()
+}
+
+fn the_whole_container() -> Value {
+    json!({
+        "name": "push",
+        "image": "r.example/imagepush:1",
+        "args": ["attempt", "--egress-deny=10.0.0.0/8"],
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "64Mi"},
+            "limits": {"memory": "512Mi"},
+        },
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "task", "mountPath": "/etc/imagepush/task", "readOnly": true},
+            {"name": "secrets", "mountPath": "/etc/imagepush/secrets", "readOnly": true},
+            {"name": "scratch", "mountPath": "/tmp"},
+            {"name": "source", "mountPath": "/volumes/source", "readOnly": true},
+            {"name": "destination", "mountPath": "/volumes/destination"},
+        ],
+    })
+}
+
+fn the_whole_volumes() -> Value {
+    json!([
+        {"name": "task", "downwardAPI": {"items": [{
+            "path": "task.json",
+            "fieldRef": {
+                "apiVersion": "v1",
+                "fieldPath": "metadata.annotations['imagepush.dev/task']",
+            },
+        }]}},
+        {"name": "secrets", "projected": {"defaultMode": 0o440, "sources": [{
+            "secret": {
+                "name": "login", "optional": true,
+                "items": [{"key": ".dockerconfigjson", "path": "login/.dockerconfigjson"}],
+            },
+        }]}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
+        {"name": "source", "persistentVolumeClaim": {"claimName": "in", "readOnly": true}},
+        {"name": "destination", "persistentVolumeClaim": {"claimName": "out"}},
+    ])
+}
+
+#[test]
+fn the_whole_job() {
+    let settings = JobSettings {
+        arguments: vec!["--egress-deny=10.0.0.0/8".into()],
+        ..JobSettings::default()
+    };
+    let attempt = attempt(&volumes_of(&claim("in", false), &claim("out", false)));
+    let name = name(&attempt);
+    let task = serde_json::to_string(&attempt.task).unwrap();
+    assert!(!task.contains("canary") && !task.contains("Y2FuYXJ5") && !task.contains("unrelated"));
+    let labels = json!({
+        "app.kubernetes.io/name": "imagepush",
+        "app.kubernetes.io/component": "push",
+        "app.kubernetes.io/managed-by": "imagepush",
+        "imagepush.dev/uid": "u-1",
+        "sidecar.istio.io/inject": "false",
+        format!("volume.imagepush.dev/{}", &Digest::of(b"claim in").hex()[..16]): "",
+        format!("volume.imagepush.dev/{}", &Digest::of(b"claim out").hex()[..16]): "",
+    });
+    let expected = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": "n",
+            "labels": labels,
+            "ownerReferences": [{
+                "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "name": "web",
+                "uid": "u-1", "controller": true,
+            }],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": 30 * 60 + 5 * 60,
+            "ttlSecondsAfterFinished": 600,
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {
+                        "config.kuma.io/sidecar-injection": "disabled",
+                        "imagepush.dev/task": task,
+                        "linkerd.io/inject": "disabled",
+                        "sidecar.istio.io/inject": "false",
+                    },
+                },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    "enableServiceLinks": false,
+                    "terminationGracePeriodSeconds": 30,
+                    "securityContext": {
+                        "runAsNonRoot": true,
+                        "runAsUser": 65532,
+                        "runAsGroup": 65532,
+                        "fsGroup": 65532,
+                        "fsGroupChangePolicy": "OnRootMismatch",
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [the_whole_container()],
+                    "volumes": the_whole_volumes(),
+                },
+            },
+        },
+    });
+    let made = made(&attempt, &settings);
+    assert_eq!(made, expected, "{made:#}");
+    assert!(name.starts_with("ipush-") && name.len() == 16, "{name}");
+}
+
+#[test]
+fn settings_get_to_their_places() {
+    let text = "\
+        resources: {limits: {memory: 2Gi}}\n\
+        labels: {team: a, sidecar.istio.io/inject: 'true'}\n\
+        annotations: {linkerd.io/inject: enabled, imagepush.dev/task: stolen}\n\
+        nodeSelector: {disk: fast}\n\
+        tolerations: [{key: spot, operator: Exists}]\n\
+        affinity: {nodeAffinity: {}}\n\
+        priorityClassName: low\n\
+        runtimeClassName: gvisor\n\
+        imagePullSecrets: [{name: pull}]\n\
+        env: [{name: HTTPS_PROXY, value: http://proxy}]\n\
+        scratchSize: 5Gi\n";
+    let settings = JobSettings { pod: PodSettings::parse(text).unwrap(), ..JobSettings::default() };
+    let attempt = attempt(&registries());
+    let made = made(&attempt, &settings);
+    let template = &made["spec"]["template"];
+    let pod = &template["spec"];
+    let found = json!([
+        pod["containers"][0]["resources"],
+        template["metadata"]["labels"]["team"],
+        made["metadata"]["labels"]["team"],
+        template["metadata"]["labels"]["sidecar.istio.io/inject"],
+        template["metadata"]["annotations"]["linkerd.io/inject"],
+        pod["nodeSelector"],
+        pod["tolerations"],
+        pod["affinity"],
+        pod["priorityClassName"],
+        pod["runtimeClassName"],
+        pod["imagePullSecrets"],
+        pod["containers"][0]["env"],
+        pod["volumes"][2]["emptyDir"]["sizeLimit"],
+    ]);
+    let expected = json!([
+        {"limits": {"memory": "2Gi"}}, "a", "a", "true", "enabled", {"disk": "fast"},
+        [{"key": "spot", "operator": "Exists"}], {"nodeAffinity": {}}, "low", "gvisor",
+        [{"name": "pull"}], [{"name": "HTTPS_PROXY", "value": "http://proxy"}], "5Gi",
+    ]);
+    assert_eq!(found, expected);
+    let task = &template["metadata"]["annotations"]["imagepush.dev/task"];
+    assert_eq!(task, &json!(serde_json::to_string(&attempt.task).unwrap()));
+}
+
+#[test]
+fn volumes_are_mounted_as_they_are_meant() {
+    let host = json!({"hostPath": {"path": "/srv/images"}});
+    let attempt = attempt(&volumes_of(&host, &claim("out", false)));
+    let made = made(&attempt, &JobSettings::default());
+    let volumes = &made["spec"]["template"]["spec"]["volumes"];
+    assert_eq!(
+        volumes[3],
+        json!({"name": "source", "hostPath": {"path": "/srv/images", "type": "Directory"}})
+    );
+    let volume = |value: &Value| -> VolumeSource { serde_json::from_value(value.clone()).unwrap() };
+    let labels = [&host, &claim("srv", false), &claim(&"long".repeat(60), false)]
+        .map(|value| volume_label(&volume(value)));
+    assert!(labels.iter().all(|label| label.split_once('/').unwrap().1.len() <= 63), "{labels:?}");
+    assert_eq!(volume_label(&volume(&claim("c", true))), volume_label(&volume(&claim("c", false))));
+    assert_eq!(labels.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+}
+
+#[test]
+fn each_attempt_has_a_name_of_its_own() {
+    let first = attempt(&registries());
+    let others = [
+        Attempt { uid: "u-2".into(), ..first.clone() },
+        Attempt { work: "x".into(), ..first.clone() },
+        Attempt { failures: 1, ..first.clone() },
+    ];
+    assert_eq!(name(&first), name(&attempt(&registries())));
+    for other in others {
+        assert_ne!(name(&first), name(&other), "{other:?}");
+    }
+}

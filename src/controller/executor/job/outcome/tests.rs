@@ -1,0 +1,148 @@
+//! States of Jobs and pods, and what is made of them.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: &str = "2026-11-22T12:10:00Z";
+
+/// `going`, `going: what it waits for`, or the reason and message of the end.
+fn read(job: &Value, pods: &[Value]) -> String {
+    let job = serde_json::from_value(json!({"metadata": {}, "status": job})).unwrap();
+    let pods: Vec<Pod> =
+        pods.iter().map(|pod| serde_json::from_value(pod.clone()).unwrap()).collect();
+    match state(&job, &pods, NOW.parse().unwrap()) {
+        State::Going(None) => "going".to_owned(),
+        State::Going(Some(what)) => format!("going: {what}"),
+        State::Ended(Outcome::Failed(failure)) => {
+            assert_eq!(failure.class, Class::Transient, "{failure:?}");
+            format!("{}: {}", failure.reason, failure.message)
+        }
+        State::Ended(outcome) => outcome.word().to_owned(),
+    }
+}
+
+fn pod(status: &Value) -> Value {
+    json!({"metadata": {"creationTimestamp": "2026-11-22T12:00:00Z"}, "status": status})
+}
+
+fn with_container(state: &Value) -> Value {
+    pod(&json!({
+        "containerStatuses": [
+            {"name": "mesh", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"terminated": {"exitCode": 3}}},
+            {"name": "push", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state},
+        ],
+    }))
+}
+
+fn terminated(fields: &Value) -> Value {
+    with_container(&json!({"terminated": fields}))
+}
+
+fn over(kind: &str, reason: &str) -> Value {
+    json!({"conditions": [{"type": kind, "status": "True", "reason": reason}]})
+}
+
+#[test]
+fn what_ended_a_pod_without_a_report_is_named() {
+    let cancelled = json!({"exitCode": 130, "message": r#"{"outcome": "Cancelled"}"#});
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
+    let disrupted = json!({
+        "phase": "Failed",
+        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "node is gone"}],
+    });
+    let cases = [
+        (vec![terminated(&cancelled)], "its pod was told to end"),
+        (
+            vec![terminated(&json!({"exitCode": 137, "reason": "OOMKilled"}))],
+            "its pod needed more memory than its limit; raise the limit of Jobs",
+        ),
+        (
+            vec![terminated(&json!({"exitCode": 137, "reason": "Error"}))],
+            "its pod was killed; if that was for want of memory, raise the limit of Jobs",
+        ),
+        (
+            vec![terminated(&json!({"exitCode": 2, "message": "not a report"}))],
+            "its pod ended with exit code 2 and no report; see its log",
+        ),
+        (vec![pod(&evicted)], "its pod was ended: Evicted: low on memory"),
+        (vec![pod(&disrupted)], "its pod was ended: DeletionByTaintManager: node is gone"),
+        (vec![pod(&json!({"phase": "Failed"}))], "its pod failed"),
+    ];
+    for (pods, expected) in cases {
+        let expected = format!("ExecutorLost: the Job was lost: {expected}");
+        assert_eq!(read(&json!({}), &pods), expected, "{pods:?}");
+    }
+}
+
+#[test]
+fn each_state_is_told() {
+    let none = json!({});
+    let told = r#"{"outcome": "Failed", "reason": "Timeout", "message": "m", "transient": true, "side": null, "retryAfterSeconds": null}"#;
+    let report = json!({"exitCode": 75, "message": told});
+    let unscheduled = json!({
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no node has the claim"}],
+    });
+    let cases = [
+        (&none, vec![], "going: it has no pod yet"),
+        (&none, vec![pod(&json!({"phase": "Pending"}))], "going: its pod has not started"),
+        (&none, vec![pod(&unscheduled)], "going: no node has the claim"),
+        (
+            &none,
+            vec![with_container(
+                &json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}),
+            )],
+            "going: ImagePullBackOff: no such image",
+        ),
+        (&none, vec![with_container(&json!({"running": {}}))], "going"),
+        // The report is there before the Job is over, and stays when it is.
+        (&none, vec![terminated(&report)], "Timeout: m"),
+        (&over("Failed", "BackoffLimitExceeded"), vec![terminated(&report)], "Timeout: m"),
+        (&over("Failed", "DeadlineExceeded"), vec![terminated(&report)], "Timeout: m"),
+        (
+            &over("Failed", "DeadlineExceeded"),
+            vec![pod(&unscheduled)],
+            "Timeout: the Job ran out of time before its pod ended: no node has the claim",
+        ),
+        (
+            &over("Failed", "DeadlineExceeded"),
+            vec![with_container(&json!({"running": {}}))],
+            "Timeout: the Job ran out of time before its pod ended",
+        ),
+        (
+            &over("Failed", "BackoffLimitExceeded"),
+            vec![],
+            "ExecutorLost: the Job ended without its pod's report (BackoffLimitExceeded)",
+        ),
+        (
+            &over("Complete", "CompletionsReached"),
+            vec![],
+            "ExecutorLost: the Job ended without its pod's report (CompletionsReached)",
+        ),
+    ];
+    for (job, pods, expected) in cases {
+        assert_eq!(read(job, &pods), expected, "{job} {pods:?}");
+    }
+}
+
+#[test]
+fn a_pod_that_never_ends_counts_as_lost_after_a_while() {
+    for (deleted, expected) in [
+        ("2026-11-22T12:09:30Z", "going"),
+        ("2026-11-22T12:08:00Z", "ExecutorLost: the Job was lost: its node does not answer"),
+    ] {
+        let mut pod = with_container(&json!({"running": {}}));
+        pod["metadata"]["deletionTimestamp"] = deleted.into();
+        assert_eq!(read(&json!({}), &[pod]), expected);
+    }
+}
+
+#[test]
+fn the_latest_pod_counts() {
+    let mut old = terminated(&json!({"exitCode": 137, "reason": "OOMKilled"}));
+    old["metadata"]["creationTimestamp"] = "2026-11-22T11:00:00Z".into();
+    let new = with_container(&json!({"running": {}}));
+    assert_eq!(read(&json!({}), &[new.clone(), old.clone()]), "going");
+    assert_eq!(read(&json!({}), &[old, new]), "going");
+}

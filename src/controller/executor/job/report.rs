@@ -1,0 +1,281 @@
+//! How an attempt in a Job ended, as its pod says it in its termination message.
+//!
+//! The kubelet keeps 4096 bytes of that. What doesn't fit is left out from the end of the list of manifests; everything else
+//! has a bound that fits.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::v1alpha1;
+use crate::controller::decide::{Outcome, Previewed};
+use crate::controller::failure::Failure;
+use crate::engine::{Beside, BlobCounts, Decision, Pushed, PushedManifest};
+use crate::error::{Class, Error, Side};
+use crate::image::{Digest, MediaType};
+use crate::limits::{MAX_CONDITION_MESSAGE, MAX_TERMINATION_MESSAGE};
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub(crate) enum Report {
+    /// See [`Pushed`].
+    Pushed {
+        source_digest: Digest,
+        digest: Digest,
+        media_type: MediaType,
+        size_bytes: Option<u64>,
+        /// Digest, platform and size of each, without names to fit as many as can be.
+        manifests: Vec<(Digest, Option<String>, u64)>,
+        /// Sent, reused and mounted.
+        blobs: (u64, u64, u64),
+        bytes_sent: u64,
+        already_present: bool,
+        replaced: Option<Digest>,
+        beside: Option<Beside>,
+    },
+    /// See [`Previewed`].
+    Previewed { source_digest: Digest, preview: v1alpha1::Preview, beside: Option<Beside> },
+    /// See [`Failure`].
+    Failed {
+        reason: String,
+        message: String,
+        transient: bool,
+        side: Option<String>,
+        retry_after_seconds: Option<u64>,
+    },
+    /// Both ends are as they were.
+    Unchanged,
+    /// It was called off.
+    Cancelled,
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Pushed(pushed) => Self::pushed(pushed),
+            Outcome::Previewed(previewed) => Self::Previewed {
+                source_digest: previewed.source_digest.clone(),
+                preview: previewed.preview.clone(),
+                beside: previewed.beside.as_ref().map(shortened),
+            },
+            Outcome::Failed(failure) => Self::Failed {
+                reason: failure.reason.to_owned(),
+                message: failure.message.clone(),
+                transient: failure.class == Class::Transient,
+                side: failure.side.map(|side| side.as_str().to_owned()),
+                retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()),
+            },
+            Outcome::Unchanged => Self::Unchanged,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+
+    fn pushed(pushed: &Pushed) -> Self {
+        let Pushed {
+            source_digest,
+            digest,
+            media_type,
+            size_bytes,
+            manifests,
+            blobs: BlobCounts { sent, reused, mounted },
+            bytes_sent,
+            already_present,
+            replaced,
+            beside,
+        } = pushed;
+        let short = |PushedManifest { digest, platform, size_bytes }: &PushedManifest| {
+            (digest.clone(), platform.as_ref().map(ToString::to_string), *size_bytes)
+        };
+        Self::Pushed {
+            source_digest: source_digest.clone(),
+            digest: digest.clone(),
+            media_type: media_type.clone(),
+            size_bytes: *size_bytes,
+            manifests: manifests.iter().map(short).collect(),
+            blobs: (*sent, *reused, *mounted),
+            bytes_sent: *bytes_sent,
+            already_present: *already_present,
+            replaced: replaced.clone(),
+            beside: beside.as_ref().map(shortened),
+        }
+    }
+
+    /// The termination message.
+    pub(crate) fn to_message(&self) -> String {
+        let mut report = self.clone();
+        loop {
+            let text = serde_json::to_string(&report).unwrap_or_default();
+            let shortened = match &mut report {
+                Self::Pushed { manifests, .. } if text.len() > MAX_TERMINATION_MESSAGE => {
+                    manifests.pop().is_some()
+                }
+                _ => false,
+            };
+            if !shortened {
+                return text;
+            }
+        }
+    }
+
+    /// Reads a termination message; `None` if it is not one of ours.
+    pub(crate) fn parse(message: &str) -> Option<Self> {
+        serde_json::from_str(message).ok()
+    }
+
+    pub(crate) fn into_outcome(self) -> Outcome {
+        match self {
+            Self::Pushed {
+                source_digest,
+                digest,
+                media_type,
+                size_bytes,
+                manifests,
+                blobs: (sent, reused, mounted),
+                bytes_sent,
+                already_present,
+                replaced,
+                beside,
+            } => {
+                let long = |(digest, platform, size_bytes): (Digest, Option<String>, u64)| {
+                    let platform = platform.and_then(|text| text.parse().ok());
+                    PushedManifest { digest, platform, size_bytes }
+                };
+                Outcome::Pushed(Box::new(Pushed {
+                    source_digest,
+                    digest,
+                    media_type,
+                    size_bytes,
+                    manifests: manifests.into_iter().map(long).collect(),
+                    blobs: BlobCounts { sent, reused, mounted },
+                    bytes_sent,
+                    already_present,
+                    replaced,
+                    beside,
+                }))
+            }
+            Self::Previewed { source_digest, preview, beside } => {
+                Outcome::Previewed(Box::new(Previewed { source_digest, preview, beside }))
+            }
+            Self::Failed { reason, message, transient, side, retry_after_seconds } => {
+                let class = if transient { Class::Transient } else { Class::Permanent };
+                let side = [Side::Source, Side::Destination]
+                    .into_iter()
+                    .find(|it| Some(it.as_str()) == side.as_deref());
+                let retry_after = retry_after_seconds.map(Duration::from_secs);
+                Outcome::Failed(match Failure::told(&reason, &message, class, side, retry_after) {
+                    Some(failure) => failure,
+                    None => Failure::from(&Error::internal(format!(
+                        "the Job failed for a reason that is not known here: {message}"
+                    ))),
+                })
+            }
+            Self::Unchanged => Outcome::Unchanged,
+            Self::Cancelled => Outcome::Cancelled,
+        }
+    }
+}
+
+/// What went beside the image, with as much of a reason as fits.
+fn shortened(beside: &Beside) -> Beside {
+    let mut beside = beside.clone();
+    if let Decision::Skipped(reason) = &mut beside.decision {
+        *reason = reason.chars().take(MAX_CONDITION_MESSAGE / 4).collect();
+    }
+    beside
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn pushed(manifests: usize) -> Pushed {
+        let manifest = |n: usize| PushedManifest {
+            digest: Digest::of(&n.to_be_bytes()),
+            platform: Some("linux/arm64".parse().unwrap()),
+            size_bytes: 500 + n as u64,
+        };
+        Pushed {
+            source_digest: Digest::of(b"source"),
+            digest: Digest::of(b"destination"),
+            media_type: MediaType::OCI_INDEX,
+            size_bytes: Some(12_345),
+            manifests: (0..manifests).map(manifest).collect(),
+            blobs: BlobCounts { sent: 3, reused: 2, mounted: 1 },
+            bytes_sent: 1_000_000,
+            already_present: false,
+            replaced: Some(Digest::of(b"before")),
+            beside: Some(Beside {
+                decision: Decision::Skipped("no room".into()),
+                digest: Some(Digest::of(b"bundle")),
+                objects: Some(3),
+                artifact: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_understood() {
+        let failed = Failure::from(
+            &Error::new(Kind::RateLimited, "slow down")
+                .on(Side::Source)
+                .after(Duration::from_secs(7)),
+        );
+        let preview = v1alpha1::Preview { blobs: 3, ..v1alpha1::Preview::default() };
+        let previewed = Previewed { source_digest: Digest::of(b"s"), preview, beside: None };
+        let outcomes = [
+            Outcome::Pushed(Box::new(pushed(2))),
+            Outcome::Pushed(Box::new(Pushed {
+                already_present: true,
+                size_bytes: None,
+                ..pushed(0)
+            })),
+            Outcome::Previewed(Box::new(previewed)),
+            Outcome::Failed(failed),
+            Outcome::Unchanged,
+            Outcome::Cancelled,
+        ];
+        for outcome in outcomes {
+            let message = Report::of(&outcome).to_message();
+            let understood = Report::parse(&message).unwrap().into_outcome();
+            assert_eq!(format!("{understood:?}"), format!("{outcome:?}"));
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_nothing_else() {
+        let message = Report::of(&Outcome::Pushed(Box::new(pushed(200)))).to_message();
+        assert!(message.len() <= MAX_TERMINATION_MESSAGE, "{}", message.len());
+        let Outcome::Pushed(understood) = Report::parse(&message).unwrap().into_outcome() else {
+            panic!("{message}")
+        };
+        assert!(understood.manifests.len() > 30, "{}", understood.manifests.len());
+        let expected = Pushed { manifests: understood.manifests.clone(), ..pushed(200) };
+        assert_eq!(*understood, expected);
+        assert_eq!(understood.manifests, pushed(200).manifests[..understood.manifests.len()]);
+    }
+
+    #[test]
+    fn the_longest_failure_fits() {
+        let error = Error::new(Kind::AccessDenied, "\u{7}\"".repeat(4000)).hint("x".repeat(4000));
+        let message = Report::of(&Outcome::Failed(Failure::from(&error))).to_message();
+        assert!(message.len() <= MAX_TERMINATION_MESSAGE, "{}", message.len());
+    }
+
+    #[test]
+    fn other_texts_are_no_reports() {
+        for text in
+            ["", "Killed", "{}", r#"{"outcome": "Pushed"}"#, r#"{"outcome": "Failed", "x": 1}"#]
+        {
+            assert_eq!(Report::parse(text), None, "{text}");
+        }
+        let unknown = r#"{"outcome": "Failed", "reason": "Novel", "message": "m", "transient": true, "side": null, "retryAfterSeconds": null}"#;
+        let Outcome::Failed(failure) = Report::parse(unknown).unwrap().into_outcome() else {
+            panic!()
+        };
+        assert_eq!(failure.reason, "InternalError");
+    }
+}

@@ -1,0 +1,137 @@
+//! What the operator's administrator says about Jobs: which image, where they may run, and with how much.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+
+/// How Jobs are made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobSettings {
+    /// The image of this program, as nodes can pull it. Without one there are no Jobs.
+    pub image: Option<String>,
+    /// Arguments that say where connections may lead, as the operator was given them.
+    pub arguments: Vec<String>,
+    /// Whether every push runs in a Job where the object doesn't say otherwise.
+    pub always: bool,
+    /// Folders of nodes below which `hostPath` volumes are allowed.
+    pub host_paths: Vec<String>,
+    /// What their pods are like.
+    pub pod: PodSettings,
+}
+
+/// What the pods of Jobs are like; what `--job-pod` says.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PodSettings {
+    /// What the container requests, and its limits.
+    pub resources: ResourceRequirements,
+    /// Labels beside our own, of Jobs and pods.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of pods. Ours that switch sidecars off can be changed by them.
+    pub annotations: BTreeMap<String, String>,
+    /// Nodes that pods may run on.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that they tolerate.
+    pub tolerations: Vec<Toleration>,
+    /// Where they would rather run.
+    pub affinity: Option<Affinity>,
+    /// Their priority class.
+    pub priority_class_name: Option<String>,
+    /// Their runtime class.
+    pub runtime_class_name: Option<String>,
+    /// Secrets in the objects' namespaces to pull the image with.
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Variables of the container, such as `HTTPS_PROXY`. Whoever may read pods can read them.
+    pub env: Vec<EnvVar>,
+    /// The most that temporary files may take.
+    pub scratch_size: Quantity,
+}
+
+// === impl PodSettings ===
+
+impl PodSettings {
+    /// Reads YAML or JSON.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut value: Value = serde_yaml::from_str(text)
+            .map_err(|cause| wrong(format!("it is not YAML: {cause}")))?;
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        for list in ["/resources/requests", "/resources/limits"] {
+            let quantities = value.pointer_mut(list).and_then(Value::as_object_mut);
+            quantities.into_iter().flat_map(|it| it.values_mut()).for_each(spell);
+        }
+        serde_json::from_value(value).map_err(|cause| wrong(cause.to_string()))
+    }
+}
+
+impl Default for PodSettings {
+    fn default() -> Self {
+        let quantities = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, it)| ((*name).into(), Quantity((*it).into())));
+            Some(pairs.collect())
+        };
+        Self {
+            resources: ResourceRequirements {
+                requests: quantities(&[("cpu", "50m"), ("memory", "64Mi")]),
+                limits: quantities(&[("memory", "512Mi")]),
+                ..ResourceRequirements::default()
+            },
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            node_selector: BTreeMap::new(),
+            tolerations: vec![],
+            affinity: None,
+            priority_class_name: None,
+            runtime_class_name: None,
+            image_pull_secrets: vec![],
+            env: vec![],
+            scratch_size: Quantity("1Gi".into()),
+        }
+    }
+}
+
+/// A quantity may be a number in YAML, and is a text in the API.
+fn spell(quantity: &mut Value) {
+    if let Value::Number(number) = quantity {
+        *quantity = Value::String(number.to_string());
+    }
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(Kind::InvalidOptions, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        for text in ["", "{}", "tolerations: []"] {
+            assert_eq!(PodSettings::parse(text).unwrap(), PodSettings::default(), "{text}");
+        }
+        let text = "resources: {limits: {memory: 1Gi, cpu: 2}}\ntolerations: [{key: a, operator: Exists}]\nscratchSize: 2Gi";
+        let settings = PodSettings::parse(text).unwrap();
+        assert_eq!(settings.resources.requests, None);
+        assert_eq!(settings.resources.limits.unwrap()["cpu"].0, "2");
+        assert_eq!(settings.tolerations[0].key.as_deref(), Some("a"));
+        assert_eq!(settings.scratch_size.0, "2Gi");
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let error = PodSettings::parse("privileged: true").unwrap_err();
+        let message = error.to_string();
+        assert!(message.starts_with("unknown field `privileged`"), "{message}");
+        assert_eq!(error.exit_code(), 2);
+        assert!(PodSettings::parse("[").is_err());
+    }
+}

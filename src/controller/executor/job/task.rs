@@ -1,0 +1,90 @@
+//! What a Job's pod is told to do: the object, and what its Secrets say beside their content.
+//!
+//! It reaches the pod as a file that is made of an annotation of the pod itself, so that one object of the cluster holds the
+//! whole attempt. There is no secret in it: the kubelet puts what an ImagePush may use of its Secrets beside it, as files.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
+
+use crate::api::v1alpha1::{ImagePush, ImagePushSpec};
+use crate::controller::delivery::Delivery;
+use crate::controller::resolve::Secrets;
+
+/// What a Job's pod is told to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Task {
+    /// Its name, for messages.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// What is asked for.
+    pub spec: ImagePushSpec,
+    /// What is to be achieved, and what status has recorded.
+    pub(crate) delivery: Delivery,
+    /// How long it may take.
+    pub timeout_seconds: u64,
+    /// The Secrets that the spec names.
+    pub secrets: BTreeMap<String, SecretFacts>,
+}
+
+/// What is known of a Secret beside its content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretFacts {
+    /// Its type.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its annotations under our own prefix.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The keys that it has, of those that are used.
+    pub keys: Vec<String>,
+}
+
+/// The keys of Secrets that are ever used; no other gets into a pod.
+pub(crate) const KEYS: [&str; 6] =
+    [".dockerconfigjson", "ca.crt", "password", "tls.crt", "tls.key", "username"];
+
+const PREFIX: &str = "imagepush.dev/";
+
+// === impl Task ===
+
+impl Task {
+    /// The task of an attempt for an object, whose Secrets have been read.
+    pub(crate) fn new(
+        object: &ImagePush,
+        secrets: &Secrets,
+        delivery: Delivery,
+        timeout: std::time::Duration,
+    ) -> Self {
+        let facts = secrets.iter().map(|(name, secret)| (name.clone(), SecretFacts::of(secret)));
+        Self {
+            name: object.name_any(),
+            namespace: object.namespace().unwrap_or_default(),
+            spec: object.spec.clone(),
+            delivery,
+            timeout_seconds: timeout.as_secs().max(1),
+            secrets: facts.collect(),
+        }
+    }
+}
+
+// === impl SecretFacts ===
+
+impl SecretFacts {
+    fn of(secret: &Secret) -> Self {
+        let has = |key: &&str| secret.data.as_ref().is_some_and(|data| data.contains_key(*key));
+        let keys = KEYS.into_iter().filter(has).map(str::to_owned);
+        let ours = |(name, _): &(&String, &String)| name.starts_with(PREFIX);
+        let annotations = secret.annotations().iter().filter(ours);
+        Self {
+            kind: secret.type_.clone(),
+            annotations: annotations.map(|(name, it)| (name.clone(), it.clone())).collect(),
+            keys: keys.collect(),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The pod's attempt, as far as it can be made without a registry.
+
+use serde_json::json;
+
+use super::*;
+use crate::controller::delivery::Delivery;
+use crate::engine::NoProgress;
+
+fn task(more: &serde_json::Value) -> Task {
+    let mut task = json!({
+        "name": "web", "namespace": "n", "timeoutSeconds": 60, "secrets": {},
+        "delivery": Delivery::default(),
+        "spec": {
+            "source": {"reference": "oci:x:1", "volume": {"hostPath": {"path": "/x"}}},
+            "destination": {"reference": "oci:y:1", "volume": {"hostPath": {"path": "/y"}}},
+            "runPolicy": "Once",
+        },
+    });
+    task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(task).unwrap()
+}
+
+/// The report, and the exit code.
+async fn run_in(folder: &Path, task: &Task) -> (serde_json::Value, u8) {
+    let (secrets, volumes) = (folder.join("secrets"), folder.join("volumes"));
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let folders = Folders { secrets: &secrets, volumes: &volumes };
+    let cancel = CancellationToken::new();
+    let ended = run(task, folders, &Network::default(), &progress, &cancel).await;
+    let code = ended.outcome.map_or_else(|error| error.exit_code(), |()| 0);
+    (serde_json::from_str(&ended.message).unwrap(), code)
+}
+
+#[tokio::test]
+async fn a_failure_is_reported_in_the_words_of_status() {
+    let folder = tempfile::tempdir().unwrap();
+    for side in ["source", "destination"] {
+        std::fs::create_dir_all(folder.path().join("volumes").join(side)).unwrap();
+    }
+    let (report, code) = run_in(folder.path(), &task(&json!({}))).await;
+    assert_eq!(
+        (&report["outcome"], &report["reason"]),
+        (&json!("Failed"), &json!("SourceNotFound"))
+    );
+    assert_eq!((&report["side"], &report["transient"]), (&json!("source"), &json!(false)));
+    assert_eq!(code, 1);
+}
+
+#[tokio::test]
+async fn a_link_in_a_volume_does_not_lead_out_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = folder.path().join("volumes");
+    for path in ["source", "destination", "elsewhere"] {
+        std::fs::create_dir_all(volumes.join(path)).unwrap();
+    }
+    std::fs::write(volumes.join("elsewhere/oci-layout"), "canary").unwrap();
+    std::os::unix::fs::symlink("../elsewhere", volumes.join("source/x")).unwrap();
+    let (report, code) = run_in(folder.path(), &task(&json!({}))).await;
+    assert_eq!((&report["reason"], code), (&json!("AccessDenied"), 1), "{report}");
+    assert!(
+        report["message"].as_str().unwrap().contains("`x` leads out of the volume"),
+        "{report}"
+    );
+}
+
+#[test]
+fn secrets_are_as_their_files_say() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("login")).unwrap();
+    std::fs::write(folder.path().join("login/.dockerconfigjson"), "{}").unwrap();
+    let facts = |keys: &[&str]| json!({"type": "t", "annotations": {"imagepush.dev/registry": "r"}, "keys": keys});
+    let task = task(&json!({"secrets": {
+        "login": facts(&[".dockerconfigjson", "ca.crt"]), "gone": facts(&["ca.crt"]),
+        "empty": facts(&[]),
+    }}));
+    let secrets = read_secrets(&task, folder.path()).unwrap();
+    assert_eq!(secrets.keys().collect::<Vec<_>>(), ["empty", "login"]);
+    let login = &secrets["login"];
+    assert_eq!(login.type_.as_deref(), Some("t"));
+    assert_eq!(login.metadata.annotations.as_ref().unwrap()["imagepush.dev/registry"], "r");
+    let data = login.data.as_ref().unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), [".dockerconfigjson"]);
+    assert_eq!(data[".dockerconfigjson"].0, b"{}");
+}
+
+#[test]
+fn a_task_that_cannot_be_read_is_bad_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("task.json");
+    std::fs::write(&path, r#"{"name": "x"}"#).unwrap();
+    let error = read_task(&path).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    let written = task(&json!({}));
+    std::fs::write(&path, serde_json::to_string(&written).unwrap()).unwrap();
+    assert_eq!(read_task(&path).unwrap(), written);
+}
