@@ -39,7 +39,9 @@ pub struct Prepared {
 pub fn prepare(mut object: ImagePush, secrets: &Secrets, network: &Network) -> Result<Prepared> {
     object.status = None;
     let spec = &object.spec;
-    if let Some(name) = resolve::names(spec).into_iter().find(|name| !secrets.contains_key(*name)) {
+    if let Some(name) =
+        resolve::names(spec).into_iter().find(|name| !secrets.named.contains_key(*name))
+    {
         let message = format!("there is no secret `{name}` for it");
         return Err(Error::new(Kind::InvalidOptions, message)
             .hint("put the Secret into the same file, with the object's namespace"));

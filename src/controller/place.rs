@@ -54,12 +54,7 @@ pub(crate) fn place(
             let error = Error::new(Kind::TransportUnsupported, message);
             Err(error.hint("whoever runs the operator has to set `--job-image`"))
         }
-        ExecutorChoice::Auto | ExecutorChoice::Job => {
-            sides.into_iter().try_for_each(|(side, location, _)| {
-                without_account(location).map_err(|error| error.on(side))
-            })?;
-            Ok(Place::Job)
-        }
+        ExecutorChoice::Auto | ExecutorChoice::Job => Ok(Place::Job),
     }
 }
 
@@ -81,16 +76,6 @@ pub(crate) fn volume_name(volume: &VolumeSource) -> String {
         (Some(claim), _) => format!("claim {}", claim.claim_name),
         (None, path) => format!("path {}", path.as_ref().map_or("", |path| path.path.as_str())),
     }
-}
-
-/// The kubelet gives a pod the Secrets that are named, and knows nothing of those that an account names.
-fn without_account(location: &ImageLocation) -> Result<()> {
-    if location.service_account_name.is_none() {
-        return Ok(());
-    }
-    let message = "`serviceAccountName` can't be used by a push that runs in a Job";
-    let error = Error::new(Kind::TransportUnsupported, message);
-    Err(error.hint("name the Secret itself by `secretRef`"))
 }
 
 /// What is applied is read by the operator, from where the image is then.
@@ -233,12 +218,6 @@ mod tests {
             ),
             (&oci(".."), &auto, &settings, format!("source: InvalidReference `oci:..` {relative}")),
             (
-                &json!({"reference": "docker://a.example/x:1", "serviceAccountName": "a"}),
-                &job,
-                &settings,
-                "source: TransportUnsupported `serviceAccountName` can't be used by a push that runs in a Job".to_owned(),
-            ),
-            (
                 &json!({"reference": "oci:x"}),
                 &auto,
                 &settings,
@@ -280,5 +259,17 @@ mod tests {
                 format!("source: AccessDenied the operator does not mount `{path}` of a node")
             );
         }
+    }
+
+    #[test]
+    fn a_side_is_kept_in_its_volume() {
+        let root = |location: Value| {
+            let location: ImageLocation = serde_json::from_value(location).unwrap();
+            confined(Access::default(), &location, Side::Destination, Path::new(VOLUMES)).root
+        };
+        let claim = json!({"persistentVolumeClaim": {"claimName": "c"}});
+        let volume = root(json!({"reference": "oci:x", "volume": claim}));
+        assert_eq!(volume.as_deref(), Some(Path::new("/volumes/destination")));
+        assert_eq!(root(json!({"reference": "docker://a.example/x"})), None);
     }
 }

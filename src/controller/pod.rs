@@ -124,7 +124,7 @@ async fn push(
 
 /// The Secrets of a task, as far as their files are there: what is missing is told by whoever needs it.
 fn read_secrets(task: &Task, folder: &Path) -> Result<Secrets> {
-    let mut secrets = Secrets::new();
+    let mut secrets = Secrets { accounts: task.accounts.clone(), ..Secrets::default() };
     for (name, facts) in &task.secrets {
         let SecretFacts { kind, annotations, keys } = facts;
         let mut secret = Secret {

@@ -22,14 +22,29 @@ use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
 use crate::error::Error;
 use crate::transport;
 
-/// The Secrets that a spec names, by name.
-pub type Secrets = BTreeMap<String, SecretObject>;
+/// The Secrets that a spec names, itself or by a ServiceAccount.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// By name.
+    pub(crate) named: BTreeMap<String, SecretObject>,
+    /// The names of each ServiceAccount's pull secrets, in its order. Those that are there are among the named.
+    pub(crate) accounts: BTreeMap<String, Vec<String>>,
+}
 
 /// The type of a Secret with a user name and a password.
 const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
 
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
-const DOCKER_CONFIG: &str = ".dockerconfigjson";
+pub(crate) const DOCKER_CONFIG: &str = ".dockerconfigjson";
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// Adds one; returns the one that had its name.
+    pub fn insert(&mut self, name: String, secret: SecretObject) -> Option<SecretObject> {
+        self.named.insert(name, secret)
+    }
+}
 
 /// What is wrong with a name that the schema should have refused, or that comes from elsewhere.
 const NO_NAME: &str = "no object has such a name";
@@ -41,20 +56,29 @@ pub(crate) async fn secrets(
     spec: &ImagePushSpec,
 ) -> Result<Secrets, Failure> {
     let api: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
-    let mut secrets = Secrets::new();
+    let mut secrets = Secrets::default();
     for name in names(spec) {
         if !is_object_name(name) {
             return Err(Failure::secret_invalid(name, NO_NAME));
         }
-        let secret = api.get_opt(name).await;
-        let secret = secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))?;
-        secrets.insert(name.to_owned(), secret.ok_or_else(|| Failure::secret_not_found(name))?);
+        let secret = read(&api, name).await?.ok_or_else(|| Failure::secret_not_found(name))?;
+        secrets.named.insert(name.to_owned(), secret);
     }
     for account in accounts(spec) {
-        let merged = pull_secrets::read(client, namespace, account).await?;
-        secrets.insert(pull_secrets::key(account), merged);
+        let names = pull_secrets::names(client, namespace, account).await?;
+        for name in &names {
+            if let Some(secret) = read(&api, name).await? {
+                secrets.named.insert(name.clone(), secret);
+            }
+        }
+        secrets.accounts.insert(account.to_owned(), names);
     }
     Ok(secrets)
+}
+
+async fn read(api: &Api<SecretObject>, name: &str) -> Result<Option<SecretObject>, Failure> {
+    let secret = api.get_opt(name).await;
+    secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))
 }
 
 /// Whether a spec names anything that may change without it.
@@ -80,11 +104,14 @@ pub(crate) fn names(spec: &ImagePushSpec) -> BTreeSet<&str> {
 
 /// What tells two states of the Secrets apart: their identities and versions, never their content.
 pub(crate) fn fingerprint(secrets: &Secrets) -> String {
-    let states = secrets.iter().map(|(name, secret)| {
+    let Secrets { named, accounts } = secrets;
+    let states = named.iter().map(|(name, secret)| {
         let [uid, version] = [&secret.metadata.uid, &secret.metadata.resource_version];
         format!("{name} {} {}\n", uid.as_deref().unwrap_or(""), version.as_deref().unwrap_or(""))
     });
-    states.collect()
+    let accounts =
+        accounts.iter().map(|(account, names)| format!("account {account} {}\n", names.join(" ")));
+    states.chain(accounts).collect()
 }
 
 /// What a side may use, over a network that is shared.
@@ -101,13 +128,15 @@ pub fn access(
         tls_policy,
         volume: _,
     } = location;
-    let find = |name: &str| secrets.get(name).ok_or_else(|| Failure::secret_not_found(name));
+    let find = |name: &str| secrets.named.get(name).ok_or_else(|| Failure::secret_not_found(name));
     let credentials = match (secret_ref, service_account_name) {
         (Some(secret), _) => credentials(&secret.name, find(&secret.name)?, reference)?,
         (None, Some(account)) => {
-            let found = secrets.get(&pull_secrets::key(account));
-            let found = found.ok_or_else(|| Failure::account_not_found(account))?;
-            docker_config(&format!("service account {account}"), account, found)?
+            let names = secrets.accounts.get(account);
+            let names = names.ok_or_else(|| Failure::account_not_found(account))?;
+            let found = names.iter().filter_map(|name| secrets.named.get(name));
+            let merged = pull_secrets::merged(found)?;
+            docker_config(&format!("service account {account}"), account, &merged)?
         }
         (None, None) => Credentials::Anonymous,
     };
@@ -245,7 +274,7 @@ mod tests {
             };
             let spec = json!({"source": side(Some(name)), "destination": side(None)});
             let mut spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
-            let failure = super::secrets(&client, "n", &spec).await.unwrap_err();
+            let failure = super::secrets(&client, "n", &spec).await.err().unwrap();
             assert_eq!(failure.reason, "SecretInvalid", "{name}");
             assert_eq!(
                 failure.message,
@@ -253,7 +282,7 @@ mod tests {
             );
             spec.source.secret_ref = None;
             spec.source.service_account_name = Some(name.to_owned());
-            let failure = super::secrets(&client, "n", &spec).await.unwrap_err();
+            let failure = super::secrets(&client, "n", &spec).await.err().unwrap();
             assert_eq!(failure.reason, "SecretNotFound", "{name}");
         }
     }
@@ -273,7 +302,7 @@ mod tests {
     fn secrets(entries: &[(&str, &str)]) -> Secrets {
         let data = entries.iter().map(|(key, value)| ((*key).into(), ByteString((*value).into())));
         let secret = SecretObject { data: Some(data.collect()), ..SecretObject::default() };
-        Secrets::from([("s".to_owned(), secret)])
+        Secrets { named: [("s".to_owned(), secret)].into(), ..Secrets::default() }
     }
 
     #[tokio::test]
@@ -296,7 +325,7 @@ mod tests {
     #[tokio::test]
     async fn a_login_goes_to_the_registry_that_it_names_only() {
         let mut secrets = secrets(&[("username", "u"), ("password", "canary")]);
-        let login = secrets.get_mut("s").unwrap();
+        let login = secrets.named.get_mut("s").unwrap();
         login.type_ = Some(BASIC_AUTH.into());
         let side = location(Some("s"), None);
         let message =
@@ -308,7 +337,7 @@ mod tests {
         );
         let bind = |secrets: &mut Secrets, registry: &str| {
             let annotations = [(REGISTRY.to_owned(), registry.to_owned())].into();
-            secrets.get_mut("s").unwrap().metadata.annotations = Some(annotations);
+            secrets.named.get_mut("s").unwrap().metadata.annotations = Some(annotations);
         };
         bind(&mut secrets, "other.example");
         assert_eq!(
@@ -319,7 +348,7 @@ mod tests {
         let found = access(&side, &secrets, &Network::default()).unwrap();
         let found = found.credentials.lookup("r.example", "a").await.unwrap();
         assert_eq!(found.credential.unwrap().user(), "u");
-        secrets.get_mut("s").unwrap().data.as_mut().unwrap().remove("password");
+        secrets.named.get_mut("s").unwrap().data.as_mut().unwrap().remove("password");
         assert_eq!(
             message(&secrets),
             "secret `s` cannot be used: it has no key `password` with a text"
@@ -330,7 +359,7 @@ mod tests {
     fn a_service_account_that_is_not_there_is_told() {
         let mut side = location(None, None);
         side.service_account_name = Some("robot".into());
-        let failure = access(&side, &Secrets::new(), &Network::default()).unwrap_err();
+        let failure = access(&side, &Secrets::default(), &Network::default()).unwrap_err();
         assert_eq!(failure.reason, "SecretNotFound");
         assert!(
             failure.message.starts_with("service account `robot` is not"),
@@ -384,7 +413,7 @@ mod tests {
             let failure = access(location, &secrets, &Network::default()).unwrap_err();
             assert_eq!((failure.reason, failure.message.as_str()), ("SecretInvalid", message));
         }
-        let failure = access(&credentials, &Secrets::new(), &Network::default()).unwrap_err();
+        let failure = access(&credentials, &Secrets::default(), &Network::default()).unwrap_err();
         assert_eq!(failure.reason, "SecretNotFound");
         assert_eq!(
             failure.message,

@@ -18,7 +18,7 @@ fn by_arguments(arguments: &str) -> PushOptions {
 fn by_spec(spec: &Value) -> PushOptions {
     let spec: ImagePushSpec = serde_json::from_value(spec.clone()).unwrap();
     let access =
-        |side| resolve::access(side, &resolve::Secrets::new(), &Network::default()).unwrap();
+        |side| resolve::access(side, &resolve::Secrets::default(), &Network::default()).unwrap();
     validate::options(&spec, access(&spec.source), access(&spec.destination)).unwrap()
 }
 

@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Prepared>> {
     let reading = || format!("reading {}", shown(path));
     let documents = Documents::parse(&text).map_err(|error| error.doing(reading()))?;
     let Documents { objects, secrets } = documents;
-    let none = Secrets::new();
+    let none = Secrets::default();
     let network = Network::of_person();
     let prepare = |object: ImagePush| {
         let name = name(&object);

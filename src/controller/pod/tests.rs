@@ -72,10 +72,11 @@ fn secrets_are_as_their_files_say() {
     let task = task(&json!({"secrets": {
         "login": facts(&[".dockerconfigjson", "ca.crt"]), "gone": facts(&["ca.crt"]),
         "empty": facts(&[]),
-    }}));
+    }, "accounts": {"robot": ["gone", "login"]}}));
     let secrets = read_secrets(&task, folder.path()).unwrap();
-    assert_eq!(secrets.keys().collect::<Vec<_>>(), ["empty", "login"]);
-    let login = &secrets["login"];
+    assert_eq!(secrets.named.keys().collect::<Vec<_>>(), ["empty", "login"]);
+    assert_eq!(secrets.accounts["robot"], ["gone", "login"]);
+    let login = &secrets.named["login"];
     assert_eq!(login.type_.as_deref(), Some("t"));
     assert_eq!(login.metadata.annotations.as_ref().unwrap()["imagepush.dev/registry"], "r");
     let data = login.data.as_ref().unwrap();

@@ -13,56 +13,42 @@ use crate::api::check::is_object_name;
 use crate::controller::failure::Failure;
 use crate::limits::MAX_PULL_SECRETS;
 
-/// The key under which [`super::Secrets`] has it; no Secret has such a name.
-pub(super) fn key(account: &str) -> String {
-    format!("serviceaccount/{account}")
-}
-
-/// Reads a ServiceAccount and its pull secrets.
-pub(super) async fn read(
+/// Reads a ServiceAccount: the names of its pull secrets.
+pub(super) async fn names(
     client: &Client,
     namespace: &str,
     account: &str,
-) -> Result<SecretObject, Failure> {
+) -> Result<Vec<String>, Failure> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let secrets: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
     if !is_object_name(account) {
         return Err(Failure::account_not_found(account));
     }
     let failed = |cause| unreadable(&format!("service account `{account}`"), &cause);
     let found = accounts.get_opt(account).await.map_err(failed)?;
     let found = found.ok_or_else(|| Failure::account_not_found(account))?;
-    let names = found.image_pull_secrets.iter().flatten().map(|reference| reference.name.as_str());
-    let mut pull_secrets = vec![];
-    for name in names.filter(|name| is_object_name(name)).take(MAX_PULL_SECRETS) {
-        let secret = secrets.get_opt(name).await;
-        let secret = secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))?;
-        pull_secrets.extend(secret);
-    }
-    merged(&pull_secrets)
+    let names = found.image_pull_secrets.into_iter().flatten().map(|reference| reference.name);
+    Ok(names.filter(|name| is_object_name(name)).take(MAX_PULL_SECRETS).collect())
 }
 
-/// One Secret that says what these say. Its version is theirs.
-fn merged(secrets: &[SecretObject]) -> Result<SecretObject, Failure> {
-    let (mut entries, mut versions) = (Map::new(), String::new());
+/// One Secret that says what these say.
+pub(super) fn merged<'a>(
+    secrets: impl IntoIterator<Item = &'a SecretObject>,
+) -> Result<SecretObject, Failure> {
+    let mut entries = Map::new();
     for secret in secrets {
-        let name = secret.name_any();
         let Some(text) = value(secret, DOCKER_CONFIG) else { continue };
         // The parser's own words may repeat a value.
         let content: Value = serde_json::from_slice(text).map_err(|_| {
-            Failure::secret_invalid(&name, &format!("key `{DOCKER_CONFIG}` is not JSON"))
+            let what = format!("key `{DOCKER_CONFIG}` is not JSON");
+            Failure::secret_invalid(&secret.name_any(), &what)
         })?;
         for (registry, entry) in content["auths"].as_object().into_iter().flatten() {
             entries.entry(registry).or_insert_with(|| entry.clone());
         }
-        let version = secret.resource_version().unwrap_or_default();
-        versions += &[&secret.uid().unwrap_or_default(), " ", &version, "\n"].concat();
     }
-    let mut merged = SecretObject::default();
-    merged.metadata.resource_version = Some(versions);
     let text = ByteString(json!({"auths": entries}).to_string().into_bytes());
-    merged.data = Some([(DOCKER_CONFIG.to_owned(), text)].into());
-    Ok(merged)
+    let data = Some([(DOCKER_CONFIG.to_owned(), text)].into());
+    Ok(SecretObject { data, ..SecretObject::default() })
 }
 
 #[cfg(test)]
@@ -72,8 +58,6 @@ mod tests {
     fn secret(name: &str, text: &str) -> SecretObject {
         let mut secret = SecretObject::default();
         secret.metadata.name = Some(name.into());
-        secret.metadata.uid = Some(format!("uid-{name}"));
-        secret.metadata.resource_version = Some("7".into());
         secret.data = Some([(DOCKER_CONFIG.to_owned(), ByteString(text.into()))].into());
         secret
     }
@@ -88,7 +72,6 @@ mod tests {
         let merged = merged.unwrap();
         let text: Value = serde_json::from_slice(value(&merged, DOCKER_CONFIG).unwrap()).unwrap();
         assert_eq!(text, json!({"auths": {"r.example": {"auth": "first"}, "s.example": {}}}));
-        assert_eq!(merged.metadata.resource_version.as_deref(), Some("uid-a 7\nuid-b 7\n"));
     }
 
     #[test]

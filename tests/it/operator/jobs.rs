@@ -1,6 +1,8 @@
 //! Pushes in Jobs, on a real API server. The test is the Job controller, the kubelet and the garbage collector: it makes the
 //! pod of a Job, runs the program as that pod would, and writes down how it ended.
 
+mod deliveries;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -102,7 +104,10 @@ async fn collect_garbage(operator: &Operator) {
         if !metadata["deletionTimestamp"].is_null() {
             let name = metadata["name"].as_str().unwrap();
             let patch = r#"{"metadata": {"finalizers": null}}"#;
-            // It may have gone meanwhile.
+            let pod = format!("pod/{name}-x");
+            // They may have gone meanwhile.
+            let deletion = ["-n", &operator.namespace, "delete", &pod, "--now"];
+            operator.plane.kubectl(&deletion).await;
             let arguments = ["-n", &operator.namespace, "patch", "job", name, "--type=merge", "-p"];
             operator.plane.kubectl(&[&arguments[..], &[patch]].concat()).await;
         }

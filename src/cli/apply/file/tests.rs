@@ -41,7 +41,7 @@ fn a_secret_has_its_data_and_its_texts() {
         push("x", "")
     );
     let secrets = Documents::parse(&text).unwrap().secrets;
-    let data = secrets["n"]["s"].data.as_ref().unwrap();
+    let data = secrets["n"].named["s"].data.as_ref().unwrap();
     let found: Vec<_> = data.iter().map(|(key, value)| (key.as_str(), &value.0[..])).collect();
     assert_eq!(found, [("a", &b"one"[..]), ("b", &b"two"[..])]);
 }

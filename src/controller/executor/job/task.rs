@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::v1alpha1::{ImagePush, ImagePushSpec};
 use crate::controller::delivery::Delivery;
-use crate::controller::resolve::Secrets;
+use crate::controller::resolve::{self, DOCKER_CONFIG, Secrets};
 
 /// What a Job's pod is told to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,8 +27,11 @@ pub struct Task {
     pub(crate) delivery: Delivery,
     /// How long it may take.
     pub timeout_seconds: u64,
-    /// The Secrets that the spec names.
+    /// The Secrets that the spec names, itself or by a ServiceAccount.
     pub secrets: BTreeMap<String, SecretFacts>,
+    /// The names of each ServiceAccount's pull secrets, in its order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub accounts: BTreeMap<String, Vec<String>>,
 }
 
 /// What is known of a Secret beside its content.
@@ -47,7 +50,7 @@ pub struct SecretFacts {
 
 /// The keys of Secrets that are ever used; no other gets into a pod.
 pub(crate) const KEYS: [&str; 6] =
-    [".dockerconfigjson", "ca.crt", "password", "tls.crt", "tls.key", "username"];
+    [DOCKER_CONFIG, "ca.crt", "password", "tls.crt", "tls.key", "username"];
 
 const PREFIX: &str = "imagepush.dev/";
 
@@ -61,7 +64,12 @@ impl Task {
         delivery: Delivery,
         timeout: std::time::Duration,
     ) -> Self {
-        let facts = secrets.iter().map(|(name, secret)| (name.clone(), SecretFacts::of(secret)));
+        let direct = resolve::names(&object.spec);
+        let facts = secrets.named.iter().map(|(name, secret)| {
+            // Of a pull secret no more than a kubelet uses.
+            let keys = if direct.contains(name.as_str()) { &KEYS[..] } else { &[DOCKER_CONFIG] };
+            (name.clone(), SecretFacts::of(secret, keys))
+        });
         Self {
             name: object.name_any(),
             namespace: object.namespace().unwrap_or_default(),
@@ -69,6 +77,7 @@ impl Task {
             delivery,
             timeout_seconds: timeout.as_secs().max(1),
             secrets: facts.collect(),
+            accounts: secrets.accounts.clone(),
         }
     }
 }
@@ -76,9 +85,9 @@ impl Task {
 // === impl SecretFacts ===
 
 impl SecretFacts {
-    fn of(secret: &Secret) -> Self {
-        let has = |key: &&str| secret.data.as_ref().is_some_and(|data| data.contains_key(*key));
-        let keys = KEYS.into_iter().filter(has).map(str::to_owned);
+    fn of(secret: &Secret, used: &[&str]) -> Self {
+        let has = |key: &str| secret.data.as_ref().is_some_and(|data| data.contains_key(key));
+        let keys = used.iter().filter(|key| has(key)).map(|key| (*key).to_owned());
         let ours = |(name, _): &(&String, &String)| name.starts_with(PREFIX);
         let annotations = secret.annotations().iter().filter(ours);
         Self {

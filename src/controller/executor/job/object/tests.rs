@@ -8,7 +8,7 @@ use super::*;
 use crate::controller::delivery::Delivery;
 use crate::controller::resolve::Secrets;
 
-/// An attempt of an object in namespace `n`, with two Secrets.
+/// An attempt of an object in namespace `n`, with Secrets of its own and of a ServiceAccount.
 fn attempt(spec: &Value) -> Attempt {
     let object = json!({
         "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
@@ -24,10 +24,13 @@ fn attempt(spec: &Value) -> Attempt {
         });
         serde_json::from_value(secret).unwrap()
     };
-    let secrets = Secrets::from([
-        ("login".to_owned(), secret(&[".dockerconfigjson", "unrelated"])),
+    let named = [
+        ("login".to_owned(), secret(&[".dockerconfigjson", "password", "unrelated"])),
+        ("pull".to_owned(), secret(&[".dockerconfigjson", "password"])),
         ("empty".to_owned(), secret(&[])),
-    ]);
+    ];
+    let accounts = [("robot".to_owned(), vec!["gone".to_owned(), "pull".to_owned()])].into();
+    let secrets = Secrets { named: named.into(), accounts };
     let object = serde_json::from_value(object).unwrap();
     let task = Task::new(&object, &secrets, Delivery::default(), Duration::from_mins(30));
     Attempt { task, uid: "u-1".into(), work: "w".into(), failures: 0 }
@@ -43,7 +46,7 @@ fn registries() -> Value {
 
 fn volumes_of(source: &Value, destination: &Value) -> Value {
     json!({
-        "source": {"reference": "oci:x:1", "volume": source},
+        "source": {"reference": "oci:x:1", "volume": source, "secretRef": {"name": "login"}},
         "destination": {"reference": "dir:y", "volume": destination},
         "runPolicy": "Once",
     })
@@ -94,7 +97,15 @@ fn the_whole_volumes() -> Value {
         {"name": "secrets", "projected": {"defaultMode": 0o440, "sources": [{
             "secret": {
                 "name": "login", "optional": true,
-                "items": [{"key": ".dockerconfigjson", "path": "login/.dockerconfigjson"}],
+                "items": [
+                    {"key": ".dockerconfigjson", "path": "login/.dockerconfigjson"},
+                    {"key": "password", "path": "login/password"},
+                ],
+            },
+        }, {
+            "secret": {
+                "name": "pull", "optional": true,
+                "items": [{"key": ".dockerconfigjson", "path": "pull/.dockerconfigjson"}],
             },
         }]}},
         {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
