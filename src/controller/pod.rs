@@ -89,7 +89,12 @@ pub async fn run(
 /// A failure as status tells it, and as the command line does.
 type Fault = (Failure, Error);
 
+/// Whoever gives a volume more room or other permissions changes nothing that the operator sees: it is worth trying again.
 fn fault(error: Error) -> Fault {
+    let error = match error.kind() {
+        Kind::StorageFailed => error.transient(),
+        _ => error,
+    };
     (Failure::from(&error), error)
 }
 

@@ -8,16 +8,15 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The families of faults with their numbers, in the document's order.
-const FAMILIES: [(&str, RangeInclusive<u8>); 13] = [
-    ("R", 1..=23),
-    ("R", 25..=26),
+const FAMILIES: [(&str, RangeInclusive<u8>); 12] = [
+    ("R", 1..=26),
     ("R", 28..=28),
     ("R", 38..=38),
     ("R", 39..=39),
     ("R", 48..=48),
     ("R", 55..=55),
     ("R", 57..=57),
-    ("R", 59..=63),
+    ("R", 59..=64),
     ("R", 66..=66),
     ("R", 72..=72),
     ("REG", 1..=78),

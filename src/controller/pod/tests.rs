@@ -1,10 +1,13 @@
 //! The pod's attempt, as far as it can be made without a registry.
 
+use std::io;
+
 use serde_json::json;
 
 use super::*;
 use crate::controller::delivery::Delivery;
 use crate::engine::NoProgress;
+use crate::error::Class;
 
 fn task(more: &serde_json::Value) -> Task {
     let mut task = json!({
@@ -82,6 +85,22 @@ fn secrets_are_as_their_files_say() {
     let data = login.data.as_ref().unwrap();
     assert_eq!(data.keys().collect::<Vec<_>>(), [".dockerconfigjson"]);
     assert_eq!(data[".dockerconfigjson"].0, b"{}");
+}
+
+#[test]
+fn a_volume_may_get_right_again() {
+    for (cause, message) in [
+        (io::ErrorKind::PermissionDenied, "check the permissions"),
+        (io::ErrorKind::ReadOnlyFilesystem, "mounted read-only"),
+        (io::ErrorKind::StorageFull, "make room"),
+    ] {
+        let (failure, error) = fault(Error::io("write", Path::new("x"), &cause.into()));
+        assert_eq!(failure.reason, "StorageFailed");
+        assert!(failure.message.contains(message), "{}", failure.message);
+        assert_eq!((failure.class, error.exit_code()), (Class::Transient, 75), "{cause}");
+    }
+    let wrong = Error::new(Kind::InvalidImage, "no image");
+    assert_eq!(fault(wrong).0.class, Class::Permanent);
 }
 
 #[test]

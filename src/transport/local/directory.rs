@@ -123,6 +123,13 @@ impl Directory {
         }
     }
 
+    /// A file without a name, which is gone as soon as nobody has it open.
+    pub(super) fn unnamed_file(&self) -> std::result::Result<File, Errno> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        fs::openat(&*self.handle, ".", flags, mode).map(File::from)
+    }
+
     /// Makes a directory that only its owner may enter; `Errno::EXIST` if the name is taken.
     pub(super) fn make_private(&self, name: &OsStr) -> std::result::Result<Self, Errno> {
         fs::mkdirat(&*self.handle, name, Mode::from_raw_mode(0o700))?;

@@ -13,12 +13,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use rustix::fs::{Mode, OFlags};
 
 pub(crate) use index::Extent;
 use index::{Fault, Member, Members};
 
-use super::{UserPath, blocking, read_range};
+use super::{Directory, UserPath, blocking, read_range};
 use crate::blob::{Chunks, decompress};
 use crate::error::{Error, Kind, Result};
 use crate::image::Compression;
@@ -49,12 +48,13 @@ impl Archive {
     ///
     /// Fails with `NotFound` if there is no such file, with `InvalidImage` if it isn't a whole, plain tar archive.
     pub(crate) async fn open(path: &UserPath) -> Result<Self> {
-        let (owned, path) = (path.clone(), path.path());
+        let (owned, user_path) = (path.clone(), path);
+        let path = user_path.path();
         let doing = |error: Error| error.doing(format!("reading archive `{}`", path.display()));
         let (file, compression) = blocking(move || open_and_look(&owned)).await?;
         let mut file = Arc::new(file);
         if compression != Compression::None {
-            file = Arc::new(decompressed(file, path).await.map_err(doing)?);
+            file = Arc::new(decompressed(file, user_path).await.map_err(doing)?);
         }
         let indexed = Arc::clone(&file);
         let members = blocking(move || find_members(&indexed)).await.map_err(doing)?;
@@ -149,18 +149,17 @@ fn find_members(file: &File) -> Result<Members> {
 }
 
 /// Decompresses the archive into a file without a name, which is gone as soon as nobody has it open.
-async fn decompressed(file: Arc<File>, path: &Path) -> Result<File> {
-    let length = {
-        let file = Arc::clone(&file);
-        let path = path.to_owned();
+async fn decompressed(file: Arc<File>, path: &UserPath) -> Result<File> {
+    let ((mut spool, folder), length) = {
+        let (file, path) = (Arc::clone(&file), path.clone());
         blocking(move || {
-            Ok(file.metadata().map_err(|cause| Error::io("read", &path, &cause))?.len())
+            let read = |cause| Error::io("read", path.path(), &cause);
+            let length = file.metadata().map_err(read)?.len();
+            Ok((unnamed_file(&path)?, length))
         })
         .await?
     };
-    let beside = path.parent().unwrap_or(Path::new(".")).to_owned();
-    let (mut spool, folder) = blocking(move || unnamed_file(&beside)).await?;
-    let mut chunks = decompress(read_range(file, path.to_owned(), 0, length));
+    let mut chunks = decompress(read_range(file, path.path().to_owned(), 0, length));
     let mut offset = 0;
     while let Some(chunk) = chunks.try_next().await? {
         let end = offset + chunk.len() as u64;
@@ -181,18 +180,15 @@ async fn decompressed(file: Arc<File>, path: &Path) -> Result<File> {
     Ok(spool)
 }
 
-/// A file without a name in this folder or, where that can't be, in the one for temporary files.
-fn unnamed_file(beside: &Path) -> Result<(File, PathBuf)> {
-    let beside = if beside.as_os_str().is_empty() { Path::new(".") } else { beside };
-    let create = |folder: &Path| {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR).map(File::from)
-    };
-    if let Ok(file) = create(beside) {
-        return Ok((file, beside.to_owned()));
+/// A file without a name beside the archive or, where that can't be, in the folder for temporary files; and that folder.
+fn unnamed_file(archive: &UserPath) -> Result<(File, PathBuf)> {
+    if let Ok(directory) = archive.open_parent()
+        && let Ok(file) = directory.unnamed_file()
+    {
+        return Ok((file, directory.path().to_owned()));
     }
     let folder = std::env::temp_dir();
-    match create(&folder) {
+    match Directory::open(&folder)?.unnamed_file() {
         Ok(file) => Ok((file, folder)),
         Err(cause) => Err(Error::io("create a temporary file in", &folder, &cause.into())),
     }

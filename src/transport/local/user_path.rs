@@ -4,7 +4,7 @@
 //! to as well, the kernel itself resolves the path below it (`openat2` with `RESOLVE_BENEATH`): neither `..` nor a symbolic
 //! link, nor one that is put in its place in this moment, leads out of it. All functions block.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,18 @@ impl UserPath {
         regular(self.open_below(root, &self.path, flags)?, &self.path)
     }
 
-    /// The directory that it is in or is to be in, and its name there.
+    /// The directory that it is in.
+    pub(crate) fn open_parent(&self) -> Result<Directory> {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        match &self.root {
+            None if parent.as_os_str().is_empty() => Directory::open(Path::new(".")),
+            None => Directory::open(parent),
+            Some(root) => self.directory_below(root, parent),
+        }
+    }
+
+    /// The directory that it is in or is to be in, and its name there. Below a folder, directories that are missing on the
+    /// way are made: whoever has a volume can't reach into it to make them.
     pub(crate) fn locate(&self) -> Result<(Directory, OsString)> {
         let Some(root) = &self.root else { return locate(&self.path) };
         let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else {
@@ -71,7 +82,7 @@ impl UserPath {
             let error = Error::new(Kind::InvalidReference, message);
             return Err(error.hint("name a folder or file in the volume"));
         };
-        let directory = self.directory_below(root, parent)?;
+        let directory = self.made_below(root, parent)?;
         match directory.stat(name)? {
             Some(stat) if file_type(&stat) == FileType::Symlink => {
                 Err(not_a_file(&self.path, FileType::Symlink))
@@ -83,6 +94,19 @@ impl UserPath {
     fn directory_below(&self, root: &Path, path: &Path) -> Result<Directory> {
         let handle = self.open_below(root, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         Ok(Directory::of(handle, path))
+    }
+
+    /// Opens a directory below the root; what is missing of it is made, one part after another.
+    fn made_below(&self, root: &Path, path: &Path) -> Result<Directory> {
+        match self.directory_below(root, path) {
+            Err(error) if error.kind() == Kind::NotFound => {}
+            opened => return opened,
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str))
+        else {
+            return self.directory_below(root, path);
+        };
+        self.made_below(root, parent)?.make_subdirectory(name)
     }
 
     fn open_below(&self, root: &Path, path: &Path, flags: OFlags) -> Result<OwnedFd> {
@@ -213,6 +237,21 @@ mod tests {
             assert!(path.ends_with(name.to_str().unwrap()));
         }
         assert_eq!(below(&volume, "none").open_file().unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn folders_that_are_missing_are_made_in_the_volume() {
+        let (folder, volume) = volume();
+        let (directory, name) = below(&volume, "a/new/deep/x").locate().unwrap();
+        assert_eq!((directory.path(), name.to_str()), (Path::new("a/new/deep"), Some("x")));
+        assert!(volume.join("a/new/deep").is_dir());
+        let error = below(&volume, "a/file/x").locate().unwrap_err();
+        assert_eq!(error.to_string(), "cannot open `a/file`: Not a directory (os error 20)");
+        for path in ["up/new/x", "absolute/new/x", "magic/tmp/new/x"] {
+            let error = below(&volume, path).locate().unwrap_err();
+            assert!(error.to_string().ends_with("leads out of the volume"), "{error}");
+        }
+        assert!(!folder.path().join("outside/new").exists());
     }
 
     /// Somebody exchanges a folder for a link out of the volume, as fast as possible.

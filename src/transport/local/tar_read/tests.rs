@@ -2,6 +2,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use super::*;
+use crate::access::Access;
 use crate::blob::{Codec, compress};
 use crate::transport::local::UserPath;
 
@@ -67,6 +68,29 @@ async fn a_compressed_archive_is_read_like_a_plain_one_and_leaves_no_file() {
         names.sort();
         assert_eq!(names, ["a.tar", "compressed", "tree"]);
     }
+}
+
+/// Below a folder, the archive's own path leads somewhere else from where the program runs.
+#[tokio::test]
+async fn what_is_unpacked_stays_beside_the_archive_in_its_volume() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = made_by_tar(folder.path(), "gnu");
+    let volume = folder.path().join("volume");
+    std::fs::create_dir_all(volume.join("deep")).unwrap();
+    let packed = Command::new("gzip").arg("--stdout").arg(&path).output().unwrap();
+    std::fs::write(volume.join("deep/packed"), packed.stdout).unwrap();
+    std::os::unix::fs::symlink(folder.path(), volume.join("out")).unwrap();
+    let below = |path: &str| {
+        let root = Some(volume.as_path().into());
+        UserPath::new(path.as_ref(), &Access { root, ..Access::default() })
+    };
+    let archive = Archive::open(&below("deep/packed")).await.unwrap();
+    assert_eq!(content(&archive, "ab.tar").await, b"layer");
+    let (_, spooled) = unnamed_file(&below("deep/packed")).unwrap();
+    assert_eq!(spooled, Path::new("deep"));
+    // A link that is put in the folder's place leads nowhere: the folder for temporary files is taken.
+    let (_, spooled) = unnamed_file(&below("out/packed")).unwrap();
+    assert_eq!(spooled, std::env::temp_dir());
 }
 
 #[tokio::test]
