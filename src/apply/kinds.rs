@@ -79,9 +79,10 @@ impl Kinds {
 
 /// What the API server serves of a version of a group; nothing if it doesn't know it.
 pub(super) async fn served_by(client: &Client, api_version: &str) -> Result<Vec<Served>> {
-    let asked = match api_version.contains('/') {
-        true => client.list_api_group_resources(api_version).await,
-        false => client.list_core_api_resources(api_version).await,
+    let asked = if api_version.contains('/') {
+        client.list_api_group_resources(api_version).await
+    } else {
+        client.list_core_api_resources(api_version).await
     };
     match asked {
         Ok(list) => read(api_version, list),

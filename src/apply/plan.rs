@@ -239,7 +239,8 @@ mod tests {
             ("example.com/v1".to_owned(), "Thing".to_owned()),
             Some(served(true)),
         )]);
-        let sent = |owner| plan(&bundle(&[object.clone()]), "team", owner, &kinds).unwrap();
+        let sent =
+            |owner| plan(&bundle(std::slice::from_ref(&object)), "team", owner, &kinds).unwrap();
         let expected =
             |labels: Value| thing(&json!({"name": "a", "namespace": "team", "labels": labels}));
         assert_eq!(sent(Some("web"))[0].content, expected(json!({"app": "x", OWNER_LABEL: "web"})));

@@ -94,7 +94,9 @@ pub async fn preview(who: &Impersonated, kinds: &Kinds, wish: Wish<'_>) -> Repor
         Err(error) => report.failure = Some(error),
         Ok(compared) => {
             let wanted = entries(&compared);
-            compared.into_iter().for_each(|object| report.count(object));
+            for object in compared {
+                report.count(object);
+            }
             if wish.prune {
                 report.pruned = inventory::without(wish.known, &wanted).len();
             }
@@ -135,9 +137,11 @@ async fn apply(
     let settled = match stored {
         Ok(objects) => {
             let gone = inventory::without(&before, &wanted);
-            let pruned = match wish.prune {
-                true => prune(who, kinds, wish.owner, &gone, journal, report).await,
-                false => Ok(report.forget(&gone)),
+            let pruned = if wish.prune {
+                prune(who, kinds, wish.owner, &gone, journal, report).await
+            } else {
+                report.forget(&gone);
+                Ok(())
             };
             pruned.map(|()| objects)
         }

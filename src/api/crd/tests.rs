@@ -120,6 +120,7 @@ fn volumes_that_are_refused() -> Vec<(Value, &'static str)> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn contradictions_are_refused_with_a_sentence() {
     let interval =
         "`interval` must be set when `runPolicy` is 'Continuous', and may not be set otherwise";

@@ -144,6 +144,7 @@ mod tests {
 
     #[test]
     fn what_became_of_a_bundle_is_told() {
+        use State::{False, True};
         let with = |state: State, reason: &str, created: i64| {
             let mut status = status(State::True, "PushSucceeded", Some((1, "d")));
             let message = &format!("{created} created");
@@ -153,7 +154,6 @@ mod tests {
             status.custom_resources = Some(CustomResourcesStatus { applied, ..Default::default() });
             status
         };
-        use State::{False, True};
         for (before, after, expected) in [
             (
                 with(False, "Pending", 0),

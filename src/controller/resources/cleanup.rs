@@ -22,10 +22,10 @@ pub(crate) fn is_wanted(object: &ImagePush, decision: &Decision) -> bool {
     let Some(apply) = apply_of(object) else { return false };
     let status = decision.status.custom_resources.as_ref();
     let applied = status.and_then(|status| status.applied.as_ref());
-    let applies = decision.step == Step::Start && object.spec.mode == Mode::Apply;
+    let starts = decision.step == Step::Start && object.spec.mode == Mode::Apply;
     // While an attempt runs, status does not say yet what it has applied.
     let stored = object.status.as_ref().and_then(|status| status.inventory.as_ref());
-    apply.prune && (applies || applied.is_some_and(|it| !it.dry_run) || stored.is_some())
+    apply.prune && (starts || applied.is_some_and(|it| !it.dry_run) || stored.is_some())
 }
 
 /// Takes away what was applied, if that is wanted.

@@ -60,9 +60,10 @@ impl Journal for StatusJournal {
         }
         let entries: Vec<InventoryEntry> = entries.iter().map(written).collect();
         // What is left out disappears.
-        let status = match entries.is_empty() {
-            true => json!({}),
-            false => json!({"inventory": Inventory { entries }}),
+        let status = if entries.is_empty() {
+            json!({})
+        } else {
+            json!({"inventory": Inventory { entries }})
         };
         let patch = json!({
             "apiVersion": ImagePush::api_version(&()),

@@ -197,9 +197,10 @@ impl Applier {
             wait: orders.wait.then_some(orders.timeout),
             known: &known,
         };
-        Ok(match order.is_preview() {
-            true => apply::preview(&who, &self.kinds, wish).await,
-            false => apply::run(&who, &self.kinds, wish, &journal).await,
+        Ok(if order.is_preview() {
+            apply::preview(&who, &self.kinds, wish).await
+        } else {
+            apply::run(&who, &self.kinds, wish, &journal).await
         })
     }
 
