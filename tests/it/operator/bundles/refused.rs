@@ -69,7 +69,10 @@ async fn an_operator_that_may_not_act_as_others_says_so() {
 async fn what_somebody_else_has_attached_is_not_applied() {
     let place = Place::new().await;
     place.image("1", &things_of(&[("a", 1)])).await;
-    let spec = place.spec("1", "web", &applying("Always", &json!({})));
+    let mut spec = place.spec("1", "web", &applying("Always", &json!({})));
+    // What is attached in the source's own repository is the source's.
+    let to = format!("{}/elsewhere:1", place.registry.host);
+    spec["destination"]["reference"] = json!(format!("docker://{to}"));
     place.operator.apply("web", &spec).await;
     place.operator.wait("web", "Ready").await;
     let object = place.operator.get("web").await;
@@ -89,7 +92,7 @@ async fn what_somebody_else_has_attached_is_not_applied() {
         "--artifact-type=application/vnd.imagepush.bundle.v1".into(),
         "--annotation=org.opencontainers.image.created=2099-01-01T00:00:00Z".into(),
         format!("--annotation=imagepush.dev/bundle.digest={digest}"),
-        format!("--subject={host}/app:to-web"),
+        format!("--subject={to}"),
         "--file-media-type=application/yaml".into(),
         format!("--file={}", file.display()),
     ];
