@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::canary;
 use crate::support::control_plane::{ControlPlane, POLL, control_plane};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images;
@@ -335,7 +336,7 @@ async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
     let source = Registry::start().await;
     fill(&source.host, 4).await;
     let destination = Registry::start().await;
-    destination.set_login(Login::basic("user", "right"));
+    destination.set_login(Login::basic("user", canary::secret("operator")));
     let operator = Operator::start().await;
     let mut spec = spec(&source.host, &destination.host, &json!({"runPolicy": "Once"}));
     spec["destination"]["secretRef"] = json!({"name": "login"});
@@ -355,7 +356,7 @@ async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
         operator.kubectl(&[&create[..], &[&server, &password]].concat()).await;
         // Without this, the Secret is looked at again after a minute.
         operator
-            .kubectl(&["annotate", "--overwrite", "ipush/web", &format!("look={password}")])
+            .kubectl(&["annotate", "--overwrite", "ipush/web", &format!("look={}", password.len())])
             .await;
     };
     login("wrong").await;
@@ -371,7 +372,7 @@ async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
     assert!(message.ends_with(&refusal), "{message}");
     assert!(!object["status"].to_string().contains("wrong"), "{message}");
 
-    login("right").await;
+    login(canary::secret("operator")).await;
     operator.wait("web", "Ready").await;
     // Nobody but the registry that the entry is for has seen it.
     assert!(source.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::run::{program, run_in, shown};
+use crate::support::canary;
 use crate::support::images::{self, Content};
 use crate::support::layout::write_layout;
 use crate::support::registry::faults::Act;
@@ -136,7 +137,7 @@ async fn a_registry_that_refuses_or_fails() {
     registry.add_rule(Rule::each("GET", "/manifests/", failing).nth(1));
     let text = "the registry answered 500 Internal Server Error\nside: source";
     check(&[plain], 75, text);
-    registry.set_login(Login::basic("user", "right"));
+    registry.set_login(Login::basic("user", canary::secret("cli::faults")));
     check(
         &[plain, "--authfile", "auth.json"],
         1,
@@ -153,7 +154,8 @@ async fn a_registry_that_refuses_or_fails() {
          hint: check user and password, and what the user may do",
     );
     // Let in, though the first request still tried TLS.
-    check(&[plain, "-q", "--creds", "user:right"], 1, &format!("{missing}\nside: source"));
+    let right = format!("user:{}", canary::secret("cli::faults"));
+    check(&[plain, "-q", "--creds", &right], 1, &format!("{missing}\nside: source"));
 }
 
 /// There are more blobs than descriptors. Another attempt, or one where there are more of these, may do. Sessions are cancelled

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::run::program;
 use super::seen_by_others;
-use crate::support::canary::Canary;
+use crate::support::canary::{self, Canary};
 use crate::support::control_plane::{ControlPlane, POLL, control_plane};
 use crate::support::images;
 use crate::support::push;
@@ -102,7 +102,8 @@ async fn the_operator_leaves_no_trace_of_a_secret() {
         Registry::start().await,
     ];
     registry.set_login(Login::bearer("alice", password.text()).naming_tokens(token.text()));
-    stranger.set_login(Login::basic("alice", "another"));
+    stranger.set_login(Login::basic("alice", canary::secret("cli::operator_secrets")));
+    stranger.may_see(password.text());
     repeating.set_login(Login::basic("alice", password.text()));
     let words = format!("no {} for you", password.text());
     let denied = json!({"errors": [{"code": "DENIED", "message": words}]}).to_string();

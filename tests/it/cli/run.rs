@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::canary;
+
 /// The program with these arguments, in `folder`, with nothing of the user's environment.
 pub(crate) fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imagepush"));
@@ -25,6 +27,9 @@ pub(crate) fn run_in(folder: &Path, arguments: &[&str]) -> String {
 /// Exit code, standard output and standard error.
 pub(crate) fn shown(output: &Output) -> String {
     let code = output.status.code().map_or("killed".to_owned(), |code| code.to_string());
+    for (what, bytes) in [("standard output", &output.stdout), ("standard error", &output.stderr)] {
+        canary::none_is_in(what, bytes, &[]);
+    }
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     format!("exit {code}\n--- stdout\n{}--- stderr\n{}", text(&output.stdout), text(&output.stderr))
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::run::program;
-use crate::support::canary::Canary;
+use crate::support::canary::{self, Canary};
 use crate::support::images;
 use crate::support::registry::{Act, Login, Registry, Rule};
 
@@ -102,6 +102,7 @@ async fn credentials_that_fail_are_not_shown() {
     for login in [Login::basic("alice", other.text()), Login::bearer("alice", other.text())] {
         let registry = Registry::start().await;
         registry.set_login(login);
+        registry.may_see(password.text());
         let folder = folder();
         auth_file(folder.path(), &entry(&registry.host, &password));
         for more in
@@ -124,6 +125,7 @@ async fn credentials_that_fail_are_not_shown() {
 async fn a_registry_that_repeats_what_it_was_sent_is_not_quoted() {
     let password = Canary::password();
     let registry = Registry::start().await;
+    registry.may_see(password.text());
     let pair = STANDARD.encode(format!("alice:{}", password.text()));
     for said in
         [password.text(), &format!("Basic {pair}"), &format!("user alice:{}", password.text())]
@@ -275,6 +277,8 @@ fn a_malformed_key_is_not_quoted() {
 async fn signed_addresses_are_secrets_too() {
     let (password, signature, state) = (Canary::password(), Canary::token(), Canary::token());
     let (registry, storage) = (Registry::start().await, Registry::start().await);
+    storage.may_see(signature.text());
+    registry.may_see(state.text());
     let folder = folder();
     auth_file(folder.path(), &entry(&registry.host, &password));
     let filled = pushed(folder.path(), &registry.host, &["--authfile", "auth.json"], &[&password]);
@@ -319,6 +323,7 @@ async fn signed_addresses_are_secrets_too() {
 async fn a_proxys_password_stays_with_the_proxy() {
     let secret = Canary::token();
     let registry = Registry::start().await;
+    registry.may_see(secret.text());
     let folder = folder();
     let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     // A registry by way of itself: it sees what a proxy would, and must not be sent that without one.
@@ -341,7 +346,8 @@ async fn status_of_an_object_holds_no_secret() {
     let registry = Registry::start().await;
     registry.set_login(Login::bearer("alice", password.text()).naming_tokens(token.text()));
     let stranger = Registry::start().await;
-    stranger.set_login(Login::bearer("alice", "another"));
+    stranger.set_login(Login::bearer("alice", canary::secret("cli::secrets")));
+    stranger.may_see(password.text());
     let folder = folder();
     let secret = |host: &str, name: &str| {
         let config = entry(host, &password);

@@ -42,15 +42,15 @@ fn by_us(folder: &Path, registry: &DockerRegistry, file: &str) -> &'static str {
 fn a_file_means_what_it_means_to_skopeo() {
     let registry = registry();
     let folder = tempfile::tempdir().unwrap();
-    let (right, wrong) = (entry(&format!("{USER}:{PASSWORD}")), entry("alice:wrong"));
-    let padded = entry(&format!("{USER}:{PASSWORD}\0\0"));
+    let (right, wrong) = (entry(&login()), entry("alice:wrong"));
+    let padded = entry(&format!("{}\0\0", login()));
     let (host, name) = (&registry.host, registry.host.split(':').next().unwrap());
     let one = |key: &str, entry: &str| format!(r#"{{"auths":{{"{key}":{entry}}}}}"#);
     let two = |first: (&str, &str), second: (&str, &str)| {
         format!(r#"{{"auths":{{"{}":{},"{}":{}}}}}"#, first.0, first.1, second.0, second.1)
     };
     let (team, app) = (format!("{host}/team"), format!("{host}/team/app"));
-    let plain = format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#);
+    let plain = format!(r#"{{"username":"{USER}","password":"{}"}}"#, password());
     let same = [
         (one(host, &right), "let in"),
         (one(host, &wrong), "refused"),
@@ -107,7 +107,7 @@ fn log_in(folder: &Path, tool: &[&str], variables: &[(&str, &Path)], host: &str)
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child =
         command.spawn().expect("podman and docker are there; `make install` installs them");
-    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(password().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }

@@ -61,7 +61,7 @@ fn what_is_missing_is_asked_for_and_a_password_does_not_show() {
     let host = &registry.host;
     let (user, password) =
         (format!("user for {host}: "), format!("password of {USER} for {host}: "));
-    let (name, secret) = (format!("{USER}\n"), format!("oops\u{15}{PASSWORD}x\u{7f}\n"));
+    let (name, secret) = (format!("{USER}\n"), format!("oops\u{15}{}x\u{7f}\n", super::password()));
     let hidden = format!("{password}\n");
     let seen = format!("{user}{USER}\n");
     let absent = format!(
@@ -77,7 +77,7 @@ fn what_is_missing_is_asked_for_and_a_password_does_not_show() {
     for (creds, dialogue, asked) in cases {
         let command = inspect(folder.path(), &registry, &["--creds", creds]);
         let (code, shown) = at_terminal(&command, dialogue);
-        assert!(!shown.contains("canary"), "{shown}");
+        canary::none_is_in("the terminal", &shown, &[]);
         assert!(shown.contains(&format!("{asked}{absent}")), "{creds:?}: {shown}");
         assert!(shown.ends_with(RESTORED), "{shown}");
         assert_eq!(code, 1);
@@ -90,7 +90,7 @@ fn an_interrupt_leaves_the_terminal_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let question = format!("password of {USER} for {}: ", registry.host);
     let command = inspect(folder.path(), &registry, &["--creds", USER]);
-    let (code, shown) = at_terminal(&command, &[(&question, "canary\u{3}")]);
+    let (code, shown) = at_terminal(&command, &[(&question, "half\u{3}")]);
     let expected = format!("{question}\nerror: the push was cancelled\n{RESTORED}");
     assert_eq!((code, shown), (130, expected));
     let (code, shown) = at_terminal(&command, &[(&question, "\n")]);
@@ -164,7 +164,7 @@ fn with_input(command: &Command, input: &str) -> (i32, String) {
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!said.contains("canary"), "{said}");
+    canary::none_is_in("what is said", &said, &[]);
     let said = if said.contains("manifest unknown") { "let in".to_owned() } else { said };
     (output.status.code().unwrap(), said)
 }
@@ -173,7 +173,7 @@ fn with_input(command: &Command, input: &str) -> (i32, String) {
 fn without_a_terminal_nothing_is_asked() {
     let registry = registry();
     let folder = tempfile::tempdir().unwrap();
-    for creds in [USER, "", &format!(":{PASSWORD}")] {
+    for creds in [USER, "", &format!(":{}", password())] {
         let mut command = inspect(folder.path(), &registry, &[]);
         command.args(["--creds", creds]);
         let expected = "error: a user name or password is missing, and there is no terminal to ask on\n\
@@ -189,10 +189,18 @@ fn a_login_may_come_on_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let command = inspect(folder.path(), &registry, &["--creds-stdin"]);
     for end in ["", "\n", "\r\n", "\nmore\n"] {
-        let found = with_input(&command, &format!("{USER}:{PASSWORD}{end}"));
+        let found = with_input(&command, &format!("{}{end}", login()));
         assert_eq!(found, (1, "let in".to_owned()));
     }
-    for input in ["", "\n", "canary", "canary:", ":canary", "\nalice:canary"] {
+    let secret = canary::secret("credentials");
+    for input in [
+        "",
+        "\n",
+        secret,
+        &format!("{secret}:"),
+        &format!(":{secret}"),
+        &format!("\nalice:{secret}"),
+    ] {
         let expected = "error: `--creds-stdin` finds no user name and password\n\
             hint: standard input has to have a line `USER:PASSWORD`\n";
         assert_eq!(with_input(&command, input), (2, expected.to_owned()), "{input:?}");
@@ -208,7 +216,10 @@ fn a_login_may_come_on_standard_input() {
 fn each_side_has_a_line_the_source_first() {
     let (from, to) = (
         registry(),
-        DockerRegistry::start(&Setup { login: Some(("bob", "canary-2")), ..Setup::default() }),
+        DockerRegistry::start(&Setup {
+            login: Some(("bob", canary::secret("credentials bob"))),
+            ..Setup::default()
+        }),
     );
     let folder = tempfile::tempdir().unwrap();
     crate::support::images::image(50).write_layout(&folder.path().join("a"), Some("1"));
@@ -218,9 +229,9 @@ fn each_side_has_a_line_the_source_first() {
         program(folder.path(), &[&["push", "-q", "--tls-verify=false"], arguments].concat())
     };
     let upload = push(&["oci:a:1", &source, "--creds-stdin"]);
-    assert_eq!(with_input(&upload, &format!("{USER}:{PASSWORD}\n")), (0, String::new()));
+    assert_eq!(with_input(&upload, &format!("{}\n", login())), (0, String::new()));
     let copy = push(&[&source, &destination, "--creds-stdin", "--source-creds-stdin"]);
-    let (one, two) = (format!("{USER}:{PASSWORD}"), "bob:canary-2");
+    let (one, two) = (login(), format!("bob:{}", canary::secret("credentials bob")));
     assert_eq!(with_input(&copy, &format!("{one}\n{two}\n")), (0, String::new()));
     let (code, said) = with_input(&copy, &format!("{two}\n{one}\n"));
     assert!(code == 1 && said.contains("does not accept the credentials of `"), "{code} {said}");
@@ -231,7 +242,7 @@ fn each_side_has_a_line_the_source_first() {
 fn a_password_among_the_arguments_is_told_of() {
     let registry = registry();
     let folder = tempfile::tempdir().unwrap();
-    let login = format!("{USER}:{PASSWORD}");
+    let login = login();
     let command = inspect(folder.path(), &registry, &["--creds", &login]);
     let (code, shown) = at_terminal(&command, &[]);
     let note = "note: others on this machine can see the password of `--creds` while this runs; \

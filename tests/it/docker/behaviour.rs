@@ -9,6 +9,7 @@ use imagepush::image::{Descriptor, Digest, MediaType};
 use imagepush::transport::{self, BlobKind, Current, Repository, Reused, Role};
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::certificates::{Authority, Life};
 use crate::support::docker_registry::{DockerRegistry, Program, Setup};
 use crate::support::registry::{Login, Registry};
@@ -154,11 +155,14 @@ async fn docker_registry_behaves() {
 async fn docker_registry_with_tls_and_login_behaves() {
     let authority = Authority::new();
     let files = authority.server("127.0.0.1", Life::Valid);
-    let login = Some(("alice", "secret"));
+    let login = Some(("alice", secret("docker::behaviour")));
     let setup = Setup { tls: Some(&files), login, ..Setup::default() };
     let registry = DockerRegistry::start(&setup);
     let verified = tls(TlsPolicy::Verify, Some(&authority.directory()));
-    let access = Access { credentials: plain_as("alice", "secret").credentials, ..verified };
+    let access = Access {
+        credentials: plain_as("alice", secret("docker::behaviour")).credentials,
+        ..verified
+    };
     check(&registry.host, &access).await;
     let unverified = Access { tls: TlsPolicy::SkipVerifyOrPlainHttp, ..access };
     let from = source(&format!("{}/team/app:1", registry.host), &unverified).await;
@@ -179,9 +183,12 @@ async fn our_registry_behaves() {
 
 #[tokio::test]
 async fn our_registry_behaves_with_either_login() {
-    for login in [Login::basic("alice", "secret"), Login::bearer("alice", "secret")] {
+    for login in [
+        Login::basic("alice", secret("docker::behaviour")),
+        Login::bearer("alice", secret("docker::behaviour")),
+    ] {
         let registry = Registry::start().await;
         registry.set_login(login);
-        check(&registry.host, &plain_as("alice", "secret")).await;
+        check(&registry.host, &plain_as("alice", secret("docker::behaviour"))).await;
     }
 }

@@ -3,6 +3,7 @@
 use imagepush::access::{Access, AuthFile, Credential, Credentials, Secret};
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::docker_registry::{DockerRegistry, Setup};
 use crate::support::registry::{Act, Login, Registry, Rule};
 
@@ -28,12 +29,12 @@ const LOG_IN: &str = " // log in with `podman login HOST`, or pass `--creds`";
 
 #[tokio::test]
 async fn a_refusal_names_the_user_and_where_the_credential_stood() {
-    let login = Some(("alice", "secret"));
+    let login = Some(("alice", secret("docker::credentials")));
     let real = DockerRegistry::start(&Setup { login, ..Setup::default() });
     let basic = Registry::start().await;
-    basic.set_login(Login::basic("alice", "secret"));
+    basic.set_login(Login::basic("alice", secret("docker::credentials")));
     let bearer = Registry::start().await;
-    bearer.set_login(Login::bearer("alice", "secret"));
+    bearer.set_login(Login::bearer("alice", secret("docker::credentials")));
     let unauthorized = "the registry answered 401 Unauthorized";
     let who_is_it = "its token server answered 401 Unauthorized (UNAUTHORIZED: who is it)";
     // Whoever has no credentials asks by GET, too, and hears more.
@@ -73,8 +74,8 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
 #[tokio::test]
 async fn an_identity_token_is_exchanged_at_the_token_server() {
     let registry = Registry::start().await;
-    registry.set_login(Login::bearer("alice", "refresh"));
-    let credential = Credential::IdentityToken(Secret::new("refresh"));
+    registry.set_login(Login::bearer("alice", secret("docker::credentials")));
+    let credential = Credential::IdentityToken(Secret::new(secret("docker::credentials")));
     let access = Access { credentials: Credentials::Explicit(credential), ..plain() };
     let to = destination(&format!("{}/app:1", registry.host), &access).await;
     assert_eq!(to.current().await.unwrap(), None);
@@ -86,7 +87,7 @@ async fn an_identity_token_is_exchanged_at_the_token_server() {
 
 #[tokio::test]
 async fn what_was_sent_is_not_quoted_to_readers_of_logs() {
-    let refresh = "refresh-".repeat(128);
+    let refresh = secret("docker::credentials long").repeat(30);
     let says = |words: &str| {
         let error = serde_json::json!({"code": "DENIED", "message": words});
         serde_json::json!({"errors": [error]}).to_string().into_bytes()
@@ -148,10 +149,11 @@ async fn a_token_server_that_fails_is_not_taken_for_a_refusal() {
     ];
     for (act, message) in cases {
         let registry = Registry::start().await;
-        registry.set_login(Login::bearer("alice", "secret"));
+        registry.set_login(Login::bearer("alice", secret("docker::credentials")));
         registry.add_rule(Rule::each("GET", "/token", act));
         let doing = "reading manifest `1` of `docker://HOST/app`: asking `HOST` for a token: ";
-        let found = refused(&registry.host, &plain_as("alice", "secret")).await;
+        let found =
+            refused(&registry.host, &plain_as("alice", secret("docker::credentials"))).await;
         assert_eq!(found, message.replace("{}", doing));
     }
 }

@@ -9,6 +9,7 @@ use imagepush::error::{Error, Kind, Result};
 use imagepush::transport::BlobKind;
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::registry::{Act, Login, Registry, Rule};
 
 /// Answers in turn; the last answer stays.
@@ -107,7 +108,7 @@ async fn a_registry_leads_to_no_forbidden_address() {
     let (registry, stranger) = (Registry::start().await, Registry::start().await);
     let policy = || Egress::operator().allow(place("registry.test"));
     let access = |answers| Access {
-        credentials: plain_as("alice", "canary").credentials,
+        credentials: plain_as("alice", secret("docker::egress")).credentials,
         ..network(policy(), answers)
     };
     let name = format!("registry.test:{}/app:1", port(&registry));
@@ -130,7 +131,7 @@ async fn a_registry_leads_to_no_forbidden_address() {
         let to = destination(&name, &access(&[&["127.0.0.1"]])).await;
         assert!(to.put_blob(blob(&image.layer), BlobKind::Layer).await.is_err());
 
-        registry.set_login(Login::bearer_at(&there("/token"), "alice", "canary"));
+        registry.set_login(Login::bearer_at(&there("/token"), "alice", secret("docker::egress")));
         assert!(to.current().await.is_err());
         registry.set_login(Login::default());
     }

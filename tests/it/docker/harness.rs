@@ -12,6 +12,8 @@ use imagepush::error::{Error, Result};
 use imagepush::image::{Descriptor, ImageManifest, Index, Manifest, MediaType};
 use imagepush::transport::{self, BlobKind, ImageDestination, ImageSource, Role};
 
+use crate::support::canary;
+
 /// Plain HTTP, and nobody in particular.
 pub(crate) fn plain() -> Access {
     Access { tls: TlsPolicy::PlainHttp, ..Access::default() }
@@ -121,5 +123,8 @@ pub(crate) async fn put(destination: &dyn ImageDestination, image: &Image) -> Re
 /// Everything that an error tells: kind, whether to try again, message and hint.
 pub(crate) fn told(error: &Error) -> String {
     let hint = error.next_step().map(|hint| format!(" // {hint}")).unwrap_or_default();
-    format!("{} {:?}: {error}{hint}", error.kind(), error.class())
+    canary::none_is_in("an error", format!("{error:?}"), &[]);
+    let told = format!("{} {:?}: {error}{hint}", error.kind(), error.class());
+    canary::none_is_in("an error", &told, &[]);
+    told
 }

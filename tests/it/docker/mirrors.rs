@@ -15,6 +15,7 @@ use imagepush::transport;
 use tokio_util::sync::CancellationToken;
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::registry::{Act, Login, Registry, Rule};
 
 /// A registry with this image as `path:1`, and an empty log.
@@ -86,18 +87,18 @@ async fn a_mirror_gets_its_own_credentials_and_no_others() {
     ] {
         let (up, own, stranger) =
             (with("app", &image).await, with("own/app", &image).await, with("app", &image).await);
-        up.set_login(login("up", "canary-up"));
-        own.set_login(mirror_login("own", "canary-own"));
-        stranger.set_login(mirror_login("up", "canary-up"));
+        let (of_up, of_own) = (secret("docker::mirrors up"), secret("docker::mirrors own"));
+        up.set_login(login("up", of_up));
+        own.set_login(mirror_login("own", of_own));
+        stranger.set_login(mirror_login("up", of_up));
         let text = mirrored(&up.host, &[&stranger.host, &format!("{}/own", own.host)]);
         let file = format!(
-            r#"{{"auths":{{"{}/own":{{"username":"own","password":"canary-own"}}}}}}"#,
+            r#"{{"auths":{{"{}/own":{{"username":"own","password":"{of_own}"}}}}}}"#,
             own.host
         );
         let file = AuthFile::parse(file.as_bytes(), "auth.json").unwrap();
         let mut access = conf(&text);
-        access.credentials =
-            Credentials::Explicit(Credential::basic("up", Secret::new("canary-up")));
+        access.credentials = Credentials::Explicit(Credential::basic("up", Secret::new(of_up)));
         access.registries.other_credentials = Credentials::Text(file);
 
         let to = Registry::start().await;
@@ -111,7 +112,7 @@ async fn a_mirror_gets_its_own_credentials_and_no_others() {
         assert_eq!(sent, [""; 0]);
         assert!(!stranger.seen().is_empty());
         let all = format!("{:?}", own.seen());
-        assert!(!all.contains(&basic("up", "canary-up")) && !all.contains("canary-up"));
+        assert!(!all.contains(&basic("up", of_up)) && !all.contains(of_up));
         assert!(own.seen().iter().any(|seen| seen.authorization().is_some()));
         assert_eq!(paths(&up), [""; 0]);
 
@@ -120,7 +121,7 @@ async fn a_mirror_gets_its_own_credentials_and_no_others() {
         let to = Registry::start().await;
         pushed(&format!("{}/app:1", up.host), &access, &to, 0).await.unwrap();
         let all = format!("{:?}", up.seen());
-        assert!(!all.contains(&basic("own", "canary-own")));
+        assert!(!all.contains(&basic("own", of_own)));
         assert!(up.seen().iter().any(|seen| seen.authorization().is_some()));
     }
 }

@@ -11,6 +11,7 @@ use imagepush::transport::{self, Role};
 use tokio_util::sync::CancellationToken;
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::registry::{Login, Registry};
 
@@ -49,8 +50,8 @@ async fn a_push_that_finds_everything_costs_one_request() {
     seed.put_manifest(&both, Role::Named).await.unwrap();
 
     let to = Registry::start().await;
-    to.set_login(Login::bearer("alice", "secret"));
-    let access = plain_as("alice", "secret");
+    to.set_login(Login::bearer("alice", secret("docker::pushes")));
+    let access = plain_as("alice", secret("docker::pushes"));
     for target in ["copy:1".to_owned(), format!("copy@{}", both.digest())] {
         let name = format!("{}/{target}", to.host);
         let first = pushed((&source_name, &plain()), (&name, &access)).await.unwrap();

@@ -11,6 +11,7 @@ use imagepush::image::{
 use imagepush::transport::{BlobKind, ImageDestination};
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::docker_registry::{DockerRegistry, Program};
 use crate::support::registry::{Act, Login, Referrers, Registry, Rule};
 use crate::support::{peers, tools};
@@ -193,8 +194,8 @@ async fn our_registry_holds_attachments_with_and_without_lists() {
     for (page, filters) in [(100, true), (100, false), (1, true), (1, false)] {
         let registry = Registry::start().await;
         registry.keep_referrers(Referrers { page, filters });
-        registry.set_login(Login::bearer("alice", "secret"));
-        check(&registry.host, &plain_as("alice", "secret")).await;
+        registry.set_login(Login::bearer("alice", secret("docker::referrers")));
+        check(&registry.host, &plain_as("alice", secret("docker::referrers"))).await;
         assert!(registry.tags().keys().all(|tag| !tag.contains("sha256-")));
     }
 }

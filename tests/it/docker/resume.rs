@@ -9,6 +9,7 @@ use imagepush::options::Retry;
 use imagepush::transport::{BlobKind, ImageDestination, Repository};
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, Content, Form};
 use crate::support::push;
@@ -97,8 +98,12 @@ async fn an_upload_may_break_again_and_again() {
 #[tokio::test]
 async fn a_token_that_expires_in_mid_body_costs_neither_an_attempt_nor_what_was_sent() {
     let registry = Registry::start().await;
-    registry.set_login(Login::bearer("alice", "secret"));
-    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "secret")).await;
+    registry.set_login(Login::bearer("alice", secret("docker::resume")));
+    let to = destination(
+        &format!("{}/app:1", registry.host),
+        &plain_as("alice", secret("docker::resume")),
+    )
+    .await;
     let bytes = large();
     put_once(&*to, &Bytes::from_static(b"so that we know each other")).await.unwrap();
     let challenge = format!("Bearer realm=\"http://{}/token\",service=\"s\"", registry.host);

@@ -5,6 +5,7 @@ use imagepush::image::MediaType;
 use imagepush::transport::BlobKind;
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::certificates::{Authority, Life};
 use crate::support::docker_registry::{DockerRegistry, Setup};
 use crate::support::registry::{Act, Login, Registry, Rule};
@@ -20,13 +21,16 @@ async fn with_stranger(login: Login) -> (Registry, Registry, String) {
 fn assert_nothing_leaked(stranger: &Registry) {
     for seen in stranger.seen() {
         assert_eq!(seen.authorization(), None, "{seen}");
-        assert!(!seen.query.contains("canary"), "{seen}");
+        assert!(!seen.query.contains(secret("docker::security")), "{seen}");
     }
 }
 
 #[tokio::test]
 async fn downloads_are_followed_without_credentials() {
-    for login in [Login::basic("alice", "canary"), Login::bearer("alice", "canary")] {
+    for login in [
+        Login::basic("alice", secret("docker::security")),
+        Login::bearer("alice", secret("docker::security")),
+    ] {
         let (registry, stranger, place) = with_stranger(login).await;
         let image = Image::new("x");
         let layer = image.layer_descriptor();
@@ -38,7 +42,11 @@ async fn downloads_are_followed_without_credentials() {
             "/blobs/",
             Act::Respond(200, vec![], image.layer.to_vec()),
         ));
-        let from = source(&format!("{}/app:1", registry.host), &plain_as("alice", "canary")).await;
+        let from = source(
+            &format!("{}/app:1", registry.host),
+            &plain_as("alice", secret("docker::security")),
+        )
+        .await;
         let blob = from.blob(&layer).await.unwrap();
         assert_eq!(collect(blob).await.unwrap(), image.layer);
         assert_eq!(stranger.seen().len(), 1);
@@ -49,10 +57,12 @@ async fn downloads_are_followed_without_credentials() {
 #[tokio::test]
 async fn a_stranger_that_wants_credentials_gets_none() {
     let (registry, stranger, place) = with_stranger(Login::default()).await;
-    stranger.set_login(Login::basic("alice", "canary"));
+    stranger.set_login(Login::basic("alice", secret("docker::security")));
     let there = vec![("location", format!("http://{place}/v2/app/manifests/1"))];
     registry.add_rule(Rule::each("GET", "/manifests/", Act::Respond(302, there, vec![])));
-    let from = source(&format!("{}/app:1", registry.host), &plain_as("alice", "canary")).await;
+    let from =
+        source(&format!("{}/app:1", registry.host), &plain_as("alice", secret("docker::security")))
+            .await;
     let error = from.manifest(None).await.unwrap_err();
     assert_eq!(
         told(&error),
@@ -67,10 +77,15 @@ async fn a_stranger_that_wants_credentials_gets_none() {
 
 #[tokio::test]
 async fn a_session_elsewhere_is_refused_with_both_origins() {
-    let (registry, stranger, place) = with_stranger(Login::basic("alice", "canary")).await;
-    let there = Act::Header("location", format!("http://{place}/v2/app/blobs/uploads/1?canary"));
+    let (registry, stranger, place) =
+        with_stranger(Login::basic("alice", secret("docker::security"))).await;
+    let there = Act::Header("location", format!("http://{place}/v2/app/blobs/uploads/1?s"));
     registry.add_rule(Rule::each("POST", "/uploads/", there));
-    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "canary")).await;
+    let to = destination(
+        &format!("{}/app:1", registry.host),
+        &plain_as("alice", secret("docker::security")),
+    )
+    .await;
     to.current().await.unwrap();
     let image = Image::new("x");
     let error = to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap_err();
@@ -93,8 +108,12 @@ async fn a_realm_elsewhere_gets_no_credentials() {
     let place = stranger.host.replace("127.0.0.1", "localhost");
     let registry = Registry::start().await;
     let realm = format!("http://{place}/token");
-    registry.set_login(Login::bearer_at(&realm, "alice", "canary"));
-    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "canary")).await;
+    registry.set_login(Login::bearer_at(&realm, "alice", secret("docker::security")));
+    let to = destination(
+        &format!("{}/app:1", registry.host),
+        &plain_as("alice", secret("docker::security")),
+    )
+    .await;
     let error = to.current().await.unwrap_err();
     assert_eq!(
         told(&error),
@@ -112,7 +131,7 @@ async fn a_realm_elsewhere_gets_no_credentials() {
         token_servers: vec![trusted.parse().unwrap()],
         ..NetworkSettings::default()
     };
-    stranger.set_login(Login::bearer("alice", "canary"));
+    stranger.set_login(Login::bearer("alice", secret("docker::security")));
     for (trusted, kind) in [
         (
             format!("other.example={place}"),
@@ -122,7 +141,7 @@ async fn a_realm_elsewhere_gets_no_credentials() {
         (format!("{}={place}", registry.host), "does not accept the credentials of `alice`"),
     ] {
         let network = Network::new(settings(trusted));
-        let access = Access { network, ..plain_as("alice", "canary") };
+        let access = Access { network, ..plain_as("alice", secret("docker::security")) };
         let to = destination(&format!("{}/app:1", registry.host), &access).await;
         let error = to.current().await.unwrap_err();
         assert!(error.to_string().contains(kind), "{error}");
@@ -148,10 +167,14 @@ async fn a_redirected_upload_is_not_followed() {
 #[tokio::test]
 async fn an_upload_is_redirected_within_the_registry_and_stays_what_it_is() {
     let registry = Registry::start().await;
-    registry.set_login(Login::basic("alice", "canary"));
+    registry.set_login(Login::basic("alice", secret("docker::security")));
     let moved =
         |status: u16, to: &str| Act::Respond(status, vec![("location", to.to_owned())], vec![]);
-    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "canary")).await;
+    let to = destination(
+        &format!("{}/app:1", registry.host),
+        &plain_as("alice", secret("docker::security")),
+    )
+    .await;
     to.current().await.unwrap();
     registry.take_log();
     let opened = "/v2/app/blobs/uploads/?again";

@@ -20,6 +20,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::raw;
 use crate::support::registry::{Login, Registry};
 use crate::support::tls_server::{Shown, TlsServer, config, listen};
@@ -218,8 +219,8 @@ async fn a_registry_that_need_not_be_verified_says_nothing_of_its_token_server()
     let server = TlsServer::start(config(Shown::unknown(), None)).await;
     let registry = Registry::start().await;
     let realm = format!("https://{}/token", server.host);
-    registry.set_login(Login::bearer_at(&realm, "alice", "canary"));
-    let credentials = plain_as("alice", "canary").credentials;
+    registry.set_login(Login::bearer_at(&realm, "alice", secret("docker::tls")));
+    let credentials = plain_as("alice", secret("docker::tls")).credentials;
     let access = Access { tls: TlsPolicy::SkipVerifyOrPlainHttp, credentials, ..Access::default() };
     let to = destination(&format!("{}/app:1", registry.host), &access).await;
     let error = to.current().await.unwrap_err();
@@ -284,11 +285,11 @@ async fn forgets_tls(challenge: &str) -> (String, Arc<Mutex<Vec<String>>>) {
 #[tokio::test]
 async fn nothing_secret_goes_out_in_clear_text_when_tls_has_worked() {
     let bearer = "Bearer realm=\"https://HOST/token\",service=\"test\"";
-    let password = || Credential::basic("alice", Secret::new("canary"));
+    let password = || Credential::basic("alice", Secret::new(secret("docker::tls")));
     for (challenge, credential) in [
         ("Basic realm=\"test\"", password()),
         (bearer, password()),
-        (bearer, Credential::IdentityToken(Secret::new("canary"))),
+        (bearer, Credential::IdentityToken(Secret::new(secret("docker::tls")))),
     ] {
         let (host, heads) = forgets_tls(challenge).await;
         let access = Access {
@@ -310,8 +311,8 @@ async fn nothing_secret_goes_out_in_clear_text_when_tls_has_worked() {
 #[tokio::test]
 async fn a_registry_that_speaks_no_tls_is_asked_first_what_it_wants() {
     let registry = Registry::start().await;
-    registry.set_login(Login::basic("alice", "canary"));
-    let credentials = plain_as("alice", "canary").credentials;
+    registry.set_login(Login::basic("alice", secret("docker::tls")));
+    let credentials = plain_as("alice", secret("docker::tls")).credentials;
     let access = Access { credentials, ..tls(TlsPolicy::SkipVerifyOrPlainHttp, None) };
     let head = |status: u16| format!("HEAD /v2/app/manifests/1 {status}");
     for _ in 0..2 {

@@ -12,14 +12,15 @@ use imagepush::transport::{BlobKind, Repository, Reused, Role};
 
 use super::behaviour;
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::docker_registry::{DockerRegistry, Setup};
 use crate::support::token_server::TokenServer;
 
 async fn registry(life: Duration) -> (TokenServer, DockerRegistry, Access) {
-    let server = TokenServer::start("alice", "secret", life).await;
+    let server = TokenServer::start("alice", secret("docker::token_server"), life).await;
     let setup = Setup { tokens: Some(server.setup()), ..Setup::default() };
     let registry = DockerRegistry::start(&setup);
-    (server, registry, plain_as("alice", "secret"))
+    (server, registry, plain_as("alice", secret("docker::token_server")))
 }
 
 #[tokio::test]

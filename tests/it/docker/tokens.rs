@@ -11,17 +11,18 @@ use imagepush::transport::BlobKind;
 use std::time::Duration;
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::registry::{Act, Login, Registry, Rule};
 
 /// A registry that gives tokens to `alice`, and what she may use.
 async fn guarded(login: Login) -> (Registry, Access) {
     let registry = Registry::start().await;
     registry.set_login(login);
-    (registry, plain_as("alice", "secret"))
+    (registry, plain_as("alice", secret("docker::tokens")))
 }
 
 fn alice() -> Login {
-    Login::bearer("alice", "secret")
+    Login::bearer("alice", secret("docker::tokens"))
 }
 
 /// Refuses the token, and names the token server of this registry.
@@ -51,11 +52,11 @@ async fn a_token_is_kept_for_all_who_share_the_network() {
 
 #[tokio::test]
 async fn a_token_is_never_somebody_elses() {
-    let (registry, alice) = guarded(alice().and("bob", "other")).await;
+    let (registry, alice) = guarded(alice().and("bob", secret("docker::tokens bob"))).await;
     let with = |credentials| Access { credentials, network: alice.network.clone(), ..plain() };
-    let bob = with(plain_as("bob", "other").credentials);
+    let bob = with(plain_as("bob", secret("docker::tokens bob")).credentials);
     // The same user by another way, and nobody.
-    let identity = Credential::IdentityToken(Secret::new("secret"));
+    let identity = Credential::IdentityToken(Secret::new(secret("docker::tokens")));
     let identity = with(Credentials::Explicit(identity));
     let nobody = with(Credentials::Anonymous);
     let name = format!("{}/app:1", registry.host);
@@ -215,7 +216,8 @@ async fn a_right_to_delete_is_asked_for_when_something_is_deleted() {
 #[tokio::test]
 async fn a_registry_that_has_moved_its_token_server_is_asked_again() {
     let (registry, access) =
-        guarded(Login::bearer_at("http://127.0.0.1:1/token", "alice", "secret")).await;
+        guarded(Login::bearer_at("http://127.0.0.1:1/token", "alice", secret("docker::tokens")))
+            .await;
     let name = format!("{}/app:1", registry.host);
     let error = destination(&name, &access).await.current().await.unwrap_err();
     assert_eq!(error.kind(), Kind::NetworkError);
@@ -228,7 +230,7 @@ async fn a_registry_that_has_moved_its_token_server_is_asked_again() {
 
 #[tokio::test]
 async fn a_password_is_sent_at_once_where_it_was_asked_for() {
-    let (registry, access) = guarded(Login::basic("alice", "secret")).await;
+    let (registry, access) = guarded(Login::basic("alice", secret("docker::tokens"))).await;
     let name = format!("{}/app:1", registry.host);
     destination(&name, &access).await.current().await.unwrap();
     destination(&name, &access).await.current().await.unwrap();
@@ -248,10 +250,10 @@ async fn a_token_for_the_registry_itself_is_shown_as_it_is() {
     };
     registry.add_rule(Rule::each("HEAD", "", expired(&registry)).nth(1));
     let name = format!("{}/app:1", registry.host);
-    destination(&name, &token("as-it-is")).await.current().await.unwrap();
+    destination(&name, &token(secret("docker::tokens own"))).await.current().await.unwrap();
     let sent: Vec<_> =
         registry.seen().iter().map(|seen| seen.authorization().map(str::to_owned)).collect();
-    assert_eq!(sent, [None, Some("Bearer as-it-is".to_owned())]);
+    assert_eq!(sent, [None, Some(format!("Bearer {}", secret("docker::tokens own")))]);
     let error = destination(&name, &token("a\nb")).await;
     registry.add_rule(Rule::each("HEAD", "", expired(&registry)));
     let error = error.current().await.unwrap_err();

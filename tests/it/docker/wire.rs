@@ -8,6 +8,7 @@ use imagepush::image::{Digest, MediaType};
 use imagepush::transport::{BlobKind, Current, Repository, Reused, Role};
 
 use super::harness::*;
+use crate::support::canary::secret;
 use crate::support::registry::{Act, Login, Registry, Rule};
 
 /// A registry, and our image there as `app:1`; its log is empty.
@@ -156,8 +157,8 @@ async fn a_head_that_tells_nothing_of_a_blob_means_that_it_is_sent() {
 async fn a_challenge_is_answered_once_and_the_token_kept() {
     let image = Image::new("x");
     let registry = with_image(&image).await;
-    registry.set_login(Login::bearer("alice", "secret"));
-    let access = plain_as("alice", "secret");
+    registry.set_login(Login::bearer("alice", secret("docker::wire")));
+    let access = plain_as("alice", secret("docker::wire"));
     let to = destination(&format!("{}/app:1", registry.host), &access).await;
     to.current().await.unwrap().unwrap();
     to.current().await.unwrap().unwrap();

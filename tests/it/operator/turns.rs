@@ -201,14 +201,14 @@ async fn a_labelled_secret_takes_effect_in_seconds() {
     let source = Registry::start().await;
     fill(&source.host, 23).await;
     let destination = Registry::start().await;
-    destination.set_login(Login::basic("user", "right"));
+    destination.set_login(Login::basic("user", canary::secret("operator::turns")));
     let mut spec = spec(&source.host, &destination.host, &json!({"runPolicy": "Once"}));
     spec["destination"]["secretRef"] = json!({"name": "login"});
     operator.apply("web", &spec).await;
     operator.until("web", |o| reason_of(o, "Ready") == "SecretNotFound").await;
 
     let created = Instant::now();
-    let auths = json!({"auths": {&destination.host: {"username": "user", "password": "right"}}});
+    let auths = json!({"auths": {&destination.host: {"username": "user", "password": canary::secret("operator::turns")}}});
     let secret = json!({"apiVersion": "v1", "kind": "Secret",
         "type": "kubernetes.io/dockerconfigjson",
         "metadata": {"name": "login", "namespace": operator.namespace,

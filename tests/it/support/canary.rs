@@ -1,12 +1,21 @@
 //! Secrets that give themselves away: each is like no other text, and is found in any of the forms that text takes on its
 //! way to an output.
+//!
+//! All that were made are known to the whole test run: what this process logs at `trace` is searched for them, and so are errors,
+//! what the program prints, and what registries are sent that were not told a secret.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Layer as _, fmt as lines};
 use url::form_urlencoded;
 
 /// A secret that stands nowhere else.
@@ -20,6 +29,66 @@ pub(crate) struct Canary {
 /// What makes one canary differ from the others of this run.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
+/// Those of this run, each under the name that it was asked for by, if it has one.
+static KNOWN: Mutex<Vec<Known>> = Mutex::new(vec![]);
+
+type Known = (Option<&'static str>, &'static Canary);
+
+/// The secret of this name, for tests that need no others: the same one in all of a run, and a token as [`Canary::token`] makes it.
+pub(crate) fn secret(name: &'static str) -> &'static str {
+    let mut known = KNOWN.lock().unwrap();
+    if let Some((_, canary)) = known.iter().find(|(own, _)| *own == Some(name)) {
+        return canary.text();
+    }
+    let canary: &Canary = Box::leak(Box::new(Canary::of(unique())));
+    known.push((Some(name), canary));
+    drop(known);
+    watch_the_log();
+    canary.text()
+}
+
+/// Fails if any secret of this run, but for those that may be known there, stands in the output of `what`.
+pub(crate) fn none_is_in(what: &str, output: impl AsRef<[u8]>, but: &[String]) {
+    let output = String::from_utf8_lossy(output.as_ref());
+    let known = KNOWN.lock().unwrap().clone();
+    let others = known.iter().filter(|(_, canary)| !but.contains(&canary.text));
+    others.for_each(|(_, canary)| canary.is_not_in(what, output.as_bytes()));
+}
+
+/// Searches all that this process logs from now on, however little it matters.
+fn watch_the_log() {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        let all = Targets::new().with_default(LevelFilter::TRACE);
+        let searched = lines::layer().with_ansi(false).with_writer(Searched).with_filter(all);
+        let subscriber = tracing_subscriber::registry().with(searched);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+/// Where logged lines are searched, and go no further.
+#[derive(Clone, Copy)]
+struct Searched;
+
+impl MakeWriter<'_> for Searched {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}
+
+impl io::Write for Searched {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        none_is_in("the log", line, &[]);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Canary {
     /// A password, with characters that each form writes differently.
     pub(crate) fn password() -> Self {
@@ -32,6 +101,13 @@ impl Canary {
     }
 
     fn new(text: String) -> Self {
+        let canary = Self::of(text);
+        KNOWN.lock().unwrap().push((None, Box::leak(Box::new(canary.clone()))));
+        watch_the_log();
+        canary
+    }
+
+    fn of(text: String) -> Self {
         Self { forms: forms(&text), text }
     }
 
@@ -107,4 +183,17 @@ fn a_canary_is_found_in_every_form() {
         assert!(searched.is_err(), "{output}");
     }
     canary.is_not_in("another secret", Canary::password().text());
+}
+
+#[test]
+fn what_is_logged_is_searched_for_all_of_them() {
+    let (one, other) = (secret("of a test"), Canary::password());
+    assert_eq!(one, secret("of a test"));
+    for text in [one, other.text()] {
+        let logged = std::panic::catch_unwind(|| tracing::trace!(text, "said"));
+        assert!(logged.is_err(), "{text}");
+        let printed = std::panic::catch_unwind(|| none_is_in("it", text, &[]));
+        assert!(printed.is_err(), "{text}");
+        none_is_in("it", text, &[text.to_owned()]);
+    }
 }

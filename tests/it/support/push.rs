@@ -13,7 +13,7 @@ use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptio
 use imagepush::transport::{self, BlobKind, ImageDestination, Reference};
 use tokio_util::sync::CancellationToken;
 
-use super::images;
+use super::{canary, images};
 
 /// The options of a push that takes the image as it is and alone, with all its platforms, and never tries again.
 pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
@@ -40,7 +40,9 @@ pub(crate) async fn push(source: &str, destination: &str) -> Result<Pushed> {
 /// Pushes.
 pub(crate) async fn run(options: &PushOptions) -> Result<Pushed> {
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
-    engine::push(options, &progress, &CancellationToken::new()).await
+    let pushed = engine::push(options, &progress, &CancellationToken::new()).await;
+    canary::none_is_in("the outcome of a push", format!("{pushed:?}"), &[]);
+    pushed
 }
 
 /// A destination that has the blobs of an image and is to get its manifest next.

@@ -29,6 +29,8 @@ pub(crate) use quirks::Quirk;
 pub(crate) use referrers::Referrers;
 use store::Store;
 
+use super::canary;
+
 /// A running registry that speaks plain HTTP; it ends when this is dropped.
 pub(crate) struct Registry {
     /// Host and port.
@@ -58,6 +60,8 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     login: Mutex<Login>,
     log: Mutex<Vec<Seen>>,
+    /// The secrets that it may be sent.
+    told: Mutex<Vec<String>>,
 }
 
 impl Registry {
@@ -89,7 +93,22 @@ impl Registry {
 
     /// Asks for credentials from now on.
     pub(crate) fn set_login(&self, login: Login) {
+        self.shared.told.lock().unwrap().extend(login.passwords());
         *self.shared.login.lock().unwrap() = login;
+    }
+
+    /// May be sent this secret, though it lets in nobody who has it.
+    pub(crate) fn may_see(&self, secret: &str) {
+        self.shared.told.lock().unwrap().push(secret.to_owned());
+    }
+
+    /// Fails if a secret was sent here that is for others.
+    fn search(&self) {
+        let told = self.shared.told.lock().unwrap().clone();
+        for Seen { method, path, query, headers, .. } in self.seen() {
+            let seen = format!("{method} {path}?{query} {headers:?}");
+            canary::none_is_in("a foreign request", seen, &told);
+        }
     }
 
     /// Keeps lists of attachments from now on.
@@ -124,6 +143,7 @@ impl Registry {
 
     /// The requests so far, as `METHOD path status`; forgets them.
     pub(crate) fn take_log(&self) -> Vec<String> {
+        self.search();
         let log = std::mem::take(&mut *self.shared.log.lock().unwrap());
         log.iter().map(Seen::to_string).collect()
     }
@@ -155,6 +175,9 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            self.search();
+        }
     }
 }
 

@@ -78,6 +78,12 @@ impl Login {
         Self { prefix: Some(prefix.to_owned()), ..self }
     }
 
+    /// The secrets of those who are let in, and what its tokens begin with.
+    pub(super) fn passwords(&self) -> Vec<String> {
+        let passwords = self.users.iter().map(|(_, password)| password.clone());
+        passwords.chain(self.prefix.clone()).collect()
+    }
+
     pub(super) fn revoke(&mut self) {
         self.tokens.clear();
     }
