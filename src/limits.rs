@@ -284,6 +284,10 @@ pub const MIN_RESUME_PROGRESS: u64 = 1 << 20;
 /// no valid one. The operator's objects may name any number of them.
 pub const MAX_HTTP_CLIENTS: usize = 64;
 
+/// Looks at one registry that are under way at the same time, each with a connection of its own: the operator looks at
+/// thousands of names there, and one connection answers a hundred a second from 10 ms away.
+pub const PARALLEL_CHECKS: usize = 4;
+
 /// Connections to one host that are kept open unused; as many as one push moves small blobs at a time.
 pub const IDLE_CONNECTIONS: usize = PARALLEL_SMALL_BLOBS;
 

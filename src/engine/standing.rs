@@ -5,9 +5,10 @@ use tokio_util::sync::CancellationToken;
 use super::progress::NoProgress;
 use super::retry::retry;
 use super::session::until;
+use crate::access::CheckTurn;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::Digest;
-use crate::options::PushOptions;
+use crate::options::{Endpoint, PushOptions};
 
 /// The digests that the two names of a push have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub(super) async fn standing(
 ) -> Result<Standing> {
     let (source, destination) = (&options.source, &options.destination);
     let of_source = async {
+        let _turn = turn(source).await;
         let opened = source.reference.source(&source.access).await?;
         match retry(options.retry, &NoProgress, || opened.digest()).await {
             Ok(digest) => Ok(Some(digest)),
@@ -33,6 +35,7 @@ pub(super) async fn standing(
         }
     };
     let of_destination = async {
+        let _turn = turn(destination).await;
         let opened = destination.reference.destination(&destination.access).await?;
         let current = retry(options.retry, &NoProgress, || opened.current()).await?;
         Ok(current.map(|current| current.digest))
@@ -46,4 +49,10 @@ pub(super) async fn standing(
         })
     };
     until(cancel, both).await
+}
+
+/// Waits until the side's registry may be looked at, if it is in one.
+async fn turn(side: &Endpoint) -> Option<CheckTurn> {
+    let repository = side.reference.repository()?;
+    Some(side.access.network.check_turn(&repository.registry).await)
 }

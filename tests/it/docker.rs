@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod broken_peers;
+mod checks;
 mod credentials;
 mod egress;
 mod faults;

@@ -5,6 +5,7 @@
 
 mod allowed;
 mod any_certificate;
+mod checks;
 mod clients;
 mod egress;
 mod names;
@@ -25,6 +26,8 @@ use reqwest::Client;
 use url::{Host, Url};
 
 pub use allowed::AllowedRegistries;
+pub(crate) use checks::CheckTurn;
+use checks::Checks;
 pub(crate) use clients::Audience;
 use clients::Clients;
 pub use egress::Egress;
@@ -53,6 +56,7 @@ struct Shared {
     names: Names,
     proxies: Proxies,
     pauses: Pauses,
+    checks: Checks,
     warnings: Warnings,
     traffic: Traffic,
     token_servers: Vec<TokenServer>,
@@ -97,6 +101,7 @@ impl Network {
             names,
             proxies,
             pauses: Pauses::default(),
+            checks: Checks::default(),
             warnings: Warnings::default(),
             traffic: Traffic::default(),
             token_servers,
@@ -136,6 +141,11 @@ impl Network {
     /// Waits until a host may be sent something by `owner`; fails with what is left of a pause that is too long for that.
     pub(crate) async fn pause_over(&self, host: &str, owner: Fingerprint) -> Result<(), Duration> {
         self.0.pauses.over(host, owner).await
+    }
+
+    /// Waits until a registry may be looked at: by no more than [`PARALLEL_CHECKS`](crate::limits::PARALLEL_CHECKS) at once.
+    pub(crate) async fn check_turn(&self, registry: &str) -> CheckTurn {
+        self.0.checks.turn(registry).await
     }
 
     /// Tells what a host warns of in its `Warning` headers, once each, but for what `hide` takes out of it.
