@@ -124,6 +124,21 @@ async fn a_refusal_while_we_still_send_is_read() {
     }
 }
 
+/// The blob is still being made then, and nobody knows what to call it.
+#[tokio::test]
+async fn an_answer_that_comes_before_the_blob_is_no_success() {
+    let accepted =
+        "HTTP/1.1 202 Accepted\r\nlocation: /v2/app/blobs/uploads/1\r\ncontent-length: 0\r\n\r\n";
+    let early = Deed::Early(64 << 10, accepted.as_bytes().to_vec());
+    let server = Raw::start(vec![Deed::answer(accepted), early, Deed::last(ABSENT)]).await;
+    let to = destination(&format!("{}/app:1", server.host), &plain()).await;
+    let blob = Blob::measured(chunks(&Bytes::from(vec![1; 8 << 20])));
+    let error = to.put_blob(blob, BlobKind::Layer).await.unwrap_err();
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    let message = "the registry answered before it had the blob";
+    assert!(error.to_string().ends_with(message), "{error}");
+}
+
 #[tokio::test]
 async fn a_pause_holds_for_all_workers_of_the_host() {
     let (registry, other) = (Registry::start().await, Registry::start().await);

@@ -161,7 +161,7 @@ async fn a_damaged_file_is_named_where_the_registry_compares_nothing() {
         (answer(200, &[]), Some(there.clone())),
         (answer(204, &[(DIGEST, &digest)]), Some(there.clone())),
         // So is an answer that is lost.
-        (Act::Drop, Some(there)),
+        (Act::DropAnswer, Some(there)),
     ] {
         let (error, from) = taken(put, head).await;
         assert!(error.to_string().contains(&from), "{error}");
@@ -201,7 +201,7 @@ async fn a_blob_that_is_found_after_a_failure_is_hashed() {
     put(&*to, &Image::new("x")).await.unwrap();
     let there = Act::Respond(200, vec![("content-length", length)], vec![]);
     let head = format!("/blobs/{digest}");
-    registry.add_rule(Rule::each("PUT", "/uploads/", Act::Drop).with_query(&digest[7..]));
+    registry.add_rule(Rule::each("PUT", "/uploads/", Act::DropAnswer).with_query(&digest[7..]));
     let absent = Act::Respond(404, vec![], vec![]);
     registry.add_rule(Rule::each("HEAD", head.clone(), absent).nth(1));
     registry.add_rule(Rule::each("HEAD", head.clone(), Act::Drop).nth(1));
@@ -216,6 +216,24 @@ async fn a_blob_that_is_found_after_a_failure_is_hashed() {
     let log = registry.take_log();
     let sent = log.iter().filter(|line| line.starts_with("PUT") && line.ends_with(" 0")).count();
     assert_eq!(sent, 1, "{log:#?}");
+}
+
+/// All of it would be read once more, only to be sent in another manner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_not_looked_at_again_while_there_is_another_way_to_send_it() {
+    let registry = Registry::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let digest = write_layout(folder.path(), "1", 1, 10 << 10)[0].clone();
+    damage(folder.path(), &digest);
+    let wants_length = Act::Respond(411, vec![], vec![]);
+    let first = Rule::each("PUT", "/uploads/", wants_length).with_query(&digest[7..]).nth(1);
+    registry.add_rule(first);
+    let source = format!("oci:{}:1", folder.path().display());
+    let destination = format!("docker://{}/team/app:1", registry.host);
+    let error = pushed(&source, &destination, false).await;
+    assert_eq!((error.side(), error.kind()), (Some(Side::Source), Kind::ContentMismatch));
+    let log = registry.take_log();
+    assert!(log.iter().any(|line| line.starts_with("PATCH ")), "{log:#?}");
 }
 
 #[tokio::test]

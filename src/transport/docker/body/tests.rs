@@ -1,4 +1,4 @@
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 
 use super::*;
 
@@ -98,6 +98,23 @@ async fn a_stream_is_handed_over_in_pieces() {
     }
     assert_eq!(pieces.iter().sum::<usize>(), sizes.iter().sum::<usize>());
     assert!(pieces.iter().all(|size| (1..=SENT_PIECE).contains(size)), "{pieces:?}");
+}
+
+/// Else nobody would find out that an answer has come.
+#[tokio::test]
+async fn the_runtime_has_its_turn_between_pieces() {
+    let chunks = (0..3).map(|_| Ok(Bytes::from(vec![7; 5 * SENT_PIECE])));
+    let (body, _watch) = outgoing(stream::iter(chunks).boxed());
+    let mut response = Response::from(axum::http::Response::new(body));
+    let (mut total, mut at_once) = (0, 0);
+    while total + at_once < 15 * SENT_PIECE {
+        // Without an answer here, whoever polls it has the runtime go on with others.
+        match response.chunk().now_or_never() {
+            Some(piece) => at_once += piece.unwrap().unwrap().len(),
+            None => (total, at_once) = (total + at_once, 0),
+        }
+        assert!(at_once <= SENT_PIECE, "{at_once}");
+    }
 }
 
 #[tokio::test]
