@@ -3,12 +3,14 @@
 //! The command line's arguments and the ImagePush object's spec each have one function that turns them into
 //! [`PushOptions`]. Defaults live here only.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::access::Access;
 use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result};
-use crate::image::{ManifestFormat, Platform};
+use crate::image::{Digest, ManifestFormat, ParseDigestError, Platform};
 use crate::limits::MAX_RETRIES;
 use crate::transport::Reference;
 
@@ -35,6 +37,17 @@ pub struct PushOptions {
     pub custom_resources: CustomResources,
     /// Whether what was written is read back: manifests, and whether each of their blobs is there.
     pub verify_after_push: bool,
+    /// What the destination's name must have right before it is changed; `None` overwrites whatever is there.
+    pub overwrites: Option<Overwrites>,
+}
+
+/// What a name must have, to be given something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overwrites {
+    /// Nothing.
+    Nothing,
+    /// This manifest or index.
+    Digest(Digest),
 }
 
 /// One end of a push.
@@ -90,6 +103,36 @@ pub struct Retry {
     pub limit: u32,
     /// A fixed delay between attempts; `None` grows it exponentially.
     pub delay: Option<Duration>,
+}
+
+// === impl Overwrites ===
+
+impl Overwrites {
+    /// Whether that is what is there.
+    pub fn matches(&self, there: Option<&Digest>) -> bool {
+        match self {
+            Self::Nothing => there.is_none(),
+            Self::Digest(digest) => there == Some(digest),
+        }
+    }
+}
+
+impl FromStr for Overwrites {
+    type Err = ParseDigestError;
+
+    /// A digest, or `nothing`.
+    fn from_str(text: &str) -> std::result::Result<Self, ParseDigestError> {
+        if text == "nothing" { Ok(Self::Nothing) } else { text.parse().map(Self::Digest) }
+    }
+}
+
+impl fmt::Display for Overwrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Digest(digest) => write!(f, "`{digest}`"),
+        }
+    }
 }
 
 // === impl Retry ===

@@ -19,9 +19,11 @@ use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
 use crate::blob::{Codec, Pace};
 use crate::bundle;
-use crate::error::{Result, Side};
+use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, ManifestFormat, Platform};
-use crate::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
+use crate::options::{
+    CustomResources, Endpoint, Layers, Overwrites, Platforms, PushOptions, Retry,
+};
 use crate::transport;
 
 /// Pushes an image to where it is wanted
@@ -84,6 +86,11 @@ pub(crate) struct PushArgs {
     /// Read back what was pushed, and send again what the registry has lost: costs a request for each blob and manifest
     #[arg(long)]
     verify_after_push: bool,
+
+    /// Fail if the destination's name has something else than this digest, or than `nothing`, right before it would be
+    /// changed. An image that is there already is no failure
+    #[arg(long, value_name = "DIGEST")]
+    if_tag_matches: Option<Overwrites>,
 
     /// What happens to the custom resources that the image carries. `auto` pushes what has changed or isn't there, and reads
     /// no layer only to look for them [default: auto]
@@ -213,6 +220,7 @@ impl PushArgs {
             retry_delay,
             verify_source,
             verify_after_push,
+            if_tag_matches,
             cr_option,
             digestfile,
             dry_run,
@@ -222,6 +230,10 @@ impl PushArgs {
             registries,
             source_registry,
         } = self;
+        if if_tag_matches.is_some() && matches!(cr_option, Some(CrOption::Only)) {
+            let message = "`--cr-option only` changes no name, so that `--if-tag-matches` means nothing there";
+            return Err(Error::new(Kind::InvalidOptions, message));
+        }
         let SourceName { reference: source, alternatives } = SourceName::parse(&image)?;
         let destination = match (destination, &alternatives) {
             (Some(name), _) => {
@@ -256,6 +268,7 @@ impl PushArgs {
             pace: Pace::default(),
             custom_resources: cr_option.map(CustomResources::from).unwrap_or_default(),
             verify_after_push,
+            overwrites: if_tag_matches,
         };
         Ok(Request { options, alternatives, digest_file: digestfile, dry_run })
     }

@@ -135,6 +135,25 @@ mod tests {
         }
     }
 
+    /// Notes what is told of further attempts: number, how many there are, and the wait in milliseconds.
+    #[derive(Default)]
+    struct Told(std::sync::Mutex<Vec<(u32, u32, u128)>>);
+
+    impl Progress for Told {
+        fn event(&self, event: Event<'_>) {
+            let Event::Retrying { attempt, attempts, delay, .. } = event else { return };
+            self.0.lock().unwrap().push((attempt, attempts, delay.as_millis()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_further_attempt_is_told() {
+        let (told, policy) =
+            (Told::default(), Retry { limit: 2, delay: Some(Duration::from_millis(7)) });
+        retry(policy, &told, async || Err::<(), _>(unavailable())).await.unwrap_err();
+        assert_eq!(*told.0.lock().unwrap(), [(2, 3, 7), (3, 3, 7)]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_wants_sending_again_is_sent_at_once_within_a_bound() {
         for (refusals, expected) in [(2, Ok(3)), (u32::MAX, Err(MAX_ADAPTATIONS + 1))] {

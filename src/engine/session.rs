@@ -88,6 +88,7 @@ pub(super) async fn preview(
         if present {
             session.prepare(Motion::Stays).await?;
         } else {
+            session.check_overwrites(session.current.as_ref())?;
             session.prepare(Motion::Moves).await?;
             session.meanwhile().await?;
         }
@@ -214,6 +215,7 @@ impl Session<'_> {
         if self.has(&plan) {
             return self.present(Some(&plan), cancel).await;
         }
+        self.check_overwrites(self.current.as_ref())?;
         until(cancel, self.prepare(Motion::Moves)).await?;
         self.announce(&plan);
         let copy = self.copy(state);
@@ -291,7 +293,10 @@ impl Session<'_> {
         patient: bool,
         cancel: &CancellationToken,
     ) -> Result<()> {
-        let put = async || waiting(patient, self.destination.put_named(named, &self.gate).await);
+        let put = async || {
+            self.still_overwrites(named).await?;
+            waiting(patient, self.destination.put_named(named, &self.gate).await)
+        };
         let put = retry_while_wanted(self.options.retry, self.progress.as_ref(), cancel, put);
         if let Err(error) = self.gate.unless_cancelled(put).await.and_then(identity) {
             let unknown = self.is_unknown(&error).await;
@@ -302,6 +307,35 @@ impl Session<'_> {
         }
         self.progress.event(Event::Manifest { digest: named.digest() });
         Ok(())
+    }
+
+    /// Looks once more at what the name has, if that matters. No transport can make that and the change one step: who comes
+    /// between them is overwritten.
+    async fn still_overwrites(&self, named: &Manifest) -> Result<()> {
+        if self.options.overwrites.is_none() {
+            return Ok(());
+        }
+        let current = self.destination.current().await?;
+        let written = |now: &Current| now.digest == *named.digest();
+        // An attempt of ours may have got through though its answer didn't.
+        if current.as_ref().is_some_and(written) {
+            return Ok(());
+        }
+        self.check_overwrites(current.as_ref())
+    }
+
+    /// Refuses to give the name something else than what the user knows of.
+    fn check_overwrites(&self, current: Option<&Current>) -> Result<()> {
+        let there = current.map(|current| &current.digest);
+        let Some(expected) = self.options.overwrites.as_ref().filter(|it| !it.matches(there))
+        else {
+            return Ok(());
+        };
+        let found = there.map_or("nothing".to_owned(), |digest| format!("`{digest}`"));
+        let message = format!("the name has {found}, and not {expected}");
+        Err(Error::new(Kind::DestinationExists, message).on(Side::Destination).hint(
+            "somebody else has changed it: look at what is there, and push again if it may go",
+        ))
     }
 
     /// Whether nobody can tell from an error what the name points to.

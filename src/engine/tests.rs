@@ -32,6 +32,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         pace: Pace::default(),
         custom_resources: CustomResources::default(),
         verify_after_push: false,
+        overwrites: None,
     }
 }
 
@@ -189,6 +190,8 @@ async fn shared_blobs_of_an_index_move_once() {
         pushed.manifests.iter().map(|m| m.platform.clone().unwrap().to_string()).collect();
     assert_eq!(names, platforms);
     let puts = destination.store().calls();
+    let sent = puts.iter().filter(|call| matches!(call, Call::PutBlob(_))).count();
+    assert_eq!(sent, 1 + 2 * 3, "{puts:?}");
     let last =
         puts.iter().position(|call| matches!(call, Call::PutManifest(d, _) if d == index.digest()));
     assert_eq!(last, Some(puts.len() - 2));

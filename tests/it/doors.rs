@@ -36,6 +36,7 @@ fn shown(options: PushOptions) -> String {
         pace: _,
         custom_resources,
         verify_after_push,
+        overwrites: _,
     } = options;
     let side = |endpoint| {
         let Endpoint {
@@ -134,9 +135,10 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Flags without a field.
-const FLAGS_ALONE: [(&str, &str); 7] = [
+const FLAGS_ALONE: [(&str, &str); 8] = [
     ("digestfile", "the digest is in `status.artifact.digest`"),
     ("help", "about the program"),
+    ("if-tag-matches", "`overwritePolicy` says it for every push of an object, not for one"),
     ("log-format", "about the program; the operator has it"),
     ("output", "about what is printed"),
     ("quiet", "about what is printed"),

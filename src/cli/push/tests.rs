@@ -36,6 +36,7 @@ fn without_flags_the_defaults_are_those_of_the_options() {
         pace: _,
         custom_resources,
         verify_after_push,
+        overwrites,
     } = options;
     assert_eq!(source.reference.to_string(), "oci:/a:1");
     assert_eq!(destination.reference.to_string(), "oci:/a:1");
@@ -43,7 +44,21 @@ fn without_flags_the_defaults_are_those_of_the_options() {
     assert_eq!((format, layers, retry), (None, Layers::default(), Retry::default()));
     assert_eq!(custom_resources, CustomResources::Auto);
     assert!(!verify_source && !verify_after_push);
+    assert_eq!(overwrites, None);
     assert_eq!((digest_file, dry_run), (None, false));
+}
+
+#[test]
+fn what_may_be_overwritten_is_a_digest_or_nothing() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let given = |value: &str| options(&format!("--if-tag-matches {value}")).overwrites;
+    assert_eq!(given("nothing"), Some(Overwrites::Nothing));
+    assert_eq!(given(digest), Some(Overwrites::Digest(digest.parse().unwrap())));
+    let error = request("oci:/a:1 --cr-option only --if-tag-matches nothing").err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "`--cr-option only` changes no name, so that `--if-tag-matches` means nothing there"
+    );
 }
 
 #[test]

@@ -137,6 +137,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
             pace: Pace::default(),
             custom_resources: CustomResources::default(),
             verify_after_push: false,
+            overwrites: None,
         },
         delivery: Delivery::default(),
         timeout: Duration::from_mins(5),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use imagepush::access::Egress;
 use imagepush::blob::Blob;
 use imagepush::error::{Class, Kind};
+use imagepush::image::{Descriptor, MediaType};
 use imagepush::transport::{BlobKind, Role};
 use tokio::time::Instant;
 
@@ -213,6 +214,23 @@ async fn resumed(at: usize, acts: Vec<Act>) -> (Vec<String>, Result<(), String>)
     };
     let seen = registry.seen();
     (seen.iter().filter(|seen| seen.method == "GET").map(range).collect(), end)
+}
+
+#[tokio::test]
+async fn the_rest_of_other_content_is_not_taken() {
+    let layer = Descriptor::of(MediaType::OCTET_STREAM, b"0123456789");
+    for (etag, whole) in [("a", true), ("b", false)] {
+        let start = "HTTP/1.1 200 OK\r\netag: \"a\"\r\ncontent-length: 10\r\n\r\n01234";
+        let rest = format!(
+            "HTTP/1.1 206 Partial Content\r\netag: \"{etag}\"\r\ncontent-range: bytes 5-9/10\r\n\
+             content-length: 5\r\n\r\n56789"
+        );
+        let server = Raw::start(vec![Deed::last(start), Deed::last(&rest)]).await;
+        let from = source(&format!("{}/app:1", server.host), &plain()).await;
+        let read = collect(from.blob(&layer).await.unwrap()).await;
+        assert_eq!(read.is_ok_and(|read| read == "0123456789"), whole, "{etag}");
+        assert_eq!(server.heads().len(), 2);
+    }
 }
 
 #[tokio::test]

@@ -107,6 +107,7 @@ async fn what_was_sent_is_not_quoted_to_readers_of_logs() {
     ] {
         let registry = Registry::start().await;
         registry.set_login(Login::bearer("alice", &refresh));
+        registry.may_see(secret("docker::credentials long"));
         let answer = Rule::each(method, path, respond(status, &format!("bad {words}")));
         registry.add_rule(if path == "/v2/" { answer.nth(2) } else { answer });
         let from = source(&format!("{}/app:1", registry.host), access).await;
@@ -115,6 +116,7 @@ async fn what_was_sent_is_not_quoted_to_readers_of_logs() {
     }
     let registry = Registry::start().await;
     registry.set_login(Login::bearer("alice", &refresh));
+    registry.may_see(secret("docker::credentials long"));
     let challenge = vec![("www-authenticate", missing.replace("HOST", &registry.host))];
     let refusal = Act::Respond(401, challenge, vec![]);
     registry.add_rule(Rule::each("GET", "/v2/", refusal).nth(2));

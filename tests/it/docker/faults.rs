@@ -6,6 +6,7 @@ use bytes::Bytes;
 use imagepush::blob::Blob;
 use imagepush::error::{Class, Error, Kind};
 use imagepush::image::{Descriptor, MediaType};
+use imagepush::limits::MAX_ERROR_BODY;
 use imagepush::options::Retry;
 use imagepush::transport::{BlobKind, Role};
 
@@ -273,7 +274,10 @@ async fn starved<T>(
         () = registry.received(request) => {}
     }
     tokio::time::pause();
+    let start = tokio::time::Instant::now();
     let error = work.await.map(|_| ()).unwrap_err();
+    // A download goes on once, and waits as long again.
+    assert!(start.elapsed() < Duration::from_secs(150), "{request}: {:?}", start.elapsed());
     tokio::time::resume();
     told(&error).replace(&registry.host, "HOST")
 }
@@ -378,6 +382,21 @@ async fn a_download_that_breaks_off_tells_so() {
     let blob = from.blob(&image.layer_descriptor()).await.unwrap();
     let error = collect(blob).await.unwrap_err();
     assert_eq!((error.kind(), error.class()), (Kind::NetworkError, Class::Transient));
+}
+
+#[tokio::test]
+async fn an_errors_body_is_read_up_to_a_bound() {
+    for (padding, told) in [(0, " (DENIED: said)"), (MAX_ERROR_BODY, "")] {
+        let body = format!(
+            r#"{{"errors":[{{"code":"DENIED","message":"said"}}],"x":"{}"}}"#,
+            "y".repeat(padding)
+        );
+        let expected = format!(
+            "AccessDenied Permanent: reading manifest `1` of `docker://HOST/app`: the registry answered \
+             403 Forbidden{told}"
+        );
+        assert_eq!(reading(respond(403, body)).await, expected);
+    }
 }
 
 #[tokio::test]

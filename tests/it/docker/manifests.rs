@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use imagepush::engine::Pushed;
 use imagepush::error::{Class, Error, Kind};
-use imagepush::options::{PushOptions, Retry};
+use imagepush::image::Digest;
+use imagepush::options::{Overwrites, PushOptions, Retry};
 use imagepush::transport::Role;
 
 use super::harness::*;
@@ -81,6 +82,52 @@ async fn a_manifest_whose_answer_is_lost_is_looked_up() {
     registry.add_rule(Rule::each("PUT", "/manifests/", Act::Drop).nth(1));
     let error = other.put_manifest(&image.manifest, Role::Named).await.unwrap_err();
     assert_eq!((error.kind(), error.class()), (Kind::NetworkError, Class::Transient));
+}
+
+/// A name that somebody else has changed meanwhile stays as it is, for whoever wants that.
+#[tokio::test]
+async fn a_name_is_changed_only_if_it_has_what_it_is_said_to_have() {
+    let (old, new) = (images::image(1), images::image(2));
+    let other: Digest = images::digest(b"other").parse().unwrap();
+    let has = |content: &Content| Overwrites::Digest(content.digest().parse().unwrap());
+    let moved = Act::Header("docker-content-digest", other.to_string());
+    for (before, overwrites, look, expected) in [
+        (Some(&old), has(&old), None, Ok(())),
+        (None, Overwrites::Nothing, None, Ok(())),
+        (Some(&new), Overwrites::Nothing, None, Ok(())),
+        (Some(&old), has(&new), None, Err(0)),
+        (Some(&old), Overwrites::Nothing, None, Err(0)),
+        (None, has(&old), None, Err(0)),
+        // It moves between the first look and the last.
+        (Some(&old), has(&old), Some(2), Err(3)),
+    ] {
+        let registry = Registry::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let options = |content: &Content| {
+            content.write_layout(folder.path(), Some("1"));
+            let source = format!("oci:{}:1", folder.path().display());
+            let mut options = push::options(&source, &format!("docker://{}/app:1", registry.host));
+            options.destination.access = plain();
+            options
+        };
+        if let Some(before) = before {
+            push::run(&options(before)).await.unwrap();
+        }
+        if let Some(nth) = look {
+            registry.add_rule(Rule::each("HEAD", "/manifests/1", moved.clone()).nth(nth));
+        }
+        registry.take_log();
+        let pushed =
+            push::run(&PushOptions { overwrites: Some(overwrites.clone()), ..options(&new) }).await;
+        let log = registry.take_log();
+        assert_eq!(pushed.as_ref().err().is_some(), expected.is_err(), "{pushed:?}");
+        let Err(blobs) = expected else { continue };
+        let error = pushed.unwrap_err();
+        assert_eq!((error.kind(), error.class()), (Kind::DestinationExists, Class::Permanent));
+        assert!(error.to_string().contains(&format!(", and not {overwrites}")), "{error}");
+        let puts = log.iter().filter(|line| line.starts_with("PUT ")).count();
+        assert_eq!(puts, blobs, "{log:#?}");
+    }
 }
 
 #[tokio::test]

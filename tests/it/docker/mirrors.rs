@@ -62,6 +62,7 @@ async fn pushed(name: &str, access: &Access, to: &Registry, retries: u32) -> Res
         pace: Pace::default(),
         custom_resources: CustomResources::Never,
         verify_after_push: false,
+        overwrites: None,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     push(&options, &progress, &CancellationToken::new()).await

@@ -31,6 +31,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         pace: Pace::default(),
         custom_resources: CustomResources::Never,
         verify_after_push: false,
+        overwrites: None,
     };
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     push(&options, &progress, &CancellationToken::new()).await

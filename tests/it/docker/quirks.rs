@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use imagepush::blob::Codec;
-use imagepush::error::{Error, Kind};
+use imagepush::error::{Class, Error, Kind};
 use imagepush::image::{Compression, ManifestFormat, MediaType};
 use imagepush::options::{Layers, PushOptions, Retry};
-use imagepush::transport::BlobKind;
+use imagepush::transport::{BlobKind, Role};
 
 use super::harness::*;
 use crate::support::images::{self, Content, Form};
@@ -149,6 +149,26 @@ async fn what_a_registry_wants_of_large_and_of_all_blobs_is_known_for_good() {
     assert_eq!(registry.open_sessions(), 0);
 }
 
+/// As ECR does, which says 201 to a piece; others say that they stand where they stood.
+#[tokio::test]
+async fn a_registry_that_does_not_keep_pieces_is_given_up() {
+    for act in [Act::Status(201), Act::Header("range", "0-0".to_owned())] {
+        let registry = Registry::start().await;
+        let too_large = Act::Respond(413, vec![], vec![]);
+        registry.add_rule(Rule::each("PUT", "/uploads/", too_large).nth(1));
+        registry.add_rule(Rule::each("PATCH", "/uploads/", act));
+        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+        let bytes = bytes::Bytes::from(vec![7; 9 << 20]);
+        let error = to.put_blob(blob(&bytes), BlobKind::Layer).await.unwrap_err();
+        assert!(error.wants_sending_again(), "{error}");
+        let error = to.put_blob(blob(&bytes), BlobKind::Layer).await.unwrap_err();
+        let message = "the registry takes blobs in pieces only, and does not keep the pieces";
+        assert_eq!(error.class(), Class::Permanent, "{error}");
+        assert!(error.to_string().ends_with(message), "{error}");
+        assert_eq!(registry.open_sessions(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_tag_that_may_not_change_is_told_by_name() {
     for (quirk, status) in [(Quirk::Ecr, "400"), (Quirk::Harbor, "412")] {
@@ -164,6 +184,20 @@ async fn a_tag_that_may_not_change_is_told_by_name() {
         assert!(error.to_string().contains(&found), "{error}");
         assert!(error.to_string().contains(&format!("the registry answered {status}")), "{error}");
         job.check(Some(old.digest())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_change_may_have_our_image() {
+    for quirk in [Quirk::Ecr, Quirk::Harbor] {
+        let registry = Registry::start_as(quirk).await;
+        let to = destination(&format!("{}/app:1", registry.host), &plain()).await;
+        let image = Image::new("x");
+        put(&*to, &image).await.unwrap();
+        registry.take_log();
+        to.put_manifest(&image.manifest, Role::Named).await.unwrap();
+        let log = registry.take_log();
+        assert!(log[0].starts_with("PUT /v2/app/manifests/1 4"), "{log:?}");
     }
 }
 

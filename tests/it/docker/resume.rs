@@ -148,6 +148,28 @@ async fn a_session_that_cannot_be_gone_on_with_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_registry_that_says_it_has_more_than_has_left_us_gets_the_whole() {
+    let registry = Registry::start().await;
+    let more = format!("0-{}", 2 * CUT - 1);
+    registry.add_rule(Rule::each("GET", "/uploads/", Act::Header("range", more)));
+    let (to, bytes) = (open(&registry).await, large());
+    let descriptor = Descriptor::of(MediaType::OCTET_STREAM, &bytes);
+    let lost = Error::new(Kind::NetworkError, "scripted");
+    let broken = stream::iter([Ok(bytes.slice(..CUT)), Err(lost)]).boxed();
+    to.put_blob(Blob::verified(broken, &descriptor), BlobKind::Layer).await.unwrap_err();
+    put_once(&*to, &bytes).await.unwrap();
+    assert_eq!(
+        take_log(&registry)[2..],
+        [
+            format!("GET {PREFIX}/session-1 204"),
+            format!("DELETE {PREFIX}/session-1 204"),
+            format!("POST {PREFIX}/ 202"),
+            format!("PUT {PREFIX}/session-2 201"),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_registry_that_misleads_about_where_it_stands_gets_the_whole_again() {
     for off in [CUT - 2, CUT] {
         let registry = Registry::start().await;

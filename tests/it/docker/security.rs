@@ -1,6 +1,7 @@
 //! A credential never reaches another origin, and TLS is given up for no host but the one named.
 
 use imagepush::access::{Access, Certificates, Network, NetworkSettings, TlsPolicy};
+use imagepush::error::Kind;
 use imagepush::image::MediaType;
 use imagepush::transport::BlobKind;
 
@@ -47,8 +48,11 @@ async fn downloads_are_followed_without_credentials() {
             &plain_as("alice", secret("docker::security")),
         )
         .await;
+        // The registry has been told who we are when it leads elsewhere.
+        assert_eq!(from.manifest(None).await.unwrap_err().kind(), Kind::NotFound);
         let blob = from.blob(&layer).await.unwrap();
         assert_eq!(collect(blob).await.unwrap(), image.layer);
+        assert!(registry.seen().pop().unwrap().authorization().is_some());
         assert_eq!(stranger.seen().len(), 1);
         assert_nothing_leaked(&stranger);
     }

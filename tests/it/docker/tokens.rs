@@ -244,6 +244,7 @@ async fn a_password_is_sent_at_once_where_it_was_asked_for() {
 #[tokio::test]
 async fn a_token_for_the_registry_itself_is_shown_as_it_is() {
     let registry = Registry::start().await;
+    registry.may_see(secret("docker::tokens own"));
     let token = |text: &str| {
         let credential = Credential::RegistryToken(Secret::new(text));
         Access { credentials: Credentials::Explicit(credential), ..plain() }

@@ -78,6 +78,20 @@ async fn a_mount_costs_one_request_and_its_session_is_used() {
 }
 
 #[tokio::test]
+async fn a_mount_that_names_no_blob_is_looked_at() {
+    let registry = Registry::start().await;
+    let claims = Act::Respond(201, vec![], vec![]);
+    registry.add_rule(Rule::each("POST", "/uploads/", claims));
+    let to = destination(&format!("{}/other:1", registry.host), &plain()).await;
+    let layer = Image::new("x").layer_descriptor();
+    let from = repository(&registry, "app");
+    assert_eq!(to.reuse_blob(&layer, Some(&from)).await.unwrap(), None);
+    let log = registry.take_log();
+    let head = format!("HEAD /v2/other/blobs/{} 404", layer.digest);
+    assert_eq!(log[..2], ["POST /v2/other/blobs/uploads/ 201".to_owned(), head]);
+}
+
+#[tokio::test]
 async fn a_registry_without_mounts_is_asked_by_head() {
     let image = Image::new("x");
     let digest = image.layer_descriptor().digest;

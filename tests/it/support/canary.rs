@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once, Weak};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -20,7 +20,10 @@ use url::form_urlencoded;
 
 /// A secret that stands nowhere else.
 #[derive(Clone, Debug)]
-pub(crate) struct Canary {
+pub(crate) struct Canary(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     text: String,
     /// The forms that it takes, each under its name.
     forms: Vec<(&'static str, String)>,
@@ -29,37 +32,38 @@ pub(crate) struct Canary {
 /// What makes one canary differ from the others of this run.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Those of this run, each under the name that it was asked for by, if it has one.
-static KNOWN: Mutex<Vec<Known>> = Mutex::new(vec![]);
+/// Those that some test still has.
+static KNOWN: Mutex<Vec<Weak<Inner>>> = Mutex::new(vec![]);
 
-type Known = (Option<&'static str>, &'static Canary);
+/// Those that have a name; they stay.
+static NAMED: Mutex<Vec<(&str, Canary)>> = Mutex::new(vec![]);
 
 /// The secret of this name, for tests that need no others: the same one in all of a run, and a token as [`Canary::token`] makes it.
 pub(crate) fn secret(name: &'static str) -> &'static str {
-    let mut known = KNOWN.lock().unwrap();
-    if let Some((_, canary)) = known.iter().find(|(own, _)| *own == Some(name)) {
-        return canary.text();
-    }
-    let canary: &Canary = Box::leak(Box::new(Canary::of(unique())));
-    known.push((Some(name), canary));
-    drop(known);
-    watch_the_log();
-    canary.text()
+    let mut named = NAMED.lock().unwrap();
+    let known = named.iter().find(|(own, _)| *own == name).map(|(_, canary)| canary.clone());
+    let canary = known.unwrap_or_else(|| {
+        named.push((name, Canary::token()));
+        named[named.len() - 1].1.clone()
+    });
+    canary.text().to_owned().leak()
 }
 
 /// Fails if any secret of this run, but for those that may be known there, stands in the output of `what`.
 pub(crate) fn none_is_in(what: &str, output: impl AsRef<[u8]>, but: &[String]) {
     let output = String::from_utf8_lossy(output.as_ref());
-    let known = KNOWN.lock().unwrap().clone();
-    let others = known.iter().filter(|(_, canary)| !but.contains(&canary.text));
-    others.for_each(|(_, canary)| canary.is_not_in(what, output.as_bytes()));
+    let known: Vec<_> =
+        KNOWN.lock().unwrap().iter().filter_map(Weak::upgrade).map(Canary).collect();
+    let others = known.iter().filter(|canary| !but.iter().any(|text| text == canary.text()));
+    others.for_each(|canary| canary.is_not_in(what, output.as_bytes()));
 }
 
 /// Searches all that this process logs from now on, however little it matters.
 fn watch_the_log() {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
-        let all = Targets::new().with_default(LevelFilter::TRACE);
+        // What others log of each frame is searched where the program runs by itself.
+        let all = Targets::new().with_target("imagepush", LevelFilter::TRACE);
         let searched = lines::layer().with_ansi(false).with_writer(Searched).with_filter(all);
         let subscriber = tracing_subscriber::registry().with(searched);
         tracing::subscriber::set_global_default(subscriber).unwrap();
@@ -101,24 +105,23 @@ impl Canary {
     }
 
     fn new(text: String) -> Self {
-        let canary = Self::of(text);
-        KNOWN.lock().unwrap().push((None, Box::leak(Box::new(canary.clone()))));
+        let canary = Self(Arc::new(Inner { forms: forms(&text), text }));
+        let mut known = KNOWN.lock().unwrap();
+        known.retain(|other| other.strong_count() > 0);
+        known.push(Arc::downgrade(&canary.0));
+        drop(known);
         watch_the_log();
         canary
     }
 
-    fn of(text: String) -> Self {
-        Self { forms: forms(&text), text }
-    }
-
     pub(crate) fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// Fails if the secret stands in the output of `what`, in any form.
     pub(crate) fn is_not_in(&self, what: &str, output: impl AsRef<[u8]>) {
         let output = String::from_utf8_lossy(output.as_ref());
-        for (form, text) in &self.forms {
+        for (form, text) in &self.0.forms {
             assert!(!output.contains(text), "{what} holds a secret, {form}:\n{output}");
         }
     }
@@ -190,7 +193,8 @@ fn what_is_logged_is_searched_for_all_of_them() {
     let (one, other) = (secret("of a test"), Canary::password());
     assert_eq!(one, secret("of a test"));
     for text in [one, other.text()] {
-        let logged = std::panic::catch_unwind(|| tracing::trace!(text, "said"));
+        let logged =
+            std::panic::catch_unwind(|| tracing::trace!(target: "imagepush", text, "said"));
         assert!(logged.is_err(), "{text}");
         let printed = std::panic::catch_unwind(|| none_is_in("it", text, &[]));
         assert!(printed.is_err(), "{text}");

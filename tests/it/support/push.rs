@@ -29,6 +29,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         custom_resources: CustomResources::Never,
         pace: Pace::default(),
         verify_after_push: false,
+        overwrites: None,
     }
 }
 

@@ -79,4 +79,9 @@ fn retry_after_is_seconds_or_a_date() {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
         assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
     }
+    for other in ["ratelimit-reset", "x-ratelimit-reset", "ratelimit"] {
+        let other = reqwest::header::HeaderName::from_static(other);
+        let headers = HeaderMap::from_iter([(other, HeaderValue::from_static("3"))]);
+        assert_eq!(retry_after(&headers, now), None);
+    }
 }
