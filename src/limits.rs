@@ -331,6 +331,10 @@ pub const MAX_HEALS: u32 = 2;
 /// Longest message of a condition; etcd and every list of objects carry it.
 pub const MAX_CONDITION_MESSAGE: usize = 1024;
 
+/// Most characters of a media type or a platform in status, the bound of the schema: images say anything, and a status that
+/// does not fit is not taken at all.
+pub const MAX_STATUS_TEXT: usize = 256;
+
 /// Most manifests of an index that status lists.
 pub const MAX_STATUS_MANIFESTS: usize = 64;
 
@@ -401,7 +405,11 @@ pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// See [`CLEANUP_TIMEOUT`].
 pub const CLEANUP_RETRY: Duration = Duration::from_secs(30);
 
-/// How long a deleted object waits for its image to be taken away: a namespace must not wait for ever for a registry.
+/// Images of deleted objects that are taken away from one registry at the same time: each is two small requests.
+pub const PARALLEL_REMOVALS: usize = 4;
+
+/// How long, from the first try, a deleted object waits for its image to be taken away: a namespace must not wait for ever
+/// for a registry.
 pub const CLEANUP_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Pull secrets of a ServiceAccount that are read: each is a request for each attempt.

@@ -23,6 +23,10 @@ pub const SOURCE_RESOLVED: &str = "SourceResolved";
 /// Whether the bundle of the image is applied in the cluster; absent where nobody wants that to be known.
 pub const CUSTOM_RESOURCES_APPLIED: &str = "CustomResourcesApplied";
 
+/// The types that the operator writes; others belong to whoever wrote them.
+pub const OURS: &[&str] =
+    &[READY, RECONCILING, STALLED, DRIFTED, SOURCE_RESOLVED, CUSTOM_RESOURCES_APPLIED];
+
 /// The state of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -82,6 +86,11 @@ pub fn set(
     }
 }
 
+/// Leaves only those that the operator writes.
+pub fn keep_ours(conditions: &mut Vec<Condition>) {
+    conditions.retain(|condition| OURS.contains(&condition.type_.as_str()));
+}
+
 /// Takes a condition away.
 pub fn remove(conditions: &mut Vec<Condition>, kind: &str) {
     conditions.retain(|condition| condition.type_ != kind);
@@ -106,6 +115,24 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    /// One that is missing from the list would be lost at each restart.
+    #[test]
+    fn every_type_is_ours() {
+        let types = include_str!("conditions.rs").lines().filter_map(|line| {
+            let (_, value) = line.strip_prefix("pub const ")?.split_once(": &str = \"")?;
+            value.strip_suffix("\";")
+        });
+        assert_eq!(types.collect::<Vec<_>>(), OURS);
+        let mut conditions = vec![];
+        for kind in [READY, "Scanned", STALLED] {
+            let setting = Setting { kind, state: State::True, reason: "R", message: "" };
+            set(&mut conditions, &setting, 1, at(0));
+        }
+        keep_ours(&mut conditions);
+        let kept: Vec<&str> = conditions.iter().map(|it| it.type_.as_str()).collect();
+        assert_eq!(kept, [READY, STALLED]);
     }
 
     #[test]

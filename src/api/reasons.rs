@@ -40,6 +40,9 @@ pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
 /// `Ready`: a claim that the spec names is not there.
 pub const VOLUME_NOT_FOUND: &str = "VolumeNotFound";
 
+/// `Ready`, `Stalled`: the ConfigMap for the digest can't be written.
+pub const DIGEST_OUTPUT_FAILED: &str = "DigestOutputFailed";
+
 /// `CustomResourcesApplied`: the bundle was applied, or what had drifted was set right.
 pub const APPLIED: &str = "Applied";
 /// `CustomResourcesApplied`: all objects were as the bundle has them.
@@ -94,7 +97,8 @@ pub static REASONS: &[Reason] = &[
     of(
         "AccessDenied",
         Follows::Stall,
-        "the registry knows us and refuses, or the operator's policy does not allow the place",
+        "the registry knows us and refuses, or the operator's policy does not allow the place, or its permissions don't \
+         let it read a Secret",
         "grant the account what the message names, or ask whoever runs the operator",
     ),
     of(ALREADY_PRESENT, Follows::Done, "the first look found everything in place", ""),
@@ -187,6 +191,12 @@ pub static REASONS: &[Reason] = &[
         Follows::Stall,
         "the destination holds something else that may not be overwritten",
         "choose another tag, or remove what is there",
+    ),
+    of(
+        DIGEST_OUTPUT_FAILED,
+        Follows::Stall,
+        "the image is there, but the ConfigMap for its digest can't be written",
+        "the message has the API server's answer: correct `digestOutput`, or grant the permission",
     ),
     of(
         DRY_RUN_SUCCEEDED,
@@ -434,5 +444,19 @@ mod tests {
                 !matches!(reason.follows, Follows::Done | Follows::Working | Follows::Nothing);
             assert_eq!(fails, !reason.remedy.is_empty(), "{}", reason.name);
         }
+    }
+
+    /// Who runs the operator finds each of them, too.
+    #[test]
+    fn every_reason_to_act_is_in_the_runbook() {
+        let manual = include_str!("../../docs/operations.md");
+        let (_, runbook) = manual.split_once("### By reason").unwrap();
+        let (runbook, _) = runbook.split_once("\n## ").unwrap();
+        let named: Vec<&str> = runbook
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` | ")?.0))
+            .collect();
+        let wanted = REASONS.iter().filter(|reason| !reason.remedy.is_empty());
+        assert_eq!(named, wanted.map(|reason| reason.name).collect::<Vec<_>>());
     }
 }

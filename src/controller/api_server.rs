@@ -60,7 +60,8 @@ struct Subject {
 }
 
 /// Resources that the operator asks for, as metrics name them.
-const RESOURCES: [&str; 5] = ["events", "imagepushes", "jobs", "leases", "secrets"];
+const RESOURCES: [&str; 7] =
+    ["configmaps", "events", "imagepushes", "jobs", "leases", "secrets", "serviceaccounts"];
 
 /// The same client, with bounds on each request.
 pub(crate) fn bounded(client: Client, metrics: Arc<Metrics>) -> Client {
@@ -89,7 +90,7 @@ pub(crate) fn asked_wait(error: &kube::Error) -> Option<Duration> {
 
 /// Statuses that the same request gets again until somebody changes something: 401 and 409 pass, and so do those that ask
 /// to wait.
-fn is_denied(code: u16) -> bool {
+pub(crate) fn is_denied(code: u16) -> bool {
     (400..500).contains(&code) && !matches!(code, 401 | 408 | 409 | 429)
 }
 

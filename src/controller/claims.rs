@@ -118,6 +118,7 @@ impl State {
         self.release(&seniority.uid);
         let Some(place) = place else { return };
         let claimant = Claimant { object: ObjectRef::from_obj(object), wake: wake.clone() };
+        let newcomer = claimant.clone();
         let claimants = self.places.entry(place.clone()).or_default();
         let before = claimants.first_key_value().map(|(first, it)| (first.clone(), it.clone()));
         claimants.insert(seniority.clone(), claimant);
@@ -126,6 +127,8 @@ impl State {
             && seniority < first
         {
             owner.wake();
+            // It may have been looked at when it didn't own the name.
+            newcomer.wake();
         }
     }
 
@@ -159,10 +162,15 @@ impl Register {
         Self { claims, wake, known: HashSet::new(), listed: false }
     }
 
-    /// An object is there, or has changed.
-    pub(crate) fn note(&mut self, object: &ImagePush) {
-        self.known.insert(object.uid().unwrap_or_default());
+    /// An object is there, or has changed. Returns whether it is new.
+    pub(crate) fn note(&mut self, object: &ImagePush) -> bool {
         self.claims.state().note(object, &self.wake);
+        self.known.insert(object.uid().unwrap_or_default())
+    }
+
+    /// Has an object looked at.
+    pub(crate) fn wake(&self, object: &ImagePush) {
+        Claimant { object: ObjectRef::from_obj(object), wake: self.wake.clone() }.wake();
     }
 
     /// An object is gone.

@@ -1,21 +1,20 @@
 //! What becomes of a pushed image when its object is deleted.
 //!
 //! With `deletionPolicy: Delete` the tag is taken away, if it still points to what was pushed and nobody else pushes to it.
-//! Trying has an end, so that neither a namespace nor a person waits for a registry that is gone for ever.
+//! Where and for how long that is tried, is in `removal`.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use tokio_util::sync::CancellationToken;
 
 use super::decide::{Decision, Outcome, Step};
 use super::executor::Memory;
 use crate::api::FORCE_CLEANUP;
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush, Mode};
-use crate::engine;
+use crate::engine::{self, Wanted};
 use crate::image::Digest;
-use crate::limits::{CLEANUP_PATIENCE, CLEANUP_RETRY, CLEANUP_TIMEOUT};
+use crate::limits::{CLEANUP_PATIENCE, CLEANUP_TIMEOUT};
 use crate::options::PushOptions;
 use crate::transport::Removed;
 
@@ -31,22 +30,28 @@ pub(crate) enum Course {
 /// How a try went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tried {
-    /// The object may go.
-    Settled,
-    /// Try again after this time.
-    Again(Duration),
+    /// The registry has answered: the object may go.
+    Settled(Removed),
+    /// It failed, for this reason.
+    Failed(String),
 }
 
-/// Whether an object has something to clean up, or is about to have.
-pub(crate) fn wants(object: &ImagePush, decision: &Decision) -> bool {
-    let pushes = decision.step == Step::Start && object.spec.mode == Mode::Apply;
+/// Whether an object has something to clean up, or may have at any moment, since `memory` has an attempt that is under way.
+/// What one that has ended has left, the decision tells.
+pub(crate) fn wants(object: &ImagePush, decision: &Decision, memory: &Memory) -> bool {
+    let attempted = decision.step == Step::Start || is_running(memory);
+    let pushes = attempted && object.spec.mode == Mode::Apply;
     object.spec.deletion_policy == DeletionPolicy::Delete
         && object.spec.destination.volume.is_none()
         && (pushes || recorded(object, decision.status.artifact.as_ref()).is_some())
 }
 
+fn is_running(memory: &Memory) -> bool {
+    memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none())
+}
+
 /// Decides about an object that is being deleted. Pure.
-pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool, now: Timestamp) -> Course {
+pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool) -> Course {
     let ended = memory.attempt.as_ref().and_then(|record| record.outcome.as_ref());
     let digest = match ended {
         // The attempt ended after the last look; nothing has told of it yet.
@@ -63,38 +68,23 @@ pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool, now: Tim
         _ if forced => Course::Release("somebody has asked for it by annotation"),
         None => Course::Release("nothing was pushed"),
         _ if shared => Course::Release("another object pushes to the same name"),
-        Some(_) if is_late(object, now) => Course::Release("it could not be done for too long"),
         Some(digest) => Course::Remove(digest),
     }
 }
 
 /// Tries to take the tag away.
-pub(crate) async fn remove(options: &PushOptions, digest: &Digest) -> Tried {
-    let (endpoint, cancel) = (&options.destination, CancellationToken::new());
+pub(crate) async fn remove(options: &PushOptions, digest: &Digest, wanted: &Wanted) -> Tried {
+    let endpoint = &options.destination;
     let reference = &endpoint.reference;
-    let removal = engine::remove(endpoint, digest, options.retry, &cancel);
+    let removal = engine::remove(endpoint, digest, options.retry, wanted);
+    let failed = |why: String| {
+        tracing::warn!(%reference, why, "the image could not be taken away");
+        Tried::Failed(why)
+    };
     match tokio::time::timeout(CLEANUP_TIMEOUT, removal).await {
-        Err(_) => {
-            tracing::warn!(%reference, "taking the image away took too long");
-            Tried::Again(CLEANUP_RETRY)
-        }
-        Ok(Err(error)) => {
-            tracing::warn!(%reference, %error, "the image could not be taken away");
-            Tried::Again(CLEANUP_RETRY)
-        }
-        Ok(Ok(removed)) => {
-            match removed {
-                Removed::Done => tracing::info!(%reference, %digest, "the image was taken away"),
-                Removed::Absent => tracing::info!(%reference, "the image was gone already"),
-                Removed::Changed(current) => {
-                    tracing::warn!(%reference, %current, "the image was changed by somebody else, and stays");
-                }
-                Removed::Unsupported => {
-                    tracing::warn!(%reference, "this registry can't take a tag away; the image stays");
-                }
-            }
-            Tried::Settled
-        }
+        Err(_) => failed(format!("it took longer than {} s", CLEANUP_TIMEOUT.as_secs())),
+        Ok(Err(error)) => failed(error.to_string()),
+        Ok(Ok(removed)) => Tried::Settled(removed),
     }
 }
 
@@ -113,7 +103,7 @@ pub(crate) fn is_forced(object: &ImagePush) -> bool {
     object.annotations().get(FORCE_CLEANUP).is_some_and(|value| value == "true")
 }
 
-/// Whether cleaning up has been tried for long enough.
+/// Whether an object was deleted long ago, as far as clocks agree.
 pub(crate) fn is_late(object: &ImagePush, now: Timestamp) -> bool {
     let deleted = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
     let waited = deleted.and_then(|deleted| Duration::try_from(now.duration_since(deleted)).ok());
@@ -125,6 +115,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::controller::executor::Record;
 
     fn object(changes: &Value) -> ImagePush {
         let digest = Digest::of(b"pushed").to_string();
@@ -148,63 +139,55 @@ mod tests {
 
     #[test]
     fn only_what_is_ours_and_wanted_away_is_taken_away() {
-        let soon: Timestamp = "2026-01-01T00:09:00Z".parse().unwrap();
-        let late: Timestamp = "2026-01-01T00:11:00Z".parse().unwrap();
         let remove = || Course::Remove(Digest::of(b"pushed"));
-        for (changes, shared, now, expected) in [
-            (json!({}), false, soon, remove()),
-            (json!({}), true, soon, Course::Release("another object pushes to the same name")),
-            (json!({}), false, late, Course::Release("it could not be done for too long")),
-            (
-                json!({"/spec/deletionPolicy": "Retain"}),
-                false,
-                soon,
-                Course::Release("it is retained"),
-            ),
-            (
-                json!({"/spec/suspend": true}),
-                false,
-                soon,
-                Course::Release("the object is suspended"),
-            ),
-            (json!({"/status/artifact": null}), false, soon, Course::Release("nothing was pushed")),
+        for (changes, shared, expected) in [
+            (json!({}), false, remove()),
+            (json!({}), true, Course::Release("another object pushes to the same name")),
+            (json!({"/spec/deletionPolicy": "Retain"}), false, Course::Release("it is retained")),
+            (json!({"/spec/suspend": true}), false, Course::Release("the object is suspended")),
+            (json!({"/status/artifact": null}), false, Course::Release("nothing was pushed")),
             (
                 json!({"/status/artifact/reference": "docker://b.example/x:0"}),
                 false,
-                soon,
                 Course::Release("nothing was pushed"),
             ),
             (
                 json!({"/spec/destination/volume": {"persistentVolumeClaim": {"claimName": "c"}}}),
                 false,
-                soon,
                 Course::Release("it is in a volume"),
             ),
             (
                 json!({"/metadata/annotations": {"imagepush.dev/force-cleanup": "true"}}),
                 false,
-                soon,
                 Course::Release("somebody has asked for it by annotation"),
             ),
             (
                 json!({"/metadata/annotations": {"imagepush.dev/force-cleanup": "no"}}),
                 false,
-                soon,
                 remove(),
             ),
         ] {
-            let found = course(&object(&changes), &Memory::default(), shared, now);
+            let found = course(&object(&changes), &Memory::default(), shared);
             assert_eq!(found, expected, "{changes}");
         }
     }
 
     #[test]
     fn an_object_is_kept_only_while_there_is_something_to_clean_up() {
-        let decide = |object: &ImagePush, step| {
+        let decide = |object: &ImagePush, step, attempt| {
             let status = object.status.clone().unwrap_or_default();
-            wants(object, &Decision { status, step, again: None })
+            let memory = Memory { attempt, ..Memory::default() };
+            wants(object, &Decision { status, step, again: None }, &memory)
         };
         let fresh = json!({"/status/artifact": null});
+        let running = || Some(Record::new("sha256:work"));
+        let mut ended = Record::new("sha256:work");
+        ended.outcome = Some(Outcome::Cancelled);
+        assert!(!decide(&object(&fresh), Step::Wait, Some(ended)));
+        let dry = json!({"/status/artifact": null, "/spec/mode": "DryRun"});
+        for (changes, expected) in [(fresh.clone(), true), (dry, false)] {
+            assert_eq!(decide(&object(&changes), Step::Wait, running()), expected, "{changes}");
+        }
         for (changes, step, expected) in [
             (json!({}), Step::Wait, true),
             (fresh.clone(), Step::Wait, false),
@@ -214,7 +197,7 @@ mod tests {
             (json!({"/spec/destination/volume": {"hostPath": {"path": "/x"}}}), Step::Start, false),
             (json!({"/status/artifact/reference": "docker://b.example/x:0"}), Step::Wait, false),
         ] {
-            assert_eq!(decide(&object(&changes), step), expected, "{changes} {step:?}");
+            assert_eq!(decide(&object(&changes), step, None), expected, "{changes} {step:?}");
         }
     }
 }

@@ -16,11 +16,11 @@ use super::failure::Failure;
 use super::requests;
 use super::resources::Finding;
 use super::status::Draft;
-use crate::api::conditions::{self, READY, STALLED};
+use crate::api::conditions::{self, READY, RECONCILING, STALLED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, RunPolicy};
 use crate::engine::{Beside, Pushed};
+use crate::error::Kind;
 use crate::image::Digest;
-use crate::limits::SECRET_POLL;
 
 /// What is known besides the object.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) attempt: Attempt<'a>,
     /// What became of the image's bundle after the attempt that has ended.
     pub(crate) bundle: Option<&'a Finding>,
+    /// What an attempt that has ended put where, whether or not the spec asks for that still.
+    pub(crate) landed: Option<(&'a Pushed, &'a str)>,
     /// Why this object may not push: an older one pushes to the same place.
     pub(crate) conflict: Option<&'a Failure>,
     /// Why no attempt can be made: Secrets or options are not as they should be.
@@ -115,13 +117,20 @@ pub(crate) enum Step {
 /// Decides.
 pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp) -> Decision {
     let mut draft = Draft::new(object, now);
+    draft.took = observed.took;
+    let told_below = matches!(observed.attempt, Attempt::Ended(_)) && observed.conflict.is_none();
+    if let Some((pushed, reference)) = observed.landed.filter(|_| !told_below) {
+        draft.landed(pushed, reference);
+    }
     if object.spec.suspend {
+        if let Attempt::Ended(Outcome::Pushed(pushed)) = &observed.attempt {
+            draft.pushed(object, pushed, observed.push_digest);
+        }
         return suspend(draft, observed);
     }
     if let Some(failure) = observed.conflict {
-        return failures::give_way(draft, failure, observed);
+        return failures::give_way(object, draft, failure, observed);
     }
-    draft.took = observed.took;
     expiry::expire(object, advance(object, draft, observed), now)
 }
 
@@ -152,6 +161,17 @@ fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Dec
         Some(_) => Decision { again: Some(Duration::ZERO), ..decision },
         None => decision,
     }
+}
+
+/// Whether an object is done and nothing is due, so that it doesn't matter how its sides are reached.
+pub(crate) fn is_at_rest(
+    object: &ImagePush,
+    next_check: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    let draft = Draft::new(object, now);
+    let waits = object.spec.run_policy == RunPolicy::Once || due_in(next_check, now).is_some();
+    draft.is_done() && !draft.is_owed() && requests::pending(object).is_none() && waits
 }
 
 /// When the next look at a `Continuous` object is due: its interval, a tenth more or less.
@@ -210,9 +230,9 @@ fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decisi
         // An edit of when to push, and not of what or how.
         draft.carry_over();
     }
-    let done = ready && draft.is_seen();
+    let done = draft.is_done();
     // Done and not due: what has become of Secrets meanwhile changes nothing about that.
-    if done && request.is_none() && (once || wait.is_some()) {
+    if done && !draft.is_owed() && request.is_none() && (once || wait.is_some()) {
         return draft.done(Step::Wait, wait);
     }
     let asked = request.is_some();
@@ -232,7 +252,9 @@ fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decisi
         return stalled(draft, observed, wait, once);
     }
     let next = draft.status.retry.as_ref().and_then(|retry| retry.next_retry_time.as_ref());
-    match due_in(next.map(|time| time.0), draft.now) {
+    let wait = due_in(next.map(|time| time.0), draft.now);
+    // A longer one was written by a clock that was wrong.
+    match wait.filter(|wait| *wait <= failures::longest_wait(object)) {
         Some(wait) if same_access != Some(false) => draft.done(Step::Wait, Some(wait)),
         _ if draft.status.retry.is_none() || same_access == Some(false) => {
             start_over(draft, observed)
@@ -246,10 +268,14 @@ fn stalled(draft: Draft, observed: &Observed<'_>, wait: Option<Duration>, once: 
     if draft.same_access(observed.access_digest) == Some(false) {
         return start_over(draft, observed);
     }
-    if !once && wait.is_none() {
+    // Each further refusal brings the account closer to being locked.
+    let refused = conditions::find(&draft.status.conditions, STALLED)
+        .is_some_and(|stalled| stalled.reason == Kind::AuthenticationFailed.as_str());
+    if !once && wait.is_none() && !(refused && observed.names_secrets) {
         return start(draft, observed);
     }
-    draft.done(Step::Wait, sooner(wait, observed.names_secrets.then_some(SECRET_POLL)))
+    let poll = observed.names_secrets.then(|| failures::secret_poll(observed));
+    draft.done(Step::Wait, sooner(wait, poll))
 }
 
 /// An attempt begins as if nothing had been before.
@@ -286,6 +312,16 @@ impl Draft {
 
     fn is_true(&self, kind: &str) -> bool {
         conditions::is_true(&self.status.conditions, kind)
+    }
+
+    /// Whether the destination holds what the spec asks for, as far as is known.
+    fn is_done(&self) -> bool {
+        self.is_true(READY) && self.is_seen()
+    }
+
+    /// Whether an attempt is called under way. If there is none, an operator has ended in the middle of it.
+    fn is_owed(&self) -> bool {
+        self.is_true(RECONCILING)
     }
 
     /// Whether the last success was a push of the same.

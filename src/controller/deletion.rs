@@ -1,29 +1,40 @@
 //! A look at an object that is being deleted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
+use tokio_util::sync::CancellationToken;
 
 use super::cleanup::{self, Course, Tried};
+use super::events::Told;
 use super::executor::Sweep;
 use super::finalizer;
 use super::prepare::prepare;
 use super::reconcile::{Context, may_have_jobs};
+use super::removal::Finished;
+use super::resolve::Unresolved;
 use super::resources;
-use crate::api::v1alpha1::ImagePush;
-use crate::limits::CLEANUP_RETRY;
+use crate::api::v1alpha1::{DeletionPolicy, ImagePush};
+use crate::engine::Wanted;
+use crate::image::Digest;
+use crate::transport::{self, Removed};
 
 /// Between two looks at an attempt that was called off; its end wakes the object, too.
 const UNTIL_ENDED: Duration = Duration::from_secs(2);
 
-/// Calls the attempt off, waits for its end, cleans up, and lets the object go.
-pub(super) async fn look(object: &ImagePush, context: &Context) -> Result<Action, kube::Error> {
+/// Calls the attempt off, waits for its end, has cleaned up, and lets the object go.
+pub(super) async fn look(
+    object: &ImagePush,
+    context: &Arc<Context>,
+) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if !finalizer::is_set(object) {
         context.attempts.forget(&uid);
+        context.removals.forget(&uid);
         return Ok(Action::await_change());
     }
     let memory = context.attempts.recall(&uid);
@@ -39,42 +50,99 @@ pub(super) async fn look(object: &ImagePush, context: &Context) -> Result<Action
         return Ok(Action::requeue(UNTIL_ENDED));
     }
     let mut object = object.clone();
-    if let Some(status) = &memory.status {
+    if let Some(status) = memory.unseen_status(&object) {
         object.status = Some(status.clone());
     }
-    if let Tried::Again(wait) = resources::settle(&context.applier, &object, Timestamp::now()).await
-    {
+    let applied = resources::settle(&context.applier, &object, Timestamp::now()).await;
+    if let resources::Tried::Again(wait) = applied {
         return Ok(Action::requeue(wait));
     }
     let shared = context.claims.is_shared(&object);
-    let course = cleanup::course(&object, &memory, shared, now);
-    match clean(&object, context, course).await {
-        Tried::Again(wait) => Ok(Action::requeue(wait)),
-        Tried::Settled => {
-            let namespace = object.namespace().unwrap_or_default();
-            let api: Api<ImagePush> = Api::namespaced(context.client.clone(), &namespace);
-            finalizer::set(&api, &object, false).await?;
-            context.attempts.forget(&uid);
-            Ok(Action::await_change())
+    let told = match cleanup::course(&object, &memory, shared) {
+        Course::Release(reason) => released(&object, reason),
+        Course::Remove(digest) => {
+            let Some(finished) = context.removals.finished(&uid) else {
+                start(object, digest, context, &uid);
+                // Its end wakes the object.
+                return Ok(Action::await_change());
+            };
+            context.metrics.removal(finished.word());
+            Some(ended(&object, &digest, &finished))
         }
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<ImagePush> = Api::namespaced(context.client.clone(), &namespace);
+    finalizer::set(&api, &object, false).await?;
+    if let Some(told) = told {
+        context.recorder.tell(object.object_ref(&()), told);
+    }
+    context.attempts.forget(&uid);
+    context.removals.forget(&uid);
+    Ok(Action::await_change())
+}
+
+/// Has the image taken away, beside all looks.
+fn start(object: ImagePush, digest: Digest, context: &Arc<Context>, uid: &str) {
+    let reference = transport::parse(&object.spec.destination.reference).ok();
+    let registry = reference.as_ref().and_then(|reference| reference.repository());
+    let registry = registry.map_or_else(String::new, |name| name.registry.clone());
+    let (key, context) = (ObjectRef::from_obj(&object), context.clone());
+    let (removals, object) = (context.removals.clone(), Arc::new(object));
+    removals.start(uid, key, registry, move |cancel| {
+        attempt(object.clone(), digest.clone(), context.clone(), cancel)
+    });
+}
+
+/// One try. The Secrets are read anew for each.
+async fn attempt(
+    object: Arc<ImagePush>,
+    digest: Digest,
+    context: Arc<Context>,
+    cancel: CancellationToken,
+) -> Tried {
+    match prepare(&object, &context).await {
+        Ok(prepared) => {
+            let leads = Arc::new(context.leadership.clone());
+            let wanted = Wanted::until_cancelled(&cancel).while_holds(leads);
+            cleanup::remove(&prepared.options, &digest, &wanted).await
+        }
+        Err(Unresolved::Failure(failure)) => Tried::Failed(failure.message),
+        Err(Unresolved::Api(cause)) => Tried::Failed(cause.to_string()),
     }
 }
 
-async fn clean(object: &ImagePush, context: &Context, course: Course) -> Tried {
+/// What there is to tell of an object whose image stays; nothing where that was to be expected.
+fn released(object: &ImagePush, reason: &str) -> Option<Told> {
+    let reference = &object.spec.destination.reference;
     let (name, namespace) = (object.name_any(), object.namespace());
-    let digest = match course {
-        Course::Release(reason) => {
-            tracing::info!(name, namespace, reason, "what was pushed stays");
-            return Tried::Settled;
-        }
-        Course::Remove(digest) => digest,
+    tracing::info!(name, namespace, reason, "what was pushed stays");
+    let wanted = object.spec.deletion_policy == DeletionPolicy::Delete;
+    let pushed = object.status.as_ref().is_some_and(|status| status.artifact.is_some());
+    let note = format!("`{reference}` stays: {reason}");
+    (wanted && pushed).then(|| Told::normal("DeletionSkipped", "Delete", note))
+}
+
+fn ended(object: &ImagePush, digest: &Digest, finished: &Finished) -> Told {
+    let reference = &object.spec.destination.reference;
+    let (name, namespace) = (object.name_any(), object.namespace());
+    tracing::info!(name, namespace, reference, ?finished, "cleaned up");
+    let skipped = |why: &str| {
+        let note = format!("`{reference}` stays, which was {digest}: {why}");
+        Told::warning("DeletionSkipped", "Delete", note)
     };
-    match prepare(object, context).await {
-        Ok(prepared) => cleanup::remove(&prepared.options, &digest).await,
-        Err(failure) => {
-            let error = failure.message;
-            tracing::warn!(name, namespace, error, "the image can't be taken away");
-            Tried::Again(CLEANUP_RETRY)
+    match finished {
+        Finished::Answered(Removed::Done) => {
+            Told::normal("Deleted", "Delete", format!("`{reference}` was taken away"))
+        }
+        Finished::Answered(Removed::Absent) => {
+            Told::normal("Deleted", "Delete", format!("`{reference}` was gone already"))
+        }
+        Finished::Answered(Removed::Changed(current)) => {
+            skipped(&format!("somebody else has made it {current}"))
+        }
+        Finished::Answered(Removed::Unsupported) => skipped("the registry can't take a tag away"),
+        Finished::GivenUp(why) => {
+            skipped(&format!("it could not be taken away for too long; the last time, {why}"))
         }
     }
 }

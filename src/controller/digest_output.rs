@@ -4,9 +4,11 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::core::Status;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use super::api_server::is_denied;
 use super::failure::Failure;
 use crate::api::FIELD_MANAGER;
 use crate::api::v1alpha1::{ConfigMapKeyReference, ImagePush};
@@ -18,7 +20,22 @@ pub(crate) async fn write(
     digest: &str,
 ) -> Result<Result<(), Failure>, kube::Error> {
     let Some(output) = &object.spec.digest_output else { return Ok(Ok(())) };
-    let ConfigMapKeyReference { name, key } = &output.config_map_key_ref;
+    match write_to(client, object, &output.config_map_key_ref, digest).await {
+        Err(kube::Error::Api(answer)) if is_denied(answer.code) => {
+            let name = &output.config_map_key_ref.name;
+            Ok(Err(Failure::digest_untold(name, &answer.message)))
+        }
+        written => written,
+    }
+}
+
+async fn write_to(
+    client: &Client,
+    object: &ImagePush,
+    place: &ConfigMapKeyReference,
+    digest: &str,
+) -> Result<Result<(), Failure>, kube::Error> {
+    let ConfigMapKeyReference { name, key } = place;
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let Some(found) = api.get_opt(name).await? else {
@@ -57,7 +74,16 @@ async fn create(
     };
     let parameters =
         PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-    api.create(&parameters, &made).await.map(|_| ())
+    match api.create(&parameters, &made).await {
+        Err(kube::Error::Api(answer)) if is_ending(&answer) => Ok(()),
+        created => created.map(|_| ()),
+    }
+}
+
+/// Whether something can't be made because its namespace is being deleted: the object goes with it.
+fn is_ending(answer: &Status) -> bool {
+    let causes = answer.details.as_ref().map_or(&[][..], |details| &details.causes);
+    answer.code == 403 && causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn is_ours(found: &ConfigMap, object: &ImagePush) -> bool {

@@ -21,7 +21,9 @@ pub(crate) fn access(object: &ImagePush, secrets: &str) -> String {
 
 /// Digest of everything in the spec that an attempt depends on: while it stays the same, a running attempt goes on.
 pub(crate) fn work(object: &ImagePush) -> String {
-    of(&json!([pushed(&object.spec), reached(&object.spec)]))
+    // What may be overwritten is no part of what is pushed; but what is told of a spec has to have kept to it.
+    let overwrite = object.spec.overwrite_policy;
+    of(&json!([pushed(&object.spec), reached(&object.spec), overwrite]))
 }
 
 fn pushed(spec: &ImagePushSpec) -> Value {
@@ -119,6 +121,7 @@ mod tests {
             (json!({"/interval": "2h"}), [false, false, false]),
             (json!({"/suspend": true}), [false, false, false]),
             (json!({"/verifyAfterPush": false}), [false, false, false]),
+            (json!({"/overwritePolicy": "FailOnDrift"}), [false, false, true]),
             (json!({"/customResources": {"policy": "Only"}}), [true, false, true]),
             (
                 json!({"/customResources": {"policy": "Only", "apply": {"serviceAccountName": "a"}}}),

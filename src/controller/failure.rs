@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::api::reasons;
 use crate::error::{Class, Error, Kind, Side};
-use crate::limits::MAX_CONDITION_MESSAGE;
+use crate::limits::{API_DENIED_WAIT, MAX_CONDITION_MESSAGE};
 
 /// A failure as status reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,16 @@ impl Failure {
             "service account `{name}` is not in this namespace; create it, or correct the name"
         );
         Self::of_cluster(reasons::SECRET_NOT_FOUND, &message, Class::Transient)
+    }
+
+    /// The API server does not let the operator read what the spec names.
+    pub(crate) fn forbidden(kind: &str, name: &str, resource: &str, answer: &str) -> Self {
+        let message = format!(
+            "the operator may not read the {kind} `{name}`: {answer}; let its service account `get` \
+             `{resource}` in this namespace"
+        );
+        let failure = Self::of_cluster(Kind::AccessDenied.as_str(), &message, Class::Permanent);
+        Self { retry_after: Some(API_DENIED_WAIT), ..failure }
     }
 
     /// A Secret does not hold what it should.
@@ -85,6 +95,15 @@ impl Failure {
              choose another name, or delete it"
         );
         Self::of_cluster(reasons::CONFIG_MAP_TAKEN, &message, Class::Permanent)
+    }
+
+    /// The ConfigMap for the digest can't be written.
+    pub(crate) fn digest_untold(name: &str, answer: &str) -> Self {
+        let message = format!(
+            "the image is there, but its digest can't be written to the configmap `{name}`: {answer}; correct \
+             `digestOutput`, or let the operator write it"
+        );
+        Self::of_cluster(reasons::DIGEST_OUTPUT_FAILED, &message, Class::Permanent)
     }
 
     /// It came so often that no further attempt is made.

@@ -14,17 +14,17 @@ use kube_runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::api_server::wait_after;
+use super::api_server::{is_denied, wait_after};
 use super::failure::Failure;
 use super::reconcile::{Context, chance, reconcile};
-use super::status::{self, Draft};
+use super::status::{self, Draft, Written};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::Error;
-use crate::limits::PANIC_DELAY;
+use crate::limits::{API_ERROR_WAIT, PANIC_DELAY};
 
-/// How often in a row looks at an object have panicked, by uid.
+/// How often in a row something has happened to looks at an object, by uid.
 #[derive(Debug, Default)]
-pub(crate) struct Panics(Mutex<HashMap<String, u32>>);
+pub(crate) struct InARow(Mutex<HashMap<String, u32>>);
 
 /// Why a look failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,11 @@ pub(crate) async fn look(
 
 /// Waits after a look that failed.
 #[expect(clippy::needless_pass_by_value, reason = "the controller runtime fixes the signature")]
-pub(crate) fn on_error(object: Arc<ImagePush>, error: &LookError, _: Arc<Context>) -> Action {
-    let wait = error.wait();
+pub(crate) fn on_error(object: Arc<ImagePush>, error: &LookError, context: Arc<Context>) -> Action {
+    let uid = object.uid().unwrap_or_default();
+    // A server that has just started refuses what it doesn't know the permissions of yet.
+    let passes = error.is_denied() && context.denials.count(&uid) == 0;
+    let wait = if passes { API_ERROR_WAIT.mul_f64(0.5 + chance()) } else { error.wait() };
     let (name, namespace) = (object.name_any(), object.namespace());
     tracing::warn!(%error, name, namespace, ?wait, "a look failed");
     Action::requeue(wait)
@@ -76,11 +79,14 @@ async fn guarded(
     let looked = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(looked) => {
             context.panics.forget(&uid);
+            if looked.is_ok() {
+                context.denials.forget(&uid);
+            }
             looked.map_err(LookError::Api)
         }
         Err(panic) => {
             let message = words(&*panic);
-            let wait = context.panics.count(&uid);
+            let wait = after_panic(context.panics.count(&uid));
             tracing::error!(message, "a fault in the operator: the look at this object panicked");
             if let Err(error) = confess(&object, &context, &message).await {
                 tracing::warn!(%error, "it can't be told so");
@@ -100,10 +106,13 @@ async fn confess(object: &ImagePush, context: &Context, message: &str) -> Result
     let mut draft = Draft::new(object, now);
     draft.retrying(&failure);
     let api = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    status::write(&api, object, &draft.status).await?;
-    // The next look compares with this.
-    let uid = object.uid().unwrap_or_default();
-    context.attempts.update(&uid, |memory| memory.status = Some(draft.status));
+    let written = status::write(&api, object, &draft.status).await?;
+    if let Written::Done(version) = written {
+        // The next look compares with this.
+        let uid = object.uid().unwrap_or_default();
+        let written = Some((draft.status, version));
+        context.attempts.update(&uid, |memory| memory.written = written);
+    }
     Ok(())
 }
 
@@ -124,6 +133,10 @@ impl LookError {
         }
     }
 
+    fn is_denied(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if is_denied(status.code))
+    }
+
     /// It in a word, for metrics.
     fn word(&self) -> &'static str {
         match self {
@@ -139,23 +152,28 @@ impl LookError {
     }
 }
 
-// === impl Panics ===
+// === impl InARow ===
 
-impl Panics {
-    /// One more; returns the wait after it, which doubles each time.
-    fn count(&self, uid: &str) -> Duration {
-        let mut panics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = panics.entry(uid.to_owned()).or_default();
-        let (first, longest) = PANIC_DELAY;
-        let wait = first.saturating_mul(1 << (*count).min(16)).min(longest);
+impl InARow {
+    /// One more; returns how many there were before.
+    fn count(&self, uid: &str) -> u32 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(uid.to_owned()).or_default();
+        let before = *count;
         *count = count.saturating_add(1);
-        wait
+        before
     }
 
     /// A look went well, or the object is gone.
     pub(crate) fn forget(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
+}
+
+/// The wait after a panic, which doubles each time.
+fn after_panic(before: u32) -> Duration {
+    let (first, longest) = PANIC_DELAY;
+    first.saturating_mul(1 << before.min(16)).min(longest)
 }
 
 #[cfg(test)]

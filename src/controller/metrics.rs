@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     push_duration: Family<ResultLabels, Histogram, fn() -> Histogram>,
     blobs: Family<OutcomeLabels, Counter>,
     bytes: Family<OutcomeLabels, Counter>,
+    removals: Family<OutcomeLabels, Counter>,
     events: Family<OutcomeLabels, Counter>,
     api_requests: Family<ApiLabels, Counter>,
     inflight: Gauge,
@@ -124,6 +125,7 @@ impl Metrics {
             push_duration: Family::new_with_constructor(push_seconds as fn() -> Histogram),
             blobs: family(&mut registry, "blobs", "Blobs of pushes that succeeded, by outcome"),
             bytes: family(&mut registry, "bytes", "Bytes of blobs of pushes that succeeded"),
+            removals: family(&mut registry, "removal", "Images of deleted objects, by what became"),
             events: family(
                 &mut registry,
                 "events",
@@ -177,6 +179,11 @@ impl Metrics {
         code: &'static str,
     ) {
         self.api_requests.get_or_create(&ApiLabels { verb, resource, code }).inc();
+    }
+
+    /// An image of a deleted object was taken away, or what became of it else.
+    pub(crate) fn removal(&self, outcome: &'static str) {
+        self.removals.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// An event of the cluster was written, or what became of it else.

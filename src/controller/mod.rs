@@ -25,6 +25,7 @@ pub mod pod;
 mod prepare;
 mod probes;
 mod reconcile;
+mod removal;
 mod requests;
 pub mod resolve;
 mod resources;
@@ -55,10 +56,11 @@ use self::claims::{Claims, Register};
 use self::events::Recorder;
 use self::executor::{Attempts, Engine, Executors, InProcess, Jobs, Limits, RealEngine};
 use self::lease::{Candidate, Leadership};
-use self::look::Panics;
+use self::look::InARow;
 use self::metrics::Metrics;
 use self::probes::{Health, Pulse, Readiness};
 use self::reconcile::Context;
+use self::removal::Removals;
 use self::resources::Applier;
 use crate::access::{Egress, Network, NetworkSettings};
 use crate::apply::Policy;
@@ -281,6 +283,7 @@ impl Operator {
         let watches = self.scopes.iter().map(|namespace| {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let register = Register::new(claims.clone(), wake.clone());
+            let removals = Arc::new(Removals::new(wake.clone()));
             let executor = Arc::new(self.executors(&leadership, &stop));
             let attempts = Attempts::new(executor, self.metrics.clone(), wake);
             let attempts = attempts.followed_by(applier.clone());
@@ -289,10 +292,12 @@ impl Operator {
                 client: lease::while_leading(self.client.clone(), leadership.clone()),
                 attempts: Arc::new(attempts),
                 jobs: self.jobs.clone(),
+                removals,
                 metrics: self.metrics.clone(),
                 claims: claims.clone(),
                 recorder: recorder.clone(),
-                panics: Panics::default(),
+                panics: InARow::default(),
+                denials: InARow::default(),
                 network: self.network.clone(),
                 timeout: self.timeout,
                 leadership: leadership.clone(),

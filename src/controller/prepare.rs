@@ -9,6 +9,7 @@ use super::executor::Task;
 use super::failure::Failure;
 use super::place::{Place, VOLUMES, confined, place};
 use super::reconcile::{Context, timeout};
+use super::resolve::Unresolved;
 use super::{digests, resolve, validate};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::Side;
@@ -25,7 +26,7 @@ pub(crate) struct Prepared {
 }
 
 /// Reads what the object names, and makes options of it.
-pub(crate) async fn prepare(object: &ImagePush, context: &Context) -> Result<Prepared, Failure> {
+pub(crate) async fn prepare(object: &ImagePush, context: &Context) -> Result<Prepared, Unresolved> {
     let (spec, network) = (&object.spec, &context.network);
     let namespace = object.namespace().unwrap_or_default();
     let secrets = resolve::secrets(&context.client, &namespace, spec).await?;

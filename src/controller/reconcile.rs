@@ -15,14 +15,18 @@ use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
-use super::decide::{Attempt, Decision, Observed, Outcome, Step, check_after, decide, spoil};
+use super::decide::{
+    Attempt, Decision, Observed, Outcome, Step, check_after, decide, is_at_rest, spoil,
+};
 use super::events::{Recorder, changes};
 use super::executor::{Attempts, JobAttempt, JobOrder, JobSettings, Memory, Order, Task};
 use super::failure::Failure;
 use super::lease::Leadership;
-use super::look::Panics;
+use super::look::InARow;
 use super::metrics::Metrics;
 use super::prepare::{Prepared, prepare};
+use super::removal::Removals;
+use super::resolve::Unresolved;
 use super::resources::Applier;
 use super::status::Written;
 use super::{
@@ -32,17 +36,23 @@ use super::{
 use crate::access::Network;
 use crate::api::conditions::{self, READY};
 use crate::api::v1alpha1::{ExecutorChoice, ExecutorStatus, ImagePush, ImagePushSpec};
+use crate::engine::Pushed;
 
 /// What every look needs.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Images of deleted objects that are taken away.
+    pub(crate) removals: Arc<Removals>,
     pub(crate) applier: Arc<Applier>,
     /// Who pushes where.
     pub(crate) claims: Arc<Claims>,
     pub(crate) recorder: Arc<Recorder>,
-    pub(crate) panics: Panics,
+    /// Looks that panicked.
+    pub(crate) panics: InARow,
+    /// Looks that the API server has refused something.
+    pub(crate) denials: InARow,
     /// Connections to registries, shared by all attempts.
     pub(crate) network: Network,
     /// How Jobs are made.
@@ -69,19 +79,29 @@ pub(crate) async fn reconcile(
     }
     let memory = context.attempts.recall(&uid);
     let mut object = (*object).clone();
-    if let Some(status) = &memory.status {
+    if let Some(status) = memory.unseen_status(&object) {
         object.status = Some(status.clone());
     }
-    let prepared = prepare_if_due(&object, &memory, &context).await;
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
     let next_check = schedule(&object, &memory, &context, &uid, chance, now);
+    let idle = memory.attempt.is_none() && !object.spec.suspend;
+    let prepared = if idle && !is_at_rest(&object, next_check, now) {
+        match prepare(&object, &context).await {
+            Err(Unresolved::Api(cause)) => return Err(cause),
+            Err(Unresolved::Failure(failure)) => Some(Err(failure)),
+            Ok(prepared) => Some(Ok(prepared)),
+        }
+    } else {
+        None
+    };
     let ready = prepared.as_ref().map(Result::as_ref);
     let conflict = context.claims.conflict(&object);
     let observed = Observed {
         bundle: memory.attempt.as_ref().and_then(|record| record.bundle.as_ref()),
         conflict: conflict.as_ref(),
         attempt: attempt(&object, &memory),
+        landed: landed(&memory),
         obstacle: ready.and_then(Result::err),
         next_check,
         names_secrets: resolve::names_any(&object.spec),
@@ -94,7 +114,7 @@ pub(crate) async fn reconcile(
     let mut decision = decide(&object, &observed, now);
     note_executor(&mut decision, &object, &memory);
     let decision = tell_digest(&object, decision, &memory, &context, now).await?;
-    let known = keep(&object, &decision, &context).await?
+    let known = keep(&object, &decision, &memory, &context).await?
         && report(&object, &decision, &memory, &context, &uid).await?;
     if !known {
         // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
@@ -107,18 +127,6 @@ pub(crate) async fn reconcile(
     Ok(act(&object, &decision, prepared, &context, uid))
 }
 
-/// Gets an attempt ready, if one might start now.
-async fn prepare_if_due(
-    object: &ImagePush,
-    memory: &Memory,
-    context: &Context,
-) -> Option<Result<Prepared, Failure>> {
-    if object.spec.suspend || memory.attempt.is_some() {
-        return None;
-    }
-    Some(prepare(object, context).await)
-}
-
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
     let Some(record) = &memory.attempt else { return Attempt::None };
     let current = record.work == digests::work(object);
@@ -127,6 +135,13 @@ fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
         (Some(_), false) => Attempt::None,
         (None, true) => Attempt::Running(record.progress.read()),
         (None, false) => Attempt::Outdated,
+    }
+}
+
+fn landed(memory: &Memory) -> Option<(&Pushed, &str)> {
+    match memory.attempt.as_ref()?.outcome.as_ref()? {
+        Outcome::Pushed(pushed) => Some((pushed, &memory.destination)),
+        _ => None,
     }
 }
 
@@ -186,10 +201,12 @@ async fn report(
         return Ok(true);
     }
     let api = api_of(object, context);
-    if news && status::write(&api, object, &decision.status).await? == Written::Gone {
-        return Ok(false);
-    }
+    let mut written = None;
     if news {
+        let Written::Done(version) = status::write(&api, object, &decision.status).await? else {
+            return Ok(false);
+        };
+        written = Some((decision.status.clone(), version));
         for told in changes(object, &decision.status) {
             context.recorder.tell(object.object_ref(&()), told);
         }
@@ -201,7 +218,9 @@ async fn report(
     }
     let told = outcome.is_some();
     let updated = context.attempts.update(uid, |memory| {
-        memory.status = Some(decision.status.clone());
+        if written.is_some() {
+            memory.written = written;
+        }
         if told && let Some(record) = memory.attempt.take() {
             memory.reported = record.progress.job().map(|job| job.uid.clone());
         }
@@ -235,6 +254,8 @@ fn act(
             let work = digests::work(object);
             let reported = context.attempts.recall(&uid).reported;
             let of_job = |task| job_order(task, object, &work, &prepared.access, reported);
+            let destination = object.spec.destination.reference.clone();
+            context.attempts.update(&uid, |memory| memory.destination = destination);
             context.attempts.start(Order {
                 object: ObjectRef::from_obj(object),
                 uid,
@@ -275,9 +296,10 @@ async fn tell_digest(
 async fn keep(
     object: &ImagePush,
     decision: &Decision,
+    memory: &Memory,
     context: &Context,
 ) -> Result<bool, kube::Error> {
-    let wanted = cleanup::wants(object, decision) || resources::is_wanted(object, decision);
+    let wanted = cleanup::wants(object, decision, memory) || resources::is_wanted(object, decision);
     if wanted == finalizer::is_set(object) {
         return Ok(true);
     }

@@ -14,12 +14,11 @@ use kube::{Api, Client, ResourceExt as _};
 use super::failure::Failure;
 use crate::access::{
     Access, AuthFile, Certificates, ClientIdentity, Credential, Credentials, Network, Registries,
-    Secret, TlsPolicy, TrustedCertificates,
+    Secret, TlsPolicy, Trust, TrustedCertificates,
 };
 use crate::api::REGISTRY;
 use crate::api::check::is_object_name;
 use crate::api::v1alpha1::{self, ImageLocation, ImagePushSpec};
-use crate::error::Error;
 use crate::transport;
 
 /// The Secrets that a spec names, itself or by a ServiceAccount.
@@ -49,19 +48,29 @@ impl Secrets {
 /// What is wrong with a name that the schema should have refused, or that comes from elsewhere.
 const NO_NAME: &str = "no object has such a name";
 
+/// Why it isn't known how a side is reached.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// Something is not as it should be; somebody has to change it.
+    Failure(Failure),
+    /// The API server can't be asked now: nothing is known.
+    Api(kube::Error),
+}
+
 /// Reads the Secrets that a spec names, itself or by a ServiceAccount.
 pub(crate) async fn secrets(
     client: &Client,
     namespace: &str,
     spec: &ImagePushSpec,
-) -> Result<Secrets, Failure> {
+) -> Result<Secrets, Unresolved> {
     let api: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
     let mut secrets = Secrets::default();
     for name in names(spec) {
         if !is_object_name(name) {
-            return Err(Failure::secret_invalid(name, NO_NAME));
+            return Err(Failure::secret_invalid(name, NO_NAME).into());
         }
-        let secret = read(&api, name).await?.ok_or_else(|| Failure::secret_not_found(name))?;
+        let missing = || Unresolved::Failure(Failure::secret_not_found(name));
+        let secret = read(&api, name).await?.ok_or_else(missing)?;
         secrets.named.insert(name.to_owned(), secret);
     }
     for account in accounts(spec) {
@@ -76,9 +85,9 @@ pub(crate) async fn secrets(
     Ok(secrets)
 }
 
-async fn read(api: &Api<SecretObject>, name: &str) -> Result<Option<SecretObject>, Failure> {
+async fn read(api: &Api<SecretObject>, name: &str) -> Result<Option<SecretObject>, Unresolved> {
     let secret = api.get_opt(name).await;
-    secret.map_err(|cause| unreadable(&format!("secret `{name}`"), &cause))
+    secret.map_err(|cause| unreadable(&Named::secret(name), cause))
 }
 
 /// Whether a spec names anything that may change without it.
@@ -218,18 +227,53 @@ fn certificates(name: &str, secret: &SecretObject) -> Result<Certificates, Failu
         return Err(Failure::secret_invalid(name, what));
     }
     let authorities = authority.into_iter().collect();
-    Ok(Certificates::Pem(TrustedCertificates { authorities, identity }))
+    let certificates = Certificates::Pem(TrustedCertificates { authorities, identity });
+    // Before an attempt finds out, which can't tell whose they are.
+    Trust::load(&certificates, "")
+        .map_err(|error| Failure::secret_invalid(name, &error.to_string()))?;
+    Ok(certificates)
 }
 
 fn value<'a>(secret: &'a SecretObject, key: &str) -> Option<&'a [u8]> {
     secret.data.as_ref()?.get(key).map(|value| value.0.as_slice())
 }
 
+/// Something in the object's namespace that is read by its name.
+struct Named<'a> {
+    /// What it is, in a message.
+    kind: &'static str,
+    /// What it is, in a permission.
+    resource: &'static str,
+    name: &'a str,
+}
+
 /// The API server can't be asked now, or does not let us.
-fn unreadable(what: &str, cause: &kube::Error) -> Failure {
-    let error = Error::new(crate::error::Kind::NetworkError, cause.to_string())
-        .doing(format!("reading {what}"));
-    Failure::from(&error)
+fn unreadable(named: &Named<'_>, cause: kube::Error) -> Unresolved {
+    let Named { kind, resource, name } = named;
+    match &cause {
+        kube::Error::Api(answer) if answer.code == 403 => {
+            Unresolved::Failure(Failure::forbidden(kind, name, resource, &answer.message))
+        }
+        _ => Unresolved::Api(cause),
+    }
+}
+
+impl From<Failure> for Unresolved {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+// === impl Named ===
+
+impl<'a> Named<'a> {
+    fn secret(name: &'a str) -> Self {
+        Self { kind: "secret", resource: "secrets", name }
+    }
+
+    fn account(name: &'a str) -> Self {
+        Self { kind: "service account", resource: "serviceaccounts", name }
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +287,12 @@ mod tests {
 
     use super::*;
     use crate::api::v1alpha1::SecretReference;
+    use crate::error::Class;
+
+    fn refusal(found: Unresolved) -> Failure {
+        let Unresolved::Failure(failure) = found else { panic!("{found:?}") };
+        failure
+    }
 
     /// A server that must not be asked.
     #[derive(Clone)]
@@ -274,7 +324,7 @@ mod tests {
             };
             let spec = json!({"source": side(Some(name)), "destination": side(None)});
             let mut spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
-            let failure = super::secrets(&client, "n", &spec).await.err().unwrap();
+            let failure = refusal(super::secrets(&client, "n", &spec).await.err().unwrap());
             assert_eq!(failure.reason, "SecretInvalid", "{name}");
             assert_eq!(
                 failure.message,
@@ -282,7 +332,7 @@ mod tests {
             );
             spec.source.secret_ref = None;
             spec.source.service_account_name = Some(name.to_owned());
-            let failure = super::secrets(&client, "n", &spec).await.err().unwrap();
+            let failure = refusal(super::secrets(&client, "n", &spec).await.err().unwrap());
             assert_eq!(failure.reason, "SecretNotFound", "{name}");
         }
     }
@@ -369,14 +419,35 @@ mod tests {
     }
 
     #[test]
+    fn a_permission_that_is_missing_is_named() {
+        let answer = |code, message: &str| {
+            let message = message.to_owned();
+            let status = kube::core::Status { code, message, ..kube::core::Status::default() };
+            kube::Error::Api(status.boxed())
+        };
+        let forbidden = answer(403, "secrets \"login\" is forbidden: User \"u\" cannot get it");
+        let failure = refusal(unreadable(&Named::secret("login"), forbidden));
+        assert_eq!((failure.reason, failure.class), ("AccessDenied", Class::Permanent));
+        assert_eq!(
+            failure.message,
+            "the operator may not read the secret `login`: secrets \"login\" is forbidden: User \"u\" \
+             cannot get it; let its service account `get` `secrets` in this namespace"
+        );
+        let found = unreadable(&Named::account("robot"), answer(500, "etcd is slow"));
+        assert!(matches!(found, Unresolved::Api(_)), "{found:?}");
+    }
+
+    #[test]
     fn certificates_come_as_text() {
-        let secrets =
-            secrets(&[("ca.crt", "authority"), ("tls.crt", "mine"), ("tls.key", "canary")]);
-        let access = access(&location(None, Some("s")), &secrets, &Network::default()).unwrap();
-        let Certificates::Pem(pem) = &access.certificates else { panic!("{access:?}") };
-        assert_eq!(pem.authorities, ["authority"]);
-        assert_eq!(pem.identity.as_ref().unwrap().certificate, "mine");
-        assert!(!format!("{access:?}").contains("canary"));
+        let made = rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
+        let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let whole = [("ca.crt", pem.as_str()), ("tls.crt", &pem), ("tls.key", &key)];
+        let side = location(None, Some("s"));
+        let access = access(&side, &secrets(&whole), &Network::default()).unwrap();
+        let Certificates::Pem(found) = &access.certificates else { panic!("{access:?}") };
+        assert_eq!(found.authorities, [pem.clone()]);
+        assert_eq!(found.identity.as_ref().unwrap().certificate, pem);
+        assert!(!format!("{access:?}").contains(key.lines().nth(1).unwrap()));
     }
 
     #[test]
@@ -419,5 +490,44 @@ mod tests {
             failure.message,
             "secret `s` is not in this namespace; create it, or correct the name"
         );
+    }
+
+    /// What is in a Secret is told by its key and its place, never by its content, however it is broken.
+    #[tokio::test]
+    async fn however_a_secret_is_broken_it_is_not_quoted() {
+        let entry = |auth: &str| format!(r#"{{"auths": {{"r.example": {{"auth": "{auth}"}}}}}}"#);
+        let [no_colon, whole] = ["Y2FuYXJ5", "dTpjYW5hcnk="].map(entry);
+        let good = whole.replace("r.example", "other.example");
+        let cases = [
+            ("config.json", whole.clone(), "it has no key `.dockerconfigjson`; "),
+            (DOCKER_CONFIG, "{canary".into(), "malformed at line 1, column 2"),
+            (DOCKER_CONFIG, "\"canary\"".into(), "malformed at line 1, column 8"),
+            (DOCKER_CONFIG, format!("{{\0{}", &whole[1..]), "malformed at line 1, column 2"),
+            (DOCKER_CONFIG, format!("\u{feff}{whole}"), "malformed at line 1, column 1"),
+            (DOCKER_CONFIG, "canary".repeat(1 << 17), "malformed at line 1, column 1"),
+            (DOCKER_CONFIG, String::new(), "malformed at line 1, column 0"),
+            (DOCKER_CONFIG, entry("!canary"), "for key `r.example`"),
+            (DOCKER_CONFIG, no_colon, "for key `r.example`"),
+            (DOCKER_CONFIG, good, "none"),
+            (DOCKER_CONFIG, r#"{"auths": {}}"#.into(), "none"),
+            (DOCKER_CONFIG, whole, "u"),
+        ];
+        for (number, (key, text, expected)) in cases.into_iter().enumerate() {
+            let secrets = secrets(&[(key, &text)]);
+            let said = match access(&location(Some("s"), None), &secrets, &Network::default()) {
+                Err(failure) => {
+                    assert_eq!(failure.reason, "SecretInvalid", "{number}");
+                    failure.message
+                }
+                Ok(access) => match access.credentials.lookup("r.example", "a").await {
+                    Err(error) => error.to_string(),
+                    Ok(found) => {
+                        found.credential.map_or("none".to_owned(), |it| it.user().to_owned())
+                    }
+                },
+            };
+            assert!(said.contains(expected), "{number}: {said}");
+            assert!(!said.contains("canary") && !said.contains("Y2FuYXJ5"), "{number}: {said}");
+        }
     }
 }

@@ -82,7 +82,8 @@ pub(crate) async fn look_after(
     };
     let stopped = async {
         context.stopping.cancelled().await;
-        context.attempts.stop().await
+        let (pushes, removals) = tokio::join!(context.attempts.stop(), context.removals.stop());
+        pushes && removals
     };
     // What a look still has to say to an API server that doesn't answer is found out again at the next start.
     let given_up = async {

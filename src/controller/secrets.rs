@@ -70,8 +70,47 @@ fn naming(
     secret: &PartialObjectMeta<Secret>,
 ) -> Vec<ObjectRef<ImagePush>> {
     let (name, namespace) = (secret.name_any(), secret.namespace());
+    // Which Secrets a ServiceAccount names is not known here; a look that finds nothing new is cheap.
     let names = |object: &&Arc<ImagePush>| {
-        object.namespace() == namespace && resolve::names(&object.spec).contains(name.as_str())
+        object.namespace() == namespace
+            && (resolve::names(&object.spec).contains(name.as_str())
+                || !resolve::accounts(&object.spec).is_empty())
     };
     objects.iter().filter(names).map(|object| ObjectRef::from_obj(&**object)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whoever_names_a_secret_or_an_account_hears_of_it() {
+        let object = |name: &str, namespace: &str, more: &str| {
+            let mut source = json!({"reference": "docker://a.example/x:1"});
+            match more {
+                "" => {}
+                "robot" => source["serviceAccountName"] = json!(more),
+                secret => source["secretRef"] = json!({"name": secret}),
+            }
+            let spec =
+                json!({"source": source, "destination": {"reference": "docker://b.example/x:1"}});
+            let mut object = ImagePush::new(name, serde_json::from_value(spec).unwrap());
+            object.metadata.namespace = Some(namespace.into());
+            Arc::new(object)
+        };
+        let objects = [
+            object("names-it", "n", "login"),
+            object("names-another", "n", "other"),
+            object("by-account", "n", "robot"),
+            object("names-none", "n", ""),
+            object("elsewhere", "m", "login"),
+        ];
+        let mut secret = PartialObjectMeta::<Secret>::default();
+        (secret.metadata.name, secret.metadata.namespace) =
+            (Some("login".into()), Some("n".into()));
+        let found: Vec<String> = naming(&objects, &secret).into_iter().map(|it| it.name).collect();
+        assert_eq!(found, ["names-it", "by-account"]);
+    }
 }

@@ -118,6 +118,16 @@ impl Draft {
         self.set(READY, State::True, reasons::ALREADY_PRESENT, &message);
     }
 
+    /// The destination at `reference` holds the image of an attempt that the spec may not ask for any more.
+    pub(crate) fn landed(&mut self, pushed: &Pushed, reference: &str) {
+        let artifact = content::artifact(pushed, reference, self.status.artifact.as_ref());
+        if !pushed.already_present {
+            self.status.last_push_time = Some(Time(self.now));
+            self.remember(reasons::PUSH_SUCCEEDED, Some(artifact.digest.clone()));
+        }
+        self.status.artifact = Some(artifact);
+    }
+
     /// The source that status has recorded is the one that is there.
     fn resolve(&mut self, object: &ImagePush) {
         let Some(source) = &self.status.source else { return };
@@ -215,7 +225,9 @@ impl Draft {
     /// An attempt is called off because the operator ends; the next start begins it anew.
     pub(crate) fn interrupted(&mut self) {
         self.status.progress = None;
-        if self.is_true_for_this_generation() {
+        // Of what is done, a check that nobody has heard of is no news.
+        let shown = conditions::is_true(&self.status.conditions, RECONCILING);
+        if self.is_true_for_this_generation() && !shown {
             return;
         }
         let message = "interrupted by shutdown; the push begins anew when an operator runs again";

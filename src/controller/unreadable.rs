@@ -1,7 +1,7 @@
 //! Objects that can't be read: made by a newer version of the definition, or by one whose schema was loosened.
 //!
 //! One of them doesn't hold up the others. Its status and an event say what is wrong with it, once for each of its
-//! generations; nothing else is done for it.
+//! generations; what it asked for before is no longer done, and one that is deleted is let go.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,49 +10,82 @@ use futures::StreamExt as _;
 use futures::channel::mpsc;
 use jiff::{Timestamp, Unit};
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client, Resource as _};
 use kube_runtime::watcher::Event;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::events::{Recorder, Told};
 use super::failure::Failure;
+use super::finalizer;
 use crate::api::FIELD_MANAGER;
-use crate::api::conditions::{self, READY, STALLED, Setting, State};
+use crate::api::conditions::{self, READY, RECONCILING, STALLED, Setting, State};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind};
 
 /// Takes what can be read out of an event of the watch, and hands the rest on to be reported.
+///
+/// What can't be read any more is gone as far as the rest of the operator is concerned: what it asked for before does not
+/// count, its attempt ends, and its destination is free.
 pub(crate) fn readable(
     event: Event<DeserializeGuard<ImagePush>>,
     rest: &mut mpsc::Sender<InvalidObject>,
 ) -> Option<Event<ImagePush>> {
-    let mut take = |object: DeserializeGuard<ImagePush>| match object.0 {
-        Ok(mut object) => {
-            object.metadata.managed_fields = None;
-            Some(object)
-        }
-        Err(object) => {
-            tracing::warn!(
-                name = object.metadata.name,
-                namespace = object.metadata.namespace,
-                error = object.error,
-                "an ImagePush can't be read"
-            );
-            // Where a great many wait already, the log has to do.
-            let _ = rest.try_send(object);
-            None
-        }
-    };
     match event {
-        Event::Apply(object) => take(object).map(Event::Apply),
-        Event::InitApply(object) => take(object).map(Event::InitApply),
-        Event::Delete(object) => object.0.ok().map(Event::Delete),
+        Event::Apply(object) => match object.0 {
+            Ok(object) => Some(Event::Apply(ours(object))),
+            Err(object) => {
+                let gone = stub(&object.metadata).map(Event::Delete);
+                hand_on(object, rest);
+                gone
+            }
+        },
+        Event::InitApply(object) => match object.0 {
+            Ok(object) => Some(Event::InitApply(ours(object))),
+            Err(object) => {
+                hand_on(object, rest);
+                None
+            }
+        },
+        Event::Delete(object) => match object.0 {
+            Ok(object) => Some(Event::Delete(object)),
+            Err(object) => stub(&object.metadata).map(Event::Delete),
+        },
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
     }
+}
+
+/// An object without what others tell in status, which we neither repeat nor keep.
+fn ours(mut object: ImagePush) -> ImagePush {
+    object.metadata.managed_fields = None;
+    if let Some(status) = &mut object.status {
+        conditions::keep_ours(&mut status.conditions);
+    }
+    object
+}
+
+fn hand_on(object: InvalidObject, rest: &mut mpsc::Sender<InvalidObject>) {
+    tracing::warn!(
+        name = object.metadata.name,
+        namespace = object.metadata.namespace,
+        error = object.error,
+        "an ImagePush can't be read"
+    );
+    // Where a great many wait already, the log has to do.
+    let _ = rest.try_send(object);
+}
+
+/// An object of which only the metadata is known.
+fn stub(metadata: &ObjectMeta) -> Option<ImagePush> {
+    let unknown = json!({"reference": "docker://unreadable.invalid/unreadable"});
+    let spec = json!({"source": unknown, "destination": unknown});
+    let mut object = ImagePush::new("", serde_json::from_value(spec).ok()?);
+    object.metadata = metadata.clone();
+    Some(object)
 }
 
 /// Reports what comes, until nothing can come any more.
@@ -82,40 +115,78 @@ async fn report_one(
     client: &Client,
     recorder: &Recorder,
 ) -> Result<(), kube::Error> {
-    let failure = failure(&object.error);
     let metadata = &object.metadata;
     let (name, namespace) = (metadata.name.clone(), metadata.namespace.clone());
-    recorder.tell(
-        ObjectReference {
-            api_version: Some(ImagePush::api_version(&()).into_owned()),
-            kind: Some(ImagePush::kind(&()).into_owned()),
-            name: name.clone(),
-            namespace: namespace.clone(),
-            uid: metadata.uid.clone(),
-            ..ObjectReference::default()
-        },
-        Told::warning(failure.reason, "Read", failure.message.clone()),
-    );
+    let reference = ObjectReference {
+        api_version: Some(ImagePush::api_version(&()).into_owned()),
+        kind: Some(ImagePush::kind(&()).into_owned()),
+        name: name.clone(),
+        namespace: namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+    if metadata.deletion_timestamp.is_some() {
+        return let_go(metadata, client, recorder, reference).await;
+    }
+    let failure = failure(&object.error);
+    recorder.tell(reference, Told::warning(failure.reason, "Read", failure.message.clone()));
     let resource = ApiResource::erase::<ImagePush>(&());
-    let namespace = namespace.unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    let Some(found) = api.get_opt(&name).await? else { return Ok(()) };
+    if found.metadata.uid != metadata.uid {
+        return Ok(());
+    }
     let generation = metadata.generation.unwrap_or(0);
-    let mut conditions = vec![];
+    let patch = json!({
+        "apiVersion": ImagePush::api_version(&()),
+        "kind": ImagePush::kind(&()),
+        "metadata": {"uid": metadata.uid},
+        "status": status(&found.data["status"], &failure, generation),
+    });
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch_status(&name, &parameters, &Patch::Apply(&patch)).await?;
+    Ok(())
+}
+
+/// Nobody can tell what it has pushed, and whether that is to be taken away: it stays.
+async fn let_go(
+    metadata: &ObjectMeta,
+    client: &Client,
+    recorder: &Recorder,
+    reference: ObjectReference,
+) -> Result<(), kube::Error> {
+    let Some(stub) = stub(metadata).filter(finalizer::is_set) else { return Ok(()) };
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<ImagePush> = Api::namespaced(client.clone(), namespace);
+    finalizer::set(&api, &stub, false).await?;
+    let note = "the object can't be read, so what it has pushed stays".to_owned();
+    recorder.tell(reference, Told::warning("DeletionSkipped", "Delete", note));
+    Ok(())
+}
+
+/// The status that there is, which says now that the object can't be read. The rest is kept for when it can be again: a
+/// server-side apply takes away what it leaves out.
+fn status(before: &Value, failure: &Failure, generation: i64) -> Value {
+    let mut status = before.clone();
+    let mut conditions: Vec<Condition> =
+        serde_json::from_value(status["conditions"].take()).unwrap_or_default();
+    conditions::keep_ours(&mut conditions);
+    conditions::remove(&mut conditions, RECONCILING);
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
     for (kind, state) in [(READY, State::False), (STALLED, State::True)] {
         let (reason, message) = (failure.reason, failure.message.as_str());
         let setting = Setting { kind, state, reason, message };
         conditions::set(&mut conditions, &setting, generation, now);
     }
-    let patch = json!({
-        "apiVersion": ImagePush::api_version(&()),
-        "kind": ImagePush::kind(&()),
-        "metadata": {"uid": metadata.uid},
-        "status": {"observedGeneration": generation, "conditions": conditions},
-    });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(&name.unwrap_or_default(), &parameters, &Patch::Apply(&patch)).await?;
-    Ok(())
+    status["conditions"] = json!(conditions);
+    status["observedGeneration"] = json!(generation);
+    if let Some(fields) = status.as_object_mut() {
+        fields.remove("progress");
+        // It has a manager of its own.
+        fields.remove("inventory");
+    }
+    status
 }
 
 fn failure(cause: &str) -> Failure {

@@ -99,20 +99,29 @@ pub(crate) fn keep_account(
         Event::Init => listed.clear(),
         Event::InitApply(object) => {
             listed.insert(object.uid().unwrap_or_default());
-            register.note(object);
+            let _ = register.note(object);
         }
         Event::InitDone => {
             context.attempts.keep_only(&listed);
+            context.removals.keep_only(&listed);
             context.metrics.keep_only(&listed);
             register.keep_only(&listed);
         }
         Event::Delete(object) => {
             let uid = object.uid().unwrap_or_default();
             context.attempts.forget(&uid);
+            context.removals.forget(&uid);
             context.panics.forget(&uid);
+            context.denials.forget(&uid);
             context.metrics.gone(&uid);
             register.release(object);
         }
-        Event::Apply(object) => register.note(object),
+        Event::Apply(object) => {
+            // A list may have come from a server that lagged behind, and have lacked it. For who compares generations it is
+            // as it was; but what was known of it is forgotten.
+            if register.note(object) {
+                register.wake(object);
+            }
+        }
     }
 }

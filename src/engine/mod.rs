@@ -223,10 +223,10 @@ pub async fn remove(
     endpoint: &Endpoint,
     expected: &Digest,
     retry: Retry,
-    cancel: &CancellationToken,
+    wanted: &Wanted,
 ) -> Result<Removed> {
     let doing = || format!("taking `{}` away", endpoint.reference);
-    remove::remove(endpoint, expected, retry, cancel).await.map_err(|error| error.doing(doing()))
+    remove::remove(endpoint, expected, retry, wanted).await.map_err(|error| error.doing(doing()))
 }
 
 /// Tells which digests the two names of a push have now, by one request to each registry. Writes nothing.

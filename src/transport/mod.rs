@@ -257,8 +257,10 @@ pub trait ImageDestination: Send + Sync {
 
     /// Takes the name away if it points to this digest, and nothing else: what it points to and other names of it stay.
     /// Idempotent.
-    async fn remove(&self, expected: &Digest) -> Result<Removed> {
-        let _ = expected;
+    ///
+    /// The exchange by which the name goes passes `gate`.
+    async fn remove(&self, expected: &Digest, gate: &Gate) -> Result<Removed> {
+        let _ = (expected, gate);
         Ok(Removed::Unsupported)
     }
 

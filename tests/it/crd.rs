@@ -87,6 +87,12 @@ async fn contradictions_and_unknown_fields_are_refused() {
             "spec.retry.limit: Invalid value: 51: spec.retry.limit in body should be less than or equal to 50",
         ),
         (
+            json!({"source": side, "destination": side, "interval": "1h",
+                "digestOutput": {"configMapKeyRef": {"name": "a", "key": "a/b"}}}),
+            "spec.digestOutput.configMapKeyRef.key: Invalid value: \"a/b\": spec.digestOutput.configMapKeyRef.key in body \
+             should match",
+        ),
+        (
             json!({"source": side, "destination": side, "interval": "1h", "tag": "x"}),
             "strict decoding error: unknown field \"spec.tag\"",
         ),

@@ -2,16 +2,22 @@
 
 mod allowed;
 mod bundles;
+mod conflicts;
 mod deletion;
 mod election;
 mod gitops;
 mod helm_test;
 mod jobs;
 mod monitoring;
+mod neighbours;
+mod outages;
 mod outputs;
 mod ownership;
+mod permissions;
 mod policy;
+mod rotation;
 mod turns;
+mod versions;
 mod watching;
 
 use std::collections::BTreeSet;

@@ -294,3 +294,26 @@ fn the_schema_is_documented_and_bounded() {
     assert_eq!(problems, [""; 0]);
     assert_eq!(schema["properties"]["status"]["default"], json!({"observedGeneration": -1}));
 }
+
+/// What an object names is in its own namespace: there is no field to say otherwise.
+#[test]
+fn no_field_names_another_namespace() {
+    fn walk(path: &str, schema: &Value, found: &mut Vec<String>) {
+        for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if name.to_lowercase().contains("namespace") {
+                found.push(path.clone());
+            }
+            walk(&path, below, found);
+        }
+        if schema["items"].is_object() {
+            walk(path, &schema["items"], found);
+        }
+    }
+    let crd = serde_json::to_value(super::crd().unwrap()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut found = vec![];
+    walk("", &schema["properties"]["spec"], &mut found);
+    assert_eq!(found, [""; 0]);
+    assert!(!schema["properties"]["spec"]["properties"]["source"].is_null());
+}

@@ -43,8 +43,8 @@ async fn the_oldest_owns_and_the_next_is_woken_when_it_goes() {
         [&old, &twin, &young].map(|object| register.claims.conflict(object).is_some())
     };
     assert_eq!(conflicts(&register), [false, true, true]);
-    // Each owner was told that it is none any more.
-    assert_eq!(woken(&mut queue), ["c", "b"]);
+    // Each owner was told that it is none any more, and the next that it is.
+    assert_eq!(woken(&mut queue), ["c", "b", "b", "a"]);
     register.release(&old);
     assert_eq!((conflicts(&register)[1], woken(&mut queue)), (false, vec!["b".to_owned()]));
     register.release(&young);
@@ -124,6 +124,17 @@ async fn what_writes_nothing_claims_nothing() {
     assert!(claim(&done).is_some());
 }
 
+/// It may have been looked at, and have given way, before it came to own the name.
+#[tokio::test]
+async fn who_comes_to_own_a_name_is_woken_as_well() {
+    let (mut register, mut queue) = setup();
+    register.note(&push("young", 9));
+    register.note(&push("old", 1));
+    let mut both = woken(&mut queue);
+    both.sort();
+    assert_eq!(both, ["old", "young"]);
+}
+
 #[tokio::test]
 async fn other_namespaces_stay_unnamed() {
     let (mut register, _queue) = setup();
@@ -151,7 +162,7 @@ async fn an_edit_moves_a_claim_and_a_new_list_drops_what_is_gone() {
     register.note(&object("n", "a", 1, "docker://r.example/elsewhere", &json!({})));
     assert_eq!(woken(&mut queue), ["b"]);
     register.note(&old);
-    assert_eq!(woken(&mut queue), ["b"]);
+    assert_eq!(woken(&mut queue), ["b", "a"]);
     register.keep_only(&["uid-b"].map(str::to_owned).into());
     assert_eq!(woken(&mut queue), ["b"]);
     assert_eq!(register.claims.conflict(&young), None);

@@ -9,12 +9,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Attempt, Decision, Observed, Step, due_in, sooner, until};
+use super::{Attempt, Decision, Observed, Step, check_after, due_in, requests, sooner, until};
 use crate::api::conditions::{self, STALLED};
 use crate::api::reasons::{self, Follows};
-use crate::api::v1alpha1::{ImagePush, RetryStatus, RunPolicy};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus, RunPolicy};
 use crate::controller::failure::Failure;
 use crate::controller::status::Draft;
+use crate::controller::validate;
 use crate::error::{Class, Kind};
 use crate::limits::{ATTEMPT_DELAY, MAX_ATTEMPTS, MAX_REFUSALS, SECRET_POLL};
 
@@ -57,14 +58,26 @@ pub(super) fn obstructed(mut draft: Draft, failure: &Failure, observed: &Observe
         return stall(draft, failure, observed);
     }
     draft.retrying(failure);
-    draft.done(Step::Wait, Some(SECRET_POLL))
+    draft.done(Step::Wait, Some(secret_poll(observed)))
 }
 
 /// Another object pushes to the same place. Its end wakes this one.
-pub(super) fn give_way(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
+///
+/// One that has run and is done stays so, though somebody asks it to look again: it claims nothing any more.
+pub(super) fn give_way(
+    object: &ImagePush,
+    mut draft: Draft,
+    failure: &Failure,
+    observed: &Observed<'_>,
+) -> Decision {
     draft.rest();
-    draft.status.observed_access_digest = None;
-    draft.stalled(failure);
+    if object.spec.run_policy == RunPolicy::Once && draft.is_done() {
+        let handled = draft.status.last_handled_reconcile_at.take();
+        draft.status.last_handled_reconcile_at = requests::pending(object).or(handled);
+    } else {
+        draft.status.observed_access_digest = None;
+        draft.stalled(failure);
+    }
     let running = matches!(observed.attempt, Attempt::Running(_) | Attempt::Outdated);
     draft.done(if running { Step::Cancel } else { Step::Wait }, None)
 }
@@ -73,7 +86,14 @@ pub(super) fn give_way(mut draft: Draft, failure: &Failure, observed: &Observed<
 fn stall(mut draft: Draft, failure: &Failure, observed: &Observed<'_>) -> Decision {
     draft.stalled(failure);
     let wait = due_in(observed.next_check, draft.now);
-    draft.done(Step::Wait, sooner(wait, observed.names_secrets.then_some(SECRET_POLL)))
+    // Where the API server refuses, nothing is gained by asking it each minute.
+    let poll = failure.retry_after.unwrap_or_default().max(secret_poll(observed));
+    draft.done(Step::Wait, sooner(wait, observed.names_secrets.then_some(poll)))
+}
+
+/// Until the Secrets are looked at again: not those of all objects at the same time.
+pub(super) fn secret_poll(observed: &Observed<'_>) -> Duration {
+    check_after(SECRET_POLL, observed.chance)
 }
 
 /// The failed attempts with this one.
@@ -92,7 +112,8 @@ fn counted(before: Option<&RetryStatus>, failure: &Failure) -> RetryStatus {
 
 /// Whether another attempt may succeed without anybody's doing.
 fn may_pass(failure: &Failure, retry: &RetryStatus, once: bool) -> bool {
-    if failure.class == Class::Transient {
+    // A name that nobody knows now may be made, and a push by hand is the only one that can't wait for it.
+    if failure.class == Class::Transient || failure.reason == Kind::NetworkError.as_str() {
         return true;
     }
     if failure.reason == Kind::AuthenticationFailed.as_str() {
@@ -102,10 +123,25 @@ fn may_pass(failure: &Failure, retry: &RetryStatus, once: bool) -> bool {
     !once && follows == Some(Follows::RetryIfContinuous)
 }
 
+/// Whether nothing was pushed between the two.
+fn is_about_the_same(before: &ImagePushStatus, after: &ImagePushStatus) -> bool {
+    before.artifact == after.artifact
+        && before.source == after.source
+        && before.last_push_time == after.last_push_time
+}
+
 /// What was looked at again after it had stalled, and fails in the same way, has not become better.
 fn is_stalled_for(draft: &Draft, failure: &Failure) -> bool {
     let stalled = conditions::find(&draft.status.conditions, STALLED);
     stalled.is_some_and(|stalled| stalled.reason == failure.reason)
+}
+
+/// No failure is waited out for longer.
+pub(super) fn longest_wait(object: &ImagePush) -> Duration {
+    let interval = object.spec.interval.as_deref().and_then(|text| validate::duration(text).ok());
+    let interval = interval.map_or(Duration::ZERO, |interval| check_after(interval, 1.0));
+    // A moment more, since status has whole seconds.
+    ATTEMPT_DELAY.1.max(interval).saturating_add(Duration::from_secs(1))
 }
 
 /// The wait before the next attempt after so many failed ones: any time up to a bound that doubles.
@@ -126,8 +162,12 @@ pub(crate) fn spoil(
 ) -> Decision {
     let before = Draft::new(object, now);
     if before.is_seen() && is_stalled_for(&before, failure) {
-        // As before: passing through `Ready` must not look like a transition.
-        decision.status = before.status;
+        // Passing through `Ready` must not look like a transition; what was pushed is told nevertheless.
+        if is_about_the_same(&before.status, &decision.status) {
+            decision.status = before.status;
+        } else {
+            decision.status.conditions = before.status.conditions;
+        }
         return decision;
     }
     let told = ImagePush { status: Some(decision.status), ..object.clone() };

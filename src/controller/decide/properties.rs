@@ -173,6 +173,10 @@ fn holds(object: &ImagePush, decision: &Decision, running: bool) {
         }
         assert!(condition.message.len() <= 1024 && !condition.reason.is_empty());
     }
+    // Nothing is called under way that isn't.
+    let reconciling = conditions::find(&after.conditions, RECONCILING);
+    let under_way = reconciling.is_some_and(|it| it.reason == "Progressing");
+    assert!(!under_way || running || decision.step != Step::Wait, "{decision:#?}");
     // Whoever isn't done, stalled or suspended is looked at again.
     let waits = decision.step == Step::Wait && decision.again.is_none();
     let settled = is_true(READY) || is_true(STALLED) || object.spec.suspend || running;

@@ -53,6 +53,7 @@ pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<
     Observed {
         attempt,
         bundle: None,
+        landed: None,
         conflict: None,
         obstacle: None,
         next_check: None,

@@ -32,7 +32,30 @@ pub(crate) fn changes(object: &ImagePush, after: &ImagePushStatus) -> Vec<Told> 
     }
     told.extend(of_bundle(&before, after));
     told.extend(after.retry.as_ref().and_then(|retry| retried(before.retry.as_ref(), retry)));
+    told.extend(requested(&before, after));
+    told.extend(is_rotated(&before, after).then(|| {
+        let note = "a Secret that is named has changed; the sides are asked with what it holds now";
+        Told::normal("CredentialsRotated", "Check", note.to_owned())
+    }));
     told
+}
+
+/// Somebody has asked for a look, which has begun.
+fn requested(before: &ImagePushStatus, after: &ImagePushStatus) -> Option<Told> {
+    let value = after.last_handled_reconcile_at.as_ref()?;
+    let known = before.last_handled_reconcile_at.as_ref() == Some(value);
+    let note = format!("somebody has asked for a look by annotation (`{value}`)");
+    (!known).then(|| Told::normal("Requested", "Check", note))
+}
+
+/// Whether the sides are reached in another way, though the spec says what it said.
+fn is_rotated(before: &ImagePushStatus, after: &ImagePushStatus) -> bool {
+    let generation = |status: &ImagePushStatus| {
+        conditions::find(&status.conditions, READY).and_then(|ready| ready.observed_generation)
+    };
+    let access = [before, after].map(|status| status.observed_access_digest.as_deref());
+    let known = access[0].is_some() && access[1].is_some();
+    known && access[0] != access[1] && generation(before) == generation(after)
 }
 
 /// What `Ready` has to tell, if it says something new.
@@ -126,6 +149,21 @@ mod tests {
         let mut status = status(State::False, "NetworkError", None);
         let next_retry_time = Some(Time(at(60)));
         status.retry = Some(RetryStatus { count, next_retry_time, ..RetryStatus::default() });
+        status
+    }
+
+    /// The same, by this access.
+    fn reached(status: ImagePushStatus, access: &str) -> ImagePushStatus {
+        ImagePushStatus { observed_access_digest: Some(access.to_owned()), ..status }
+    }
+
+    fn asked(status: ImagePushStatus, value: &str) -> ImagePushStatus {
+        ImagePushStatus { last_handled_reconcile_at: Some(value.to_owned()), ..status }
+    }
+
+    /// Of another generation.
+    fn edited(mut status: ImagePushStatus) -> ImagePushStatus {
+        status.conditions[0].observed_generation = Some(2);
         status
     }
 
@@ -251,6 +289,22 @@ mod tests {
                 ],
             ),
             (Some(retrying(3)), retrying(3), vec![]),
+            (
+                Some(pushed(1, "d")),
+                asked(pushed(1, "d"), "now"),
+                vec!["Normal Requested: somebody has asked for a look by annotation (`now`)"],
+            ),
+            (Some(asked(pushed(1, "d"), "now")), asked(pushed(1, "d"), "now"), vec![]),
+            (
+                Some(reached(retrying(2), "one")),
+                reached(retrying(2), "other"),
+                vec![
+                    "Normal CredentialsRotated: a Secret that is named has changed; the sides are asked with what \
+                     it holds now",
+                ],
+            ),
+            (Some(reached(retrying(2), "one")), edited(reached(retrying(2), "other")), vec![]),
+            (Some(retrying(2)), reached(retrying(2), "one"), vec![]),
         ];
         for (number, (before, after, expected)) in cases.into_iter().enumerate() {
             assert_eq!(told(before, &after), expected, "case {number}");

@@ -96,14 +96,16 @@ pub(crate) struct JobId {
 pub(crate) struct Memory {
     /// The attempt under way, or the one that ended and isn't reported.
     pub(crate) attempt: Option<Record>,
+    /// The destination of that attempt, as the spec had it.
+    pub(crate) destination: String,
     /// When to look again.
     pub(crate) next_check: Option<Timestamp>,
     /// Whether what an earlier operator has left of it has been ended.
     pub(crate) sweep: Sweep,
     /// Identity of the Job whose end was reported last.
     pub(crate) reported: Option<String>,
-    /// The status that we wrote last; what the watch shows may be older.
-    pub(crate) status: Option<ImagePushStatus>,
+    /// The status that we wrote last, and the version that the object got by that.
+    pub(crate) written: Option<(ImagePushStatus, Option<String>)>,
 }
 
 /// How far it is that an earlier operator's attempts are ended, for an object that is suspended or deleted.
@@ -161,6 +163,37 @@ impl Executor for Executors {
 
     async fn sweep(&self, namespace: &str, uid: &str) -> Result<(), Failure> {
         self.jobs.remove_all(namespace, uid).await
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// The status that we wrote, if the watch does not show it yet. What it shows later counts: somebody else may have
+    /// written meanwhile, such as who restored a backup.
+    pub(crate) fn unseen_status(&self, object: &ImagePush) -> Option<&ImagePushStatus> {
+        let (status, written) = self.written.as_ref()?;
+        // Kubernetes counts versions of a resource upwards.
+        let number = |version: Option<&String>| version.and_then(|it| it.parse::<u64>().ok());
+        let shown = number(object.metadata.resource_version.as_ref());
+        let is_shown = shown.is_some() && shown >= number(written.as_ref());
+        (!is_shown).then_some(status)
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// An attempt that begins.
+    pub(crate) fn new(work: &str) -> Self {
+        Self {
+            work: work.to_owned(),
+            progress: Arc::default(),
+            outcome: None,
+            bundle: None,
+            took: None,
+            cancel: CancellationToken::new(),
+        }
     }
 }
 
@@ -225,14 +258,7 @@ impl Attempts {
 
     /// Starts an attempt, unless one is under way or the object has been forgotten.
     pub(crate) fn start(self: &Arc<Self>, order: Order) {
-        let record = Record {
-            work: order.work.clone(),
-            progress: Arc::default(),
-            outcome: None,
-            bundle: None,
-            took: None,
-            cancel: CancellationToken::new(),
-        };
+        let record = Record::new(&order.work);
         let started = self.update(&order.uid, |memory| {
             let busy = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none());
             if !busy {
@@ -307,7 +333,9 @@ impl Attempts {
         let broken_off = order.apply.is_some() && record.cancel.is_cancelled();
         let outcome = if broken_off { Outcome::Cancelled } else { outcome };
         let known = self.update(&order.uid, |memory| {
-            memory.attempt.as_mut().map(|record| {
+            // The object may have been forgotten and found again, and have another attempt by now.
+            let own = memory.attempt.as_mut().filter(|it| Arc::ptr_eq(&it.progress, &counters));
+            own.map(|record| {
                 (record.outcome, record.bundle) = (Some(outcome), bundle);
                 record.took = Some(began.elapsed());
             })

@@ -220,6 +220,19 @@ async fn an_attempt_can_be_called_off() {
     assert_eq!(setup.engine.most.load(Ordering::SeqCst), 1);
 }
 
+/// It was missing from a list, say, and is there again.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_forgotten_attempt_is_not_that_of_the_next() {
+    let setup = setup(Script::Run, 4, 2);
+    setup.start(order("a", "r.example"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    setup.attempts.forget("a");
+    setup.start(order("a", "r.example"));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let record = setup.attempts.recall("a").attempt.unwrap();
+    assert!(record.outcome.is_none(), "{:?}", record.outcome);
+}
+
 #[tokio::test(start_paused = true)]
 async fn limits_hold_for_all_and_for_each_registry() {
     for (all, per_host, most) in [(3, 9, 3), (9, 2, 2)] {

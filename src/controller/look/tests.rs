@@ -18,6 +18,7 @@ use crate::controller::events;
 use crate::controller::executor::{Attempts, Counters, Executor, Order};
 use crate::controller::lease::Leadership;
 use crate::controller::metrics::Metrics;
+use crate::controller::removal::Removals;
 use crate::controller::resources::Applier;
 
 /// Takes what is written.
@@ -71,11 +72,13 @@ fn context(server: &Server) -> Arc<Context> {
     Arc::new(Context {
         applier: Arc::new(Applier::new(client.clone(), None, Leadership::undisputed())),
         client,
+        removals: Arc::new(Removals::new(mpsc::channel(1).0)),
         claims: Claims::new(0),
         attempts: Arc::new(attempts),
         metrics,
         recorder: Arc::new(recorder),
-        panics: Panics::default(),
+        panics: InARow::default(),
+        denials: InARow::default(),
         network: Network::default(),
         jobs: Arc::default(),
         timeout: Duration::from_mins(1),
@@ -104,7 +107,7 @@ async fn a_panic_is_told_counted_and_repeated_ever_later() {
         .map(|it| format!("{}={} {}", it["type"], it["status"], it["reason"]).replace('"', ""))
         .collect();
     assert_eq!(found, ["Ready=False InternalError", "Reconciling=True ProgressingWithRetry"]);
-    assert!(context.attempts.recall("u").status.is_some());
+    assert!(context.attempts.recall("u").written.is_some());
     let text = context.metrics.text().unwrap();
     assert!(text.contains("imagepush_reconcile_errors_total{reason=\"panic\"} 9"), "{text}");
 

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Secret as SecretObject, ServiceAccount};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
-use super::{DOCKER_CONFIG, unreadable, value};
+use super::{DOCKER_CONFIG, Named, Unresolved, unreadable, value};
 use crate::api::check::is_object_name;
 use crate::controller::failure::Failure;
 use crate::limits::MAX_PULL_SECRETS;
@@ -18,12 +18,12 @@ pub(super) async fn names(
     client: &Client,
     namespace: &str,
     account: &str,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Unresolved> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     if !is_object_name(account) {
-        return Err(Failure::account_not_found(account));
+        return Err(Failure::account_not_found(account).into());
     }
-    let failed = |cause| unreadable(&format!("service account `{account}`"), &cause);
+    let failed = |cause| unreadable(&Named::account(account), cause);
     let found = accounts.get_opt(account).await.map_err(failed)?;
     let found = found.ok_or_else(|| Failure::account_not_found(account))?;
     let names = found.image_pull_secrets.into_iter().flatten().map(|reference| reference.name);

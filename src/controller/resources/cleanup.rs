@@ -3,6 +3,8 @@
 //! With `prune` they go with it, and else they stay. As with the image, trying has an end: whoever applied may be gone, and
 //! neither a namespace nor a person waits for that.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube_runtime::reflector::ObjectRef;
@@ -12,10 +14,19 @@ use tokio_util::sync::CancellationToken;
 use super::Applier;
 use crate::api::v1alpha1::{Apply, ImagePush, Mode};
 use crate::apply::{owner_value, prune_all};
-use crate::controller::cleanup::{Tried, is_forced, is_late};
+use crate::controller::cleanup::{is_forced, is_late};
 use crate::controller::decide::{Decision, Step};
 use crate::controller::failure::Failure;
 use crate::limits::{CLEANUP_RETRY, CLEANUP_TIMEOUT};
+
+/// How a try went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tried {
+    /// The object may go.
+    Settled,
+    /// Try again after this time.
+    Again(Duration),
+}
 
 /// Whether an object has applied something that has to go with it, or is about to.
 pub(crate) fn is_wanted(object: &ImagePush, decision: &Decision) -> bool {

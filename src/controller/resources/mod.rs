@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::cleanup::{is_wanted, settle};
+pub(crate) use self::cleanup::{Tried, is_wanted, settle};
 use self::journal::StatusJournal;
 use self::wanted::{Place, Wanted, wanted};
 use super::decide::Outcome;

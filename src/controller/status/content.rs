@@ -4,7 +4,7 @@ use super::number;
 use crate::api::v1alpha1::{Artifact, ArtifactManifest, CustomResourcesStatus, Preview};
 use crate::controller::decide::Previewed;
 use crate::engine::{self, Beside, Pushed};
-use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS};
+use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_STATUS_TEXT};
 
 /// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
 /// taken from what was known of the same digest.
@@ -17,16 +17,21 @@ pub(super) fn artifact(pushed: &Pushed, reference: &str, known: Option<&Artifact
     Artifact {
         reference: Some(reference.to_owned()),
         digest,
-        media_type: pushed.media_type.to_string(),
+        media_type: short(pushed.media_type.as_str()),
         size_bytes: pushed.size_bytes.map(number),
         manifests: manifests
             .map(|manifest| ArtifactManifest {
                 digest: manifest.digest.to_string(),
-                platform: manifest.platform.as_ref().map(ToString::to_string),
+                platform: manifest.platform.as_ref().map(|platform| short(&platform.to_string())),
                 size_bytes: number(manifest.size_bytes),
             })
             .collect(),
     }
+}
+
+/// What an image says of itself, as long as status may carry it.
+fn short(text: &str) -> String {
+    text.chars().take(MAX_STATUS_TEXT).collect()
 }
 
 /// What was decided about the custom resources that the image carries.
@@ -57,11 +62,46 @@ pub(crate) fn preview(found: &engine::Preview) -> Previewed {
         .collect();
     let preview = Preview {
         digest: found.digest.as_ref().map(ToString::to_string),
-        media_type: found.media_type.to_string(),
+        media_type: short(found.media_type.as_str()),
         already_present: found.already_present,
         images: number(found.images.len() as u64),
         blobs: number(blobs.len() as u64),
         bytes: number(blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))),
     };
     Previewed { source_digest: found.source_digest.clone(), preview, beside: found.beside.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{BlobCounts, PushedManifest};
+    use crate::image::{Digest, MediaType, Platform};
+
+    /// An image says what it likes of itself; the schema takes 256 characters of it, and 64 manifests.
+    #[test]
+    fn whatever_an_image_says_fits_into_a_status() {
+        let long = "é".repeat(300);
+        let manifest = |number: u32| PushedManifest {
+            digest: Digest::of(&number.to_le_bytes()),
+            platform: Some(Platform::new(&long, "amd64", None)),
+            size_bytes: u64::MAX,
+        };
+        let pushed = Pushed {
+            source_digest: Digest::of(b"source"),
+            digest: Digest::of(b"destination"),
+            replaced: None,
+            media_type: MediaType::new(long.clone()),
+            size_bytes: Some(u64::MAX),
+            manifests: (0..100).map(manifest).collect(),
+            blobs: BlobCounts::default(),
+            bytes_sent: 0,
+            already_present: false,
+            beside: None,
+        };
+        let found = artifact(&pushed, "docker://r.example/app:1", None);
+        let short = "é".repeat(256);
+        assert_eq!((&found.media_type, found.size_bytes), (&short, Some(i64::MAX)));
+        assert_eq!(found.manifests.len(), 64);
+        assert!(found.manifests.iter().all(|it| it.platform.as_ref() == Some(&short)));
+    }
 }

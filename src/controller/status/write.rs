@@ -1,29 +1,80 @@
 //! Writes a status.
 //!
-//! The whole of it is sent by one server-side apply: what is left out disappears, and fields of others stay.
+//! The whole of it is sent by one server-side apply: what is left out disappears, and fields of others stay. One that the
+//! server does not take is written anew with the least that tools wait for, so that an object is never left without an answer.
 
 use kube::api::{Patch, PatchParams};
+use kube::core::Status;
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use crate::api::FIELD_MANAGER;
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
+use crate::limits::MAX_CONFLICTS;
 
 /// What became of a status that was to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// The object has it.
-    Done,
+    /// The object has it, and this version.
+    Done(Option<String>),
     /// The object is gone, or another one has its name.
     Gone,
 }
 
-/// Writes a status.
+/// Writes a status. Idempotent; an error means that it may or may not have been written.
 pub(crate) async fn write(
     api: &Api<ImagePush>,
     object: &ImagePush,
     status: &ImagePushStatus,
 ) -> Result<Written, kube::Error> {
+    match persist(api, object, status).await {
+        Err(kube::Error::Api(refusal)) if is_refused(&refusal) => {
+            let (name, namespace) = (object.name_any(), object.namespace());
+            tracing::warn!(%refusal, name, namespace, "a status was refused; less of it is written");
+            persist(api, object, &least(status)).await
+        }
+        written => written,
+    }
+}
+
+/// Whether a status is too large or has what the definition does not allow. An older definition that lacks a field of it is
+/// told by a 500 without a reason: faults of the server have one.
+fn is_refused(refusal: &Status) -> bool {
+    matches!(refusal.code, 413 | 422) || (refusal.code == 500 && refusal.reason.is_empty())
+}
+
+/// Applies a status, anew where another write of the same object came between.
+async fn persist(
+    api: &Api<ImagePush>,
+    object: &ImagePush,
+    status: &ImagePushStatus,
+) -> Result<Written, kube::Error> {
+    let name = object.name_any();
+    for conflicts in 0.. {
+        match apply(api, object, status).await {
+            Ok(version) => return Ok(Written::Done(version)),
+            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Written::Gone),
+            Err(kube::Error::Api(answer)) if answer.code == 409 => {
+                // Either the object is another one by now, or somebody else was faster.
+                let found = api.get_metadata_opt(&name).await?;
+                if found.is_none_or(|found| found.uid() != object.uid()) {
+                    return Ok(Written::Gone);
+                }
+                if conflicts >= MAX_CONFLICTS {
+                    return Err(kube::Error::Api(answer));
+                }
+            }
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok(Written::Gone)
+}
+
+async fn apply(
+    api: &Api<ImagePush>,
+    object: &ImagePush,
+    status: &ImagePushStatus,
+) -> Result<Option<String>, kube::Error> {
     // It has a manager of its own.
     let status = &ImagePushStatus { inventory: None, ..status.clone() };
     let patch = json!({
@@ -33,9 +84,20 @@ pub(crate) async fn write(
         "status": status,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(_) => Ok(Written::Done),
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(Written::Gone),
-        Err(cause) => Err(cause),
+    let written = api.patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch)).await?;
+    Ok(written.resource_version())
+}
+
+/// What of a status somebody may wait for, or the next decision needs; the rest is found out again.
+fn least(status: &ImagePushStatus) -> ImagePushStatus {
+    let status = status.clone();
+    ImagePushStatus {
+        observed_generation: status.observed_generation,
+        last_handled_reconcile_at: status.last_handled_reconcile_at,
+        conditions: status.conditions,
+        observed_spec_digest: status.observed_spec_digest,
+        observed_access_digest: status.observed_access_digest,
+        retry: status.retry,
+        ..ImagePushStatus::default()
     }
 }

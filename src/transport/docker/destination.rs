@@ -152,8 +152,8 @@ impl ImageDestination for DockerDestination {
         })
     }
 
-    async fn remove(&self, expected: &Digest) -> Result<Removed> {
-        removal::remove(&self.client, &self.target, expected).await.map_err(|error| {
+    async fn remove(&self, expected: &Digest, gate: &Gate) -> Result<Removed> {
+        removal::remove(&self.client, &self.target, expected, gate).await.map_err(|error| {
             let (target, repository) = (&self.target, self.client.repository());
             error.doing(format!("deleting tag `{target}` of `docker://{repository}`"))
         })

@@ -11,11 +11,16 @@ use super::named;
 use super::reference::Target;
 use crate::error::Result;
 use crate::image::Digest;
-use crate::transport::Removed;
+use crate::transport::{Gate, Removed};
 
 /// Takes the tag away if it points to this digest. Between looking and taking away somebody may move it: the specification
 /// has no condition for deletions.
-pub(super) async fn remove(client: &Client, target: &Target, expected: &Digest) -> Result<Removed> {
+pub(super) async fn remove(
+    client: &Client,
+    target: &Target,
+    expected: &Digest,
+    gate: &Gate,
+) -> Result<Removed> {
     let Target::Tag(tag) = target else { return Ok(Removed::Unsupported) };
     match named::look(client, target).await? {
         None => return Ok(Removed::Absent),
@@ -24,7 +29,8 @@ pub(super) async fn remove(client: &Client, target: &Target, expected: &Digest) 
         }
         Some(_) => {}
     }
-    let call = Call::new(Method::DELETE, client.url(&["manifests", tag])?);
+    let url = client.url(&["manifests", tag])?;
+    let call = Call { gate: Some(gate), ..Call::new(Method::DELETE, url) };
     let response = client.send(&call).await?;
     match response.status() {
         StatusCode::OK | StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(Removed::Done),

@@ -10,14 +10,16 @@ use serde_json::Value;
 use crate::support::chart::{CHART, REPOSITORY, documents, find, tool};
 use crate::support::tools;
 
-/// What the chart renders for monitoring, as release `imagepush` in namespace `here`.
-async fn monitoring() -> Vec<Value> {
+/// What the chart renders for monitoring, as release `imagepush` in namespace `here`, with metrics of objects or without.
+async fn monitoring(objects: bool) -> Vec<Value> {
+    let objects = format!("--set=objectMetrics={objects}");
     let arguments = [
         "template",
         "imagepush",
         CHART,
         "--namespace=here",
         "--skip-tests",
+        &objects,
         "--set=metrics.serviceMonitor.enabled=true",
         "--set=metrics.rules.enabled=true",
         "--set=metrics.dashboard.enabled=true",
@@ -29,7 +31,7 @@ async fn monitoring() -> Vec<Value> {
 
 /// The names of metrics in the alerts and in the dashboard.
 pub(crate) async fn metrics() -> BTreeSet<String> {
-    let documents = monitoring().await;
+    let documents = monitoring(false).await;
     let dashboard = dashboard(&documents);
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
@@ -48,7 +50,7 @@ fn dashboard(documents: &[Value]) -> Value {
 /// Prometheus itself says when they go off, over time.
 #[tokio::test]
 async fn alerts_go_off_when_they_should() {
-    let documents = monitoring().await;
+    let documents = monitoring(true).await;
     let folder = tempfile::tempdir().unwrap();
     // JSON is YAML.
     let rules = find(&documents, "PrometheusRule")["spec"].to_string();
@@ -61,7 +63,7 @@ async fn alerts_go_off_when_they_should() {
 /// Whoever is woken by an alert finds what to do, and Prometheus finds what the alerts are about.
 #[tokio::test]
 async fn each_alert_is_documented_and_the_service_is_found() {
-    let documents = monitoring().await;
+    let documents = monitoring(true).await;
     let rules = find(&documents, "PrometheusRule")["spec"]["groups"][0]["rules"].clone();
     let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
     let manual = fs::read_to_string(manual).unwrap();
@@ -69,7 +71,11 @@ async fn each_alert_is_documented_and_the_service_is_found() {
         let name = rule["alert"].as_str().unwrap();
         assert!(manual.contains(&format!("| `{name}` |")), "{name} is not in docs/operations.md");
         let expression = rule["expr"].as_str().unwrap();
-        assert!(expression.contains(r#"namespace="here",service="imagepush-metrics""#), "{name}");
+        // The namespace of an object's metric is the object's.
+        let of_objects =
+            expression.contains(r#"imagepush_resource_info{service="imagepush-metrics""#);
+        let ours = expression.contains(r#"namespace="here",service="imagepush-metrics""#);
+        assert!(ours || of_objects, "{name}");
     }
     let service = find(&documents, "Service");
     assert_eq!(service["metadata"]["name"], "imagepush-metrics");

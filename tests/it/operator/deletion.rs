@@ -74,6 +74,42 @@ async fn a_registry_that_is_gone_holds_up_nobody_who_says_so() {
     operator.stop().await;
 }
 
+/// Cleaning up goes on beside all else, however many objects wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_hangs_holds_up_no_other_object() {
+    let (registry, hangs) = (Registry::start().await, Registry::start().await);
+    fill(&registry.host, 48).await;
+    let operator = Operator::start().await;
+    let more = json!({"interval": "1h", "deletionPolicy": "Delete"});
+    let mut made = vec![];
+    for number in 0..20 {
+        let mut spec = spec(&registry.host, &hangs.host, &more);
+        let to = format!("docker://{}/app:{number}", hangs.host);
+        spec["destination"]["reference"] = json!(to);
+        made.push(
+            json!({"apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "spec": spec,
+            "metadata": {"namespace": operator.namespace, "name": format!("gone-{number}")}}),
+        );
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": made}).to_string();
+    operator.plane.kubectl_with(&["apply", "-f", "-"], &list).await.succeeded();
+    for number in 0..20 {
+        operator.wait(&format!("gone-{number}"), "Ready").await;
+    }
+    hangs.take_log();
+    hangs.add_rule(Rule::each("HEAD", "/v2/app/manifests/", Act::Stall));
+    operator.kubectl(&["delete", "ipush", "--all", "--wait=false"]).await;
+    hangs.received("HEAD /v2/app/manifests/").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let once = json!({"runPolicy": "Once"});
+    operator.apply("web", &spec(&registry.host, &registry.host, &once)).await;
+    let asked = std::time::Instant::now();
+    operator.wait("web", "Ready").await;
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(hangs.seen().len() <= 4, "{} at the same time", hangs.seen().len());
+    operator.stop().await;
+}
+
 /// Debian's registry can't take a single tag away: then the image stays, and the object goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_without_deletion_of_tags_keeps_the_image() {

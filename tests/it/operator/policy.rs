@@ -127,3 +127,41 @@ async fn what_is_there_stays_where_the_policy_says_so() {
     assert_eq!(reason_of(&operator.get("web").await, "Ready"), "AlreadyPresent");
     operator.stop().await;
 }
+
+/// Requests to the Kubernetes API that write.
+async fn writes(address: SocketAddr) -> u64 {
+    let (_, metrics) = get(address, "/metrics").await;
+    let writes = metrics.lines().filter(|line| {
+        let start = "imagepush_api_requests_total{verb=\"";
+        line.strip_prefix(start).is_some_and(|rest| {
+            ["create", "update", "patch", "delete"].iter().any(|verb| rest.starts_with(verb))
+        })
+    });
+    writes.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+}
+
+/// The price of an object that is done: one request to each registry in an interval, and none that writes to the cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_object_costs_two_requests_an_interval_and_no_write() {
+    let registry = Registry::start().await;
+    fill(&registry.host, 26).await;
+    let (operator, address) = listening().await;
+    operator.apply("web", &spec(&registry.host, &registry.host, &json!({"interval": "1m"}))).await;
+    operator.wait("web", "Ready").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = writes(address).await;
+    assert!(before >= 3, "two statuses and events");
+    registry.take_log();
+    let checked = async {
+        while registry.seen().len() < 2 {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(80), checked).await.expect("it is checked");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut asked = registry.take_log();
+    asked.sort();
+    assert_eq!(asked, ["HEAD /v2/app/manifests/1 200", "HEAD /v2/app/manifests/copy 200"]);
+    assert_eq!(writes(address).await, before);
+    operator.stop().await;
+}

@@ -2,8 +2,8 @@
 //! or fall silent, versions that are too old, and paused time.
 //!
 //! It keeps objects of any kind by path, counts versions, serves lists in pages and watches with what changed since, swaps
-//! by `resourceVersion`, and takes each apply of a status for the whole status. It knows no schema, no rights and no
-//! managers of fields: those are tested on the real server.
+//! by `resourceVersion`, takes each apply of a status for the whole status, and of other patches the finalizers. It knows no
+//! schema, no rights and no managers of fields: those are tested on the real server.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -33,6 +33,8 @@ struct State {
     watches: Vec<Watch>,
     log: Vec<Asked>,
     faults: Vec<Fault>,
+    /// A status with this field is refused.
+    unwelcome: Option<&'static str>,
 }
 
 /// Where an object is.
@@ -147,6 +149,11 @@ impl ApiDouble {
         self.state().write(Place::new(resource, namespace, name), object);
     }
 
+    /// The newest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.state().version
+    }
+
     /// An object as it is; null if it isn't there.
     pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Value {
         let place = Place::new(resource, namespace, name);
@@ -172,6 +179,11 @@ impl ApiDouble {
     /// The same for those about one object.
     pub(crate) fn fail_for(&self, what: &str, name: &str, times: usize, act: Act) {
         self.state().faults.push(Fault { what: what.into(), name: Some(name.into()), times, act });
+    }
+
+    /// From now on, no status with this field is taken.
+    pub(crate) fn refuse_field(&self, field: &'static str) {
+        self.state().unwelcome = Some(field);
     }
 
     /// Nothing fails any more.
@@ -323,18 +335,39 @@ impl State {
                 }
                 answer(200, &self.write(place, asked.body))
             }
-            ("PATCH", Some(place)) => {
-                let Some(mut object) = self.objects.get(&place).cloned() else {
-                    return refusal(404, "NotFound");
-                };
-                if object["status"] != asked.body["status"] {
-                    object["status"] = asked.body["status"].clone();
-                    object = self.write(place, object);
-                }
-                answer(200, &object)
-            }
+            ("PATCH", Some(place)) => self.patch(place, target.subresource.as_deref(), &asked.body),
             _ => refusal(405, "MethodNotAllowed"),
         }
+    }
+
+    fn patch(&mut self, place: Place, below: Option<&str>, patch: &Value) -> Response<Body> {
+        let Some(old) = self.objects.get(&place) else { return refusal(404, "NotFound") };
+        let is_another = |field: &str| {
+            let wanted = &patch["metadata"][field];
+            !wanted.is_null() && *wanted != old["metadata"][field]
+        };
+        if is_another("uid") || is_another("resourceVersion") {
+            return refusal(409, "Conflict");
+        }
+        let mut object = old.clone();
+        let finalizers = &patch["metadata"]["finalizers"];
+        if below == Some("status") {
+            if self.unwelcome.is_some_and(|field| !patch["status"][field].is_null()) {
+                return refusal(422, "Invalid");
+            }
+            object["status"] = patch["status"].clone();
+        } else if !finalizers.is_null() {
+            object["metadata"]["finalizers"] = finalizers.clone();
+        }
+        if object == *old {
+            return answer(200, &object);
+        }
+        let deleted = !object["metadata"]["deletionTimestamp"].is_null();
+        if deleted && finalizers.as_array().is_some_and(Vec::is_empty) {
+            self.remove(&place);
+            return answer(200, &object);
+        }
+        answer(200, &self.write(place, object))
     }
 
     fn list(&self, target: &Target, asked: &Asked) -> Response<Body> {

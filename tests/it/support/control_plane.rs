@@ -1,6 +1,7 @@
 //! A real Kubernetes API server with its etcd, one for the whole test binary.
 //!
-//! Nothing else of Kubernetes runs: no scheduler, no kubelet, no controllers. Tests keep apart by namespaces of their own.
+//! Nothing else of Kubernetes runs: no scheduler, no kubelet, no controllers. Tests keep apart by namespaces of their own;
+//! those that stop it, or change the definition of ImagePush, have one of their own.
 //! Both programs end with the test process, and hard: an API server that is asked politely waits for its etcd, which may
 //! be gone.
 
@@ -8,6 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -33,7 +35,13 @@ pub(crate) struct ControlPlane {
     /// What the API server was asked, one document a line.
     audit: PathBuf,
     namespaces: AtomicU32,
-    _servers: [Server; 2],
+    folder: PathBuf,
+    /// Of etcd, for its clients and for its peers, and of the API server.
+    ports: [u16; 3],
+    etcd: Mutex<Option<Server>>,
+    api_server: Mutex<Option<Server>>,
+    /// Removes the folder when the test process has ended.
+    _folder: Server,
 }
 
 /// The control plane; started by the first test that asks.
@@ -59,19 +67,77 @@ pub(crate) fn programs() -> PathBuf {
 
 impl ControlPlane {
     async fn start() -> Self {
+        let plane = Self::prepare().await;
+        plane.start_etcd();
+        plane.start_api_server().await;
+        plane.install().await;
+        plane
+    }
+
+    /// One for a test alone, which runs until [`Self::end`] or the end of the process.
+    pub(crate) async fn own() -> &'static Self {
+        Box::leak(Box::new(Self::start().await))
+    }
+
+    /// The same, of which nothing runs yet.
+    pub(crate) async fn to_be() -> &'static Self {
+        Box::leak(Box::new(Self::prepare().await))
+    }
+
+    async fn prepare() -> Self {
         let programs = tokio::task::spawn_blocking(programs).await.unwrap();
         let folder = tempfile::Builder::new().prefix("imagepush-control-plane-").tempdir().unwrap();
         let folder = folder.keep();
-        let [client, peer, api] = free_ports();
+        let ports = free_ports();
         write_certificates(&folder);
-        let kubeconfig = write_kubeconfig(&folder, api);
-        let etcd = start_etcd(&programs, &folder, client, peer);
-        let server = start_api_server(&programs, &folder, client, api);
-        let (audit, namespaces) = (folder.join("audit.log"), AtomicU32::new(0));
-        let plane = Self { programs, kubeconfig, audit, namespaces, _servers: [etcd, server] };
-        plane.wait_until_ready(&folder.join("kube-apiserver.log")).await;
-        plane.install().await;
-        plane
+        let kubeconfig = write_kubeconfig(&folder, ports[2]);
+        let outputs = [Stdio::null(), Stdio::null()];
+        let keeper = Server::start("sleep", &["infinity"], &folder, End::Kill, outputs);
+        Self {
+            programs,
+            kubeconfig,
+            audit: folder.join("audit.log"),
+            namespaces: AtomicU32::new(0),
+            folder,
+            ports,
+            etcd: Mutex::default(),
+            api_server: Mutex::default(),
+            _folder: keeper,
+        }
+    }
+
+    /// Starts etcd, with what it knew before.
+    pub(crate) fn start_etcd(&self) {
+        let [client, peer, _] = self.ports;
+        let etcd = start_etcd(&self.programs, &self.folder, client, peer);
+        *self.etcd.lock().unwrap() = Some(etcd);
+    }
+
+    /// Starts the API server, and waits until it answers.
+    pub(crate) async fn start_api_server(&self) {
+        let [etcd, _, port] = self.ports;
+        let server = start_api_server(&self.programs, &self.folder, etcd, port);
+        *self.api_server.lock().unwrap() = Some(server);
+        self.wait_until_ready(&self.folder.join("kube-apiserver.log")).await;
+    }
+
+    /// Ends the API server, at once.
+    pub(crate) fn stop_api_server(&self) {
+        self.api_server.lock().unwrap().take();
+    }
+
+    /// Ends everything.
+    pub(crate) fn end(&self) {
+        self.stop_api_server();
+        self.etcd.lock().unwrap().take();
+    }
+
+    /// Has a copy of all that is stored made, or taken for what is stored, while nothing runs.
+    pub(crate) fn copy_store(&self, from: &str, to: &str) {
+        let (from, to) = (self.folder.join(from), self.folder.join(to));
+        let _ = fs::remove_dir_all(&to);
+        let copied = Command::new("cp").arg("-a").args([&from, &to]).status().unwrap();
+        assert!(copied.success());
     }
 
     async fn wait_until_ready(&self, log: &Path) {
@@ -91,9 +157,22 @@ impl ControlPlane {
 
     /// Installs the operator as a user does. Nothing here runs its Deployment; tests run the operator themselves, with
     /// the service account that this makes.
-    async fn install(&self) {
+    pub(crate) async fn install(&self) {
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/default");
         self.kubectl(&["apply", "--server-side", "-k", config]).await.succeeded();
+        // What the chart adds with `rbac.digestOutput`.
+        let group = "rbac.authorization.k8s.io";
+        let metadata = serde_json::json!({"name": "digest-output"});
+        let granted = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": metadata,
+             "rules": [{"apiGroups": [""], "resources": ["configmaps"],
+                "verbs": ["get", "create", "patch"]}]},
+            {"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": metadata,
+             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "digest-output"},
+             "subjects": [{"kind": "ServiceAccount", "name": "imagepush-controller",
+                "namespace": "imagepush-system"}]},
+        ]});
+        self.kubectl_with(&["apply", "-f", "-"], &granted.to_string()).await.succeeded();
         let crd = "crd/imagepushes.imagepush.dev";
         self.kubectl(&["wait", "--for=condition=Established", crd]).await.succeeded();
     }
@@ -120,13 +199,16 @@ impl ControlPlane {
         kube::Client::try_from(self.config().await).unwrap()
     }
 
-    async fn config(&self) -> kube::Config {
+    /// The address of the API server, with an administrator's credentials, and without sending anything twice, which the
+    /// operator doesn't want either.
+    pub(crate) async fn config(&self) -> kube::Config {
         // Another part of the process may have done it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).unwrap();
-        kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
-            .await
-            .unwrap()
+        let options = kube::config::KubeConfigOptions::default();
+        let mut config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
+        config.default_retry = false;
+        config
     }
 
     /// The requests about objects of a namespace that were answered, as the API server's audit log has them.
@@ -208,7 +290,7 @@ fn start_etcd(programs: &Path, folder: &Path, client: u16, peer: u16) -> Server 
         format!("--initial-cluster=test={peer}"),
         "--unsafe-no-fsync".to_owned(),
     ];
-    start(&programs.join("etcd"), &arguments, &folder.join("etcd.log"), &folder.join("etcd"))
+    start(&programs.join("etcd"), &arguments, folder, "etcd")
 }
 
 /// Who asked for what, once it was answered; not what was sent, nor reads of the busiest kinds.
@@ -245,15 +327,14 @@ fn start_api_server(programs: &Path, folder: &Path, etcd: u16, port: u16) -> Ser
         "--endpoint-reconciler-type=none".to_owned(),
         "--profiling=false".to_owned(),
     ];
-    let log = folder.join("kube-apiserver.log");
-    start(&programs.join("kube-apiserver"), &arguments, &log, folder)
+    start(&programs.join("kube-apiserver"), &arguments, folder, "kube-apiserver")
 }
 
-/// Starts a program with both its outputs in a log.
-fn start(program: &Path, arguments: &[String], log: &Path, folder: &Path) -> Server {
-    let log = fs::File::create(log).unwrap();
+/// Starts a program with both its outputs in a log. What it has stored stays after its end.
+fn start(program: &Path, arguments: &[String], folder: &Path, name: &str) -> Server {
+    let log = fs::File::create(folder.join(format!("{name}.log"))).unwrap();
     let outputs = [log.try_clone().unwrap().into(), log.into()];
-    Server::start(program, arguments, folder, End::Kill, outputs)
+    Server::start(program, arguments, &folder.join(format!("{name}.scratch")), End::Kill, outputs)
 }
 
 /// An authority, a server certificate, an administrator's certificate, and the key that signs tokens.

@@ -213,6 +213,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let response = match act {
         Some(act) if act.replaces() => act.answer(request).await,
         Some(act) => {
+            act.hold().await;
             let request = act.cut(request);
             let loses_after = matches!(act, Act::LoseBlobsAfter);
             if matches!(act, Act::LoseBlobs) {

@@ -151,6 +151,93 @@ fn what_could_not_be_done_beside_the_push_is_told_once() {
     let ready = decide(&second, &ended(&Outcome::Unchanged), later(600).unwrap());
     assert!(conditions::is_true(&ready.status.conditions, READY));
     assert_eq!(spoil(&second, ready, &taken, later(600).unwrap()).status, told.status);
+    // What is pushed meanwhile is recorded; the conditions say what they said.
+    let outcome = newer();
+    let ready = decide(&second, &ended(&outcome), later(900).unwrap());
+    let spoiled = spoil(&second, ready, &taken, later(900).unwrap()).status;
+    assert_eq!(spoiled.artifact.as_ref().unwrap().digest, Digest::of(b"newer").to_string());
+    assert_eq!(spoiled.last_push_time, later(900).map(Time));
+    assert_eq!(spoiled.conditions, told.status.conditions);
+}
+
+/// A push of something else.
+fn newer() -> Outcome {
+    let Outcome::Pushed(pushed) = pushed(false) else { unreachable!() };
+    Outcome::Pushed(Box::new(Pushed { digest: Digest::of(b"newer"), ..*pushed }))
+}
+
+#[test]
+fn what_was_under_way_when_an_operator_ended_is_due() {
+    let progress = Progress { percent: "42%".into(), blobs_total: 3, ..Progress::default() };
+    for spec in [once(), continuous()] {
+        let done = object(&spec, 1, Some(after(&spec, &pushed(false))));
+        let shown = check(&done, &observed(Attempt::Running(Some(progress.clone())))).status;
+        let mut stopping = observed(Attempt::Running(None));
+        stopping.stopping = true;
+        // Of a check that nobody has heard of, nothing is told.
+        assert_eq!(check(&done, &stopping).status, done.status.clone().unwrap());
+        let under_way = object(&spec, 1, Some(shown.clone()));
+        let told = check(&under_way, &stopping).status;
+        assert!(
+            summary(&told).0.contains(&"Reconciling=True/ProgressingWithRetry".to_owned()),
+            "{told:?}"
+        );
+        for status in [shown, told] {
+            let found = object(&spec, 1, Some(status));
+            assert!(!is_at_rest(&found, later(3600), now()));
+            let mut look = observed(Attempt::None);
+            look.next_check = later(3600);
+            assert_eq!(check(&found, &look).step, Step::Start);
+        }
+        assert!(is_at_rest(&done, later(3600), now()));
+    }
+}
+
+#[test]
+fn what_landed_is_recorded_whatever_follows() {
+    let outcome = newer();
+    let Outcome::Pushed(found) = &outcome else { unreachable!() };
+    let older = Failure::conflict("docker://b.example/x:1", None);
+    let suspended = json!({"interval": "10m", "suspend": true});
+    let before = after(&continuous(), &pushed(false));
+    let here = "docker://b.example/x:1";
+    let elsewhere = "docker://elsewhere.example/x:1";
+    // The last column: whether the object is done by that.
+    for (spec, attempt, conflict, place, ready) in [
+        (&suspended, Attempt::Ended(&outcome), None, here, true),
+        (&suspended, Attempt::None, None, here, false),
+        (&continuous(), Attempt::None, None, elsewhere, false),
+        (&continuous(), Attempt::Ended(&outcome), Some(&older), here, false),
+    ] {
+        let mut look = observed(attempt);
+        look.push_digest = "sha256:other";
+        (look.landed, look.conflict) = (Some((&**found, place)), conflict);
+        let told = check(&object(spec, 2, Some(before.clone())), &look).status;
+        let artifact = told.artifact.as_ref().unwrap();
+        let digest = Digest::of(b"newer").to_string();
+        assert_eq!(
+            (&artifact.digest, artifact.reference.as_deref()),
+            (&digest, Some(place)),
+            "{spec}"
+        );
+        assert_eq!(told.last_push_time, Some(Time(now())));
+        let pushes: Vec<_> = told.history.iter().map(|it| (it.digest.as_ref(), it.count)).collect();
+        assert_eq!(pushes[0], (Some(&digest), 1), "once");
+        assert_eq!(conditions::is_true(&told.conditions, READY), ready, "{spec} {told:?}");
+    }
+}
+
+#[test]
+fn an_object_that_has_run_stays_done_beside_an_older_one() {
+    let older = Failure::conflict("docker://b.example/x:1", None);
+    let done = after(&once(), &pushed(false));
+    let asked = request(object(&once(), 1, Some(done.clone())), "now");
+    let mut look = observed(Attempt::None);
+    look.conflict = Some(&older);
+    let decision = check(&asked, &look);
+    assert_eq!((decision.step, decision.again), (Step::Wait, None));
+    let handled = ImagePushStatus { last_handled_reconcile_at: Some("now".into()), ..done };
+    assert_eq!(decision.status, handled);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What follows failures and obstacles.
 
 use super::*;
-use crate::limits::MAX_ATTEMPTS;
+use crate::limits::{API_DENIED_WAIT, MAX_ATTEMPTS, SECRET_POLL};
 
 /// The decisions on attempts that end like this, one after the other, until it stalls.
 pub(super) fn attempts(spec: &Value, outcome: &Outcome, most: usize) -> Vec<Decision> {
@@ -211,4 +211,67 @@ fn a_source_that_is_not_there_may_come() {
         ]
     );
     assert!(conditions::is_true(&after(&once(), &missing).conditions, STALLED));
+}
+
+/// An account may be locked after a few more.
+#[test]
+fn refused_credentials_wait_for_others() {
+    let refused = failed(Kind::AuthenticationFailed);
+    let mut status = attempts(&continuous(), &refused, 9).pop().unwrap().status;
+    status.observed_access_digest = Some(ACCESS.into());
+    let stalled = object(&continuous(), 1, Some(status));
+    for (access, names_secrets, step) in [
+        (ACCESS, true, Step::Wait),
+        ("sha256:other", true, Step::Start),
+        // Nobody's account.
+        (ACCESS, false, Step::Start),
+    ] {
+        let mut due = observed(Attempt::None);
+        due.next_check = later(0);
+        (due.access_digest, due.names_secrets) = (Some(access), names_secrets);
+        let decision = check(&stalled, &due);
+        assert_eq!(decision.step, step, "{access} {names_secrets}");
+        if step == Step::Wait {
+            assert_eq!(decision.again, Some(SECRET_POLL));
+        }
+    }
+}
+
+/// Whose clock was a day ahead holds up nobody for a day.
+#[test]
+fn a_retry_in_the_far_future_is_due() {
+    for (spec, seconds, step) in [
+        (once(), 900, Step::Wait),
+        (once(), 24 * 3600, Step::Start),
+        (json!({"interval": "24h"}), 24 * 3600, Step::Wait),
+        (json!({"interval": "24h"}), 48 * 3600, Step::Start),
+    ] {
+        let mut status = after(&spec, &failed(Kind::Timeout));
+        status.retry.as_mut().unwrap().next_retry_time = later(seconds).map(Time);
+        let decision = check(&object(&spec, 1, Some(status)), &observed(Attempt::None));
+        assert_eq!(decision.step, step, "{spec} {seconds}");
+    }
+}
+
+#[test]
+fn a_permission_that_is_missing_is_not_asked_for_each_minute() {
+    let forbidden = Failure::forbidden("secret", "s", "secrets", "no");
+    let mut look = observed(Attempt::None);
+    (look.obstacle, look.access_digest, look.names_secrets) = (Some(&forbidden), None, true);
+    let decision = check(&object(&once(), 1, None), &look);
+    assert_eq!(
+        summary(&decision.status).0,
+        ["Ready=False/AccessDenied", "Stalled=True/AccessDenied"]
+    );
+    assert_eq!((decision.step, decision.again), (Step::Wait, Some(API_DENIED_WAIT)));
+}
+
+/// The cluster's name server may know it in a minute.
+#[test]
+fn a_name_that_nobody_knows_is_looked_up_again() {
+    let unknown = Error::new(Kind::NetworkError, "there is no host `r`").permanent();
+    let unknown = Outcome::Failed(Failure::from(&unknown));
+    let decision = check(&object(&once(), 1, None), &ended(&unknown));
+    let retrying = ["Ready=False/NetworkError", "Reconciling=True/ProgressingWithRetry"];
+    assert_eq!(summary(&decision.status).0, retrying);
 }

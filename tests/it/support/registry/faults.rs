@@ -1,6 +1,7 @@
 //! Rules by which the registry misbehaves.
 
 use std::future::pending;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -8,6 +9,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
+use tokio::sync::Notify;
 
 use super::Seen;
 
@@ -43,6 +45,8 @@ pub(crate) enum Act {
     RefuseBody(usize, u16, String),
     /// Never answers.
     Stall,
+    /// Does what it should once it is told to go on.
+    Hold(Arc<Notify>),
     /// Sends this many bytes of the right body, then closes the connection.
     Truncate(usize),
     /// Sends the head and this many bytes of the right body, then nothing.
@@ -106,7 +110,15 @@ impl Act {
                 | Self::LoseBlobsAfter
                 | Self::CutBody(_)
                 | Self::RefuseBody(..)
+                | Self::Hold(_)
         )
+    }
+
+    /// Waits until the request may be answered.
+    pub(super) async fn hold(&self) {
+        if let Self::Hold(told) = self {
+            told.notified().await;
+        }
     }
 
     /// The request as far as it is taken. What is refused is still read, as web servers do; what is cut isn't.
