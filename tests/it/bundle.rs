@@ -7,5 +7,6 @@ mod fuzzed;
 mod harness;
 mod hostile;
 mod layouts;
+mod policies;
 mod registries;
 mod scalars;

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The families of faults with their numbers, in the document's order.
-const FAMILIES: [(&str, RangeInclusive<u8>); 12] = [
+const FAMILIES: [(&str, RangeInclusive<u8>); 13] = [
     ("R", 1..=26),
     ("R", 28..=28),
     ("R", 38..=38),
@@ -21,6 +21,7 @@ const FAMILIES: [(&str, RangeInclusive<u8>); 12] = [
     ("R", 72..=72),
     ("REG", 1..=78),
     ("CTL", 1..=56),
+    ("W", 34..=34),
 ];
 
 /// One row: what a fault is, what is done about it, and what shows that.
@@ -41,7 +42,8 @@ fn document() -> Vec<Row> {
 }
 
 fn rows(text: &str) -> Vec<Row> {
-    let lines = text.lines().filter(|line| line.starts_with("| R") || line.starts_with("| CTL"));
+    let lines =
+        text.lines().filter(|line| ["| R", "| CTL", "| W"].iter().any(|id| line.starts_with(id)));
     lines
         .map(|line| row(line).unwrap_or_else(|| panic!("not a row of four cells: {line}")))
         .collect()

@@ -1,8 +1,8 @@
 //! What goes wrong beside an image: under `auto` it is delivered all the same, and the reason is told.
 
 use axum::http::header::CONTENT_TYPE;
-use imagepush::error::Kind;
-use imagepush::options::CustomResources::{Always, Auto, Never};
+use imagepush::error::{Class, Kind};
+use imagepush::options::CustomResources::{Always, Auto, Never, Only};
 use serde_json::json;
 
 use super::harness::*;
@@ -61,6 +61,25 @@ async fn a_registry_that_takes_no_artifacts_gets_the_image() {
     }
 }
 
+/// The image comes first; a push that ends before its bundle goes on there.
+#[tokio::test]
+async fn a_push_that_ends_between_image_and_bundle_is_completed_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = layout(folder.path(), "a", &image_with(&thing("a")));
+    for (policy, next) in [(Always, Always), (Auto, Only)] {
+        let (registry, name) = registry().await;
+        registry.add_rule(Rule::each("PUT", "/manifests/sha256:", Act::Drop));
+        let error = run(&from, &name, policy).await.unwrap_err();
+        assert_eq!(error.class(), Class::Transient, "{error}");
+        let told = "putting beside the image, which is at the destination, what belongs to it";
+        assert!(error.to_string().contains(told), "{error}");
+        assert!(registry.tags().contains_key("app:1"));
+        registry.clear_rules();
+        assert_eq!(decisions(&from, &name, next).await.1, "pushed");
+        assert_eq!(decisions(&from, &name, Always).await, ("unchanged", "unchanged".to_owned()));
+    }
+}
+
 /// What a bundle is equal to can't be seen in such a list; its manifest says it.
 #[tokio::test]
 async fn a_list_without_annotations_is_completed() {
@@ -91,7 +110,7 @@ async fn a_layer_that_is_no_archive_has_no_other_read() {
     let mut odd = layer(9, 300, Form::Plain);
     odd.bytes.fill(7);
     odd.diff_id = digest(&odd.bytes);
-    let image = Content::image("linux", "amd64", &[base(1), base(2), odd]);
+    let image = Content::image("linux", "amd64", &[odd, base(1), base(2)]);
     run(&layout(folder.path(), "odd", &image), &name, Never).await.unwrap();
     source.take_log();
     let (image, bundle) = decisions(&name, &to, Auto).await;

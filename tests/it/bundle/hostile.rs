@@ -4,6 +4,7 @@ use imagepush::options::CustomResources::{Always, Auto};
 
 use super::harness::*;
 use crate::support::images::{Content, Form, Layer, layer, tar};
+use crate::support::tools;
 
 /// The outcome of pushing an image with these layers: under `auto`, and under `yes`.
 async fn outcomes(layers: &[Layer]) -> (String, String) {
@@ -91,6 +92,43 @@ async fn a_huge_file_beside_the_bundle_passes() {
         outcomes(&[Layer::of(&archive, Form::Zstd)]).await,
         ("pushed".into(), "pushed".into())
     );
+}
+
+/// As GNU tar writes files with holes: of no interest, but in the place of the bundle.
+#[tokio::test]
+async fn files_with_holes_are_not_read() {
+    for form in ["gnu", "posix"] {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = |name: &str| {
+            let root = tempfile::tempdir_in(folder.path()).unwrap();
+            let file = root.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, thing("holes")).unwrap();
+            let file = std::fs::File::options().append(true).open(&file).unwrap();
+            file.set_len(10 << 30).unwrap();
+            let (to, root) = (folder.path().join("tar"), root.path().to_str().unwrap().to_owned());
+            let format = format!("--format={form}");
+            tools::run("tar", &["-S", &format, "-cf", to.to_str().unwrap(), "-C", &root, "."]);
+            let archive = std::fs::read(&to).unwrap();
+            assert!(archive.len() < 1 << 20, "there are no holes");
+            Layer::of(&archive, Form::Gzip)
+        };
+        refused(&[archive("metadata/config.yaml")], "`config.yaml` is a sparse file").await;
+        let bundle = files(&[("metadata/config.yaml", &thing("a"))], Form::Gzip);
+        let beside = outcomes(&[bundle, archive("var/holes")]).await;
+        assert_eq!(beside, ("pushed".into(), "pushed".into()), "{form}");
+    }
+}
+
+/// A hundred thousand files that are none of the bundle's.
+#[tokio::test]
+async fn many_files_beside_the_bundle_pass() {
+    let text = thing("a");
+    let names: Vec<String> = (0..100_000).map(|n| format!("metadata/docs/{n}.yaml")).collect();
+    let mut all: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    all.push(("metadata/config.yaml", text.as_bytes()));
+    let layer = Layer::of(&tar(&all), Form::Zstd);
+    assert_eq!(outcomes(&[layer]).await, ("pushed".into(), "pushed".into()));
 }
 
 #[tokio::test]
