@@ -5,7 +5,7 @@ export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
 export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help install control-plane peers demo test e2e lint deny bench bench-operator image generate ci
+.PHONY: help install control-plane peers demo demo-bundle test e2e lint deny bench bench-operator image generate ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ peers: ## Build crane, regctl and two registries, and print their folder
 demo: install control-plane ## Set everything up, and push an image with an ImagePush object
 	@cargo build --locked
 	@scripts/demo
+
+demo-bundle: install control-plane ## Push an image with custom resources, and compare these with a cluster
+	@cargo build --locked
+	@scripts/demo-bundle
 
 test: install control-plane peers ## Run every test
 	cargo test --locked

@@ -1,15 +1,19 @@
-//! `imagepush bundle show IMAGE`: the custom resources that an image carries.
+//! `imagepush bundle`: the custom resources that an image carries, shown or compared with a cluster.
+
+mod diff;
+mod show;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
+use self::diff::DiffArgs;
+use self::show::ShowArgs;
 use super::one_image;
 use super::output::{Output, Printer};
 use super::registry_access::RegistryArgs;
 use crate::bundle::{self, Bundle};
 use crate::error::Result;
-use crate::image::{Digest, Platform};
+use crate::image::Platform;
 use crate::options::{Platforms, Retry};
 
 /// Custom resources that an image carries for the cluster that runs it
@@ -21,16 +25,13 @@ pub(crate) struct BundleArgs {
 
 #[derive(Debug, Subcommand)]
 enum BundleCommand {
-    Show(ShowArgs),
+    Show(Box<ShowArgs>),
+    Diff(Box<DiffArgs>),
 }
 
-/// Prints them in their canonical form: sorted, quoted, without what only a server writes
-///
-/// Looks for what is attached to the image, else into its layers, in the folder that the label `imagepush.dev/bundle`
-/// names, or `metadata`. Reads as many layers as it takes, and writes nothing.
+/// An image whose custom resources are read.
 #[derive(Debug, Args)]
-#[command(after_help = super::transports())]
-struct ShowArgs {
+struct ImageArgs {
     /// The image, as `transport:details`, or a short name that registries.conf resolves
     image: String,
 
@@ -46,36 +47,11 @@ struct ShowArgs {
     registry: RegistryArgs,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    reference: String,
-    digest: &'a Digest,
-    objects: Vec<&'a Map<String, Value>>,
-}
-
-pub(crate) async fn run(arguments: BundleArgs, printer: &Printer) -> Result<()> {
+/// Returns the exit code of a command that has reported its faults itself.
+pub(crate) async fn run(arguments: BundleArgs, printer: &Printer) -> Result<u8> {
     match arguments.command {
-        BundleCommand::Show(arguments) => show(arguments, printer).await,
-    }
-}
-
-async fn show(arguments: ShowArgs, printer: &Printer) -> Result<()> {
-    // Whoever made the printer has asked for the output.
-    let ShowArgs { image, platform, output: _, registry } = arguments;
-    let (endpoint, cancel) = one_image::endpoint(&image, registry, printer).await?;
-    let reference = endpoint.reference.to_string();
-    let platforms = Platforms::One(platform.unwrap_or_else(Platform::of_this_machine));
-    let bundle = Box::pin(bundle::read(endpoint, platforms, Retry::default(), &cancel)).await?;
-    print(printer, reference, &bundle)
-}
-
-fn print(printer: &Printer, reference: String, bundle: &Bundle) -> Result<()> {
-    match printer.output() {
-        Output::Json => {
-            let objects = bundle.objects().iter().map(|object| &object.content).collect();
-            printer.document(&Document { reference, digest: bundle.digest(), objects })
-        }
-        Output::Text => printer.data(bundle.yaml()),
+        BundleCommand::Show(arguments) => show::run(*arguments, printer).await.map(|()| 0),
+        BundleCommand::Diff(arguments) => Ok(diff::run(*arguments, printer).await),
     }
 }
 
@@ -84,7 +60,24 @@ fn print(printer: &Printer, reference: String, bundle: &Bundle) -> Result<()> {
 impl BundleArgs {
     /// How they are printed.
     pub(crate) fn output(&self) -> Output {
-        let BundleCommand::Show(arguments) = &self.command;
-        arguments.output
+        match &self.command {
+            BundleCommand::Show(arguments) => arguments.image.output,
+            BundleCommand::Diff(arguments) => arguments.image.output,
+        }
+    }
+}
+
+// === impl ImageArgs ===
+
+impl ImageArgs {
+    /// Reads the bundle; returns the image's name, too, and what signals cancel.
+    async fn read(self, printer: &Printer) -> Result<(String, Bundle, CancellationToken)> {
+        // Whoever made the printer has asked for the output.
+        let Self { image, platform, output: _, registry } = self;
+        let (endpoint, cancel) = one_image::endpoint(&image, registry, printer).await?;
+        let reference = endpoint.reference.to_string();
+        let platforms = Platforms::One(platform.unwrap_or_else(Platform::of_this_machine));
+        let read = Box::pin(bundle::read(endpoint, platforms, Retry::default(), &cancel)).await?;
+        Ok((reference, read, cancel))
     }
 }

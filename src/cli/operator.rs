@@ -93,7 +93,7 @@ pub(crate) async fn run(arguments: OperatorArgs, printer: &Printer) -> Result<()
 }
 
 /// A namespace's name: what Kubernetes calls a DNS label.
-fn namespace(text: &str) -> Result<String, String> {
+pub(super) fn namespace(text: &str) -> Result<String, String> {
     let letters = text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
     if text.is_empty()
         || text.len() > 63

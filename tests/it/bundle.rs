@@ -2,6 +2,7 @@
 
 mod builders;
 mod cost;
+mod diff;
 mod faults;
 mod fuzzed;
 mod harness;
