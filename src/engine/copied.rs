@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::blob::CopiedBlob;
-use super::copy::CopyState;
+use super::copy_state::CopyState;
 use super::progress::BlobOutcome;
 use super::{BlobCounts, Pushed, PushedManifest};
 use crate::image::{Digest, Manifest, Platform};

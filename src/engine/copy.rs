@@ -3,27 +3,24 @@
 //! All work runs inside the caller's task as futures, so that dropping one stops everything below it. What is asked for
 //! twice is moved once, however many images share it, and the first failure ends the whole copy.
 
-use std::collections::HashMap;
 use std::convert::identity;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::FuturesUnordered;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::OnceCell;
 
 use super::blob::{CopiedBlob, copy_config, copy_layer, read_config};
 use super::companion::Companion;
 use super::copied::Copied;
+use super::copy_state::{BlobKey, CopyState};
 use super::heal::{Doubt, Heals, waiting};
 use super::origin::Origin;
 use super::plan::{LayerAction, Plan, PlanBody, assemble_image, assemble_index, rewritten_layer};
-use super::progress::{BlobOutcome, Event, Progress};
+use super::progress::{Event, Progress};
 use super::retry::retry;
-use super::width::Width;
-use crate::blob::{Looks, Pace};
+use crate::blob::Pace;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest};
 use crate::limits::PARALLEL_INSTANCES;
@@ -50,31 +47,6 @@ pub(super) struct Copy<'a> {
     pub(super) companion: &'a dyn Companion,
     pub(super) origin: Origin<'a>,
 }
-
-/// What has been copied so far. Shared by the attempts with different formats.
-pub(super) struct CopyState {
-    pub(super) width: Width,
-    pub(super) looks: Looks,
-    blobs: Mutex<HashMap<BlobKey, OnceBlob>>,
-    /// The most that was done for each blob, by its digest at the destination.
-    outcomes: Mutex<HashMap<Digest, BlobOutcome>>,
-    /// Whether the destination has taken a blob without saying what it stored: then it may compare nothing.
-    silent: AtomicBool,
-}
-
-/// What makes two blobs the same work. All that is claimed of a blob is part of it: where two descriptors differ in the
-/// size of one digest, or two configs in what it decompresses to, each claim is checked for itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct BlobKey {
-    digest: Digest,
-    size: u64,
-    action: LayerAction,
-    diff_id: Option<Digest>,
-    doubt: Doubt,
-}
-
-/// A blob that is copied once; who comes while it is being copied waits for it.
-type OnceBlob = Arc<OnceCell<CopiedBlob>>;
 
 // === impl Copy ===
 
@@ -117,9 +89,11 @@ impl Copy<'_> {
         let mut heals = Heals::default();
         loop {
             let copied = self.doubting(heals.doubt()).copy(plan).await?;
-            match self.put_instance(&copied.manifest, heals.are_patient(&copied)).await {
+            let put = self.put_instance(&copied.manifest, heals.are_patient(&copied));
+            // Variants of a platform may be one image.
+            match self.state.instance(&copied.manifest).get_or_try_init(|| put).await {
                 Err(error) if heals.are_due(&error) => self.state.forget(),
-                put => return put.map(|()| (n, copied)),
+                put => return put.map(|&()| (n, copied)),
             }
         }
     }
@@ -216,8 +190,7 @@ impl Copy<'_> {
             diff_id: diff_id.cloned(),
             doubt: self.doubt,
         };
-        let cell = Arc::clone(lock(&self.state.blobs).entry(key).or_default());
-        cell.get_or_try_init(|| copy).await.cloned()
+        self.state.blob(key).get_or_try_init(|| copy).await.cloned()
     }
 
     /// Reads back a manifest that was put, if that is wanted.
@@ -252,49 +225,6 @@ impl Copy<'_> {
     }
 }
 
-// === impl CopyState ===
-
-impl CopyState {
-    pub(super) fn new() -> Self {
-        let (blobs, outcomes) = (Mutex::default(), Mutex::default());
-        let (width, looks) = (Width::new(), Looks::in_passing());
-        Self { width, looks, blobs, outcomes, silent: AtomicBool::new(false) }
-    }
-
-    /// Whether the destination is still believed to compare blobs with their digests.
-    pub(super) fn believes(&self) -> bool {
-        !self.silent.load(Ordering::Relaxed)
-    }
-
-    /// Has everything hashed from now on.
-    pub(super) fn stop_believing(&self) {
-        if !self.silent.swap(true, Ordering::Relaxed) {
-            tracing::info!(
-                "the destination doesn't say what it has stored, hashing what it is sent"
-            );
-        }
-    }
-
-    /// Forgets what is at the destination, which has lost something of it.
-    pub(super) fn forget(&self) {
-        lock(&self.blobs).clear();
-    }
-
-    /// Takes down what was done for a blob. What was sent counts as sent, even if it is found there later.
-    pub(super) fn record(&self, digest: &Digest, outcome: BlobOutcome) {
-        let mut outcomes = lock(&self.outcomes);
-        let known = outcomes.entry(digest.clone()).or_insert(outcome);
-        if outcome == BlobOutcome::Sent {
-            *known = outcome;
-        }
-    }
-
-    /// The most that was done for a blob.
-    pub(super) fn outcome(&self, digest: &Digest) -> Option<BlobOutcome> {
-        lock(&self.outcomes).get(digest).copied()
-    }
-}
-
 /// What points to each layer that was rewritten.
 fn rewritten_layers(
     plan: &Plan,
@@ -313,9 +243,4 @@ fn rewritten_layers(
 /// The error of writing a manifest.
 pub(super) fn while_writing(error: Error, manifest: &Manifest) -> Error {
     error.during(format!("writing manifest `{}`", manifest.digest())).on(Side::Destination)
-}
-
-/// Nothing panics while holding one of these locks; if something did, the data is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

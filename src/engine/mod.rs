@@ -11,6 +11,7 @@ mod choose;
 mod companion;
 mod copied;
 mod copy;
+mod copy_state;
 mod heal;
 mod inspect;
 mod origin;

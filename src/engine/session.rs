@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::companion::{Companion, Motion};
-use super::copy::{Copy, CopyState, while_writing};
+use super::copy::{Copy, while_writing};
+use super::copy_state::CopyState;
 use super::heal::{Doubt, Heals, waiting};
 use super::origin::{Origin, Seen};
 use super::plan::{FormatChoice, Plan, Tree, Wants, format_choices, plan};
