@@ -219,7 +219,8 @@ pub const SLOWEST_PACE: u64 = 64 << 10;
 /// Blobs up to this size count as small.
 pub const SMALL_BLOB: u64 = 1 << 20;
 
-/// Instances of an index that are read or copied at the same time; their blobs share the bounds above.
+/// Instances of an index that are copied at the same time, and manifests of nested indexes that are read or written at the
+/// same time, all together; their blobs share the bounds above.
 pub const PARALLEL_INSTANCES: usize = 16;
 
 /// First delay before an operation is tried again, where the user gave none.

@@ -203,7 +203,10 @@ impl Copy<'_> {
         if !self.verify_after_push {
             return Ok(());
         }
-        let verify = async || waiting(patient, self.destination.verify(manifest, role).await);
+        let verify = async || {
+            let _turn = self.state.width.manifest().await;
+            waiting(patient, self.destination.verify(manifest, role).await)
+        };
         let verified = retry(self.retry, self.progress.as_ref(), verify).await;
         verified.and_then(identity).map_err(|error| {
             error.during(format!("reading back `{}`", manifest.digest())).on(Side::Destination)
@@ -213,6 +216,7 @@ impl Copy<'_> {
     /// Writes the manifest of an instance, trying again where that may help.
     async fn put_instance(&self, manifest: &Manifest, patient: bool) -> Result<()> {
         let put = async || {
+            let _turn = self.state.width.manifest().await;
             waiting(patient, self.destination.put_manifest(manifest, Role::Instance).await)
         };
         retry(self.retry, self.progress.as_ref(), put)

@@ -1,6 +1,9 @@
 //! Pushes between transports in memory, which record every call and fail where a test says so.
 
+mod indexes;
+mod listener;
 mod memory;
+mod transport;
 
 use std::time::Duration;
 
@@ -459,7 +462,7 @@ async fn a_preview_tells_what_a_push_would_do_and_does_nothing() {
 #[tokio::test]
 async fn progress_is_told_blob_by_blob() {
     let (source, destination, _) = pair();
-    let listener = Arc::new(memory::Listener::default());
+    let listener = Arc::new(listener::Listener::default());
     let progress: Arc<dyn Progress> = listener.clone();
     push(&options(&source, &destination), &progress, &CancellationToken::new()).await.unwrap();
     let events = listener.events();

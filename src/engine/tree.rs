@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Semaphore;
 
 use super::plan::Tree;
 use super::progress::Progress;
@@ -24,6 +25,8 @@ pub(super) struct Reader<'a> {
     retry: Retry,
     progress: &'a dyn Progress,
     budget: Mutex<Budget>,
+    /// One for each manifest that is being read, however deep: each may have as many bytes as its descriptor says.
+    turns: Semaphore,
 }
 
 /// What may still be read below one index. Each index may name the same manifests again: a few small documents could ask
@@ -93,7 +96,8 @@ impl<'a> Reader<'a> {
         progress: &'a dyn Progress,
     ) -> Self {
         let budget = Budget { manifests: MAX_MANIFESTS, bytes: MAX_MANIFESTS_SIZE };
-        Self { source, pinned, retry, progress, budget: Mutex::new(budget) }
+        let turns = Semaphore::new(PARALLEL_INSTANCES);
+        Self { source, pinned, retry, progress, budget: Mutex::new(budget), turns }
     }
 
     /// Reads the manifest that the reference names.
@@ -155,7 +159,11 @@ impl<'a> Reader<'a> {
             Some(entry) => format!("reading manifest `{}`", entry.digest),
             None => "reading the manifest".to_owned(),
         };
-        let read = || async { self.check(self.source.manifest(instance).await?, instance) };
+        let read = || async {
+            // Given back before anything below it is read.
+            let _turn = self.turns.acquire().await;
+            self.check(self.source.manifest(instance).await?, instance)
+        };
         retry(self.retry, self.progress, read)
             .await
             .map_err(|error| error.during(doing()).on(Side::Source))

@@ -1,4 +1,4 @@
-//! How many blobs move at the same time.
+//! How many blobs and manifests move at the same time.
 //!
 //! Small blobs are bound by round trips, so many of them move at once; large ones by the link, which a few fill. What is in
 //! flight takes memory, so small blobs count by their size. A registry that asks to slow down gets fewer requests at once
@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Error, Kind};
-use crate::limits::{FEWEST_PARALLEL_BLOBS, PARALLEL_BLOBS, PARALLEL_SMALL_BLOBS, SMALL_BLOB};
+use crate::limits::{
+    FEWEST_PARALLEL_BLOBS, PARALLEL_BLOBS, PARALLEL_INSTANCES, PARALLEL_SMALL_BLOBS, SMALL_BLOB,
+};
 
 /// The permits of one push.
 pub(super) struct Width {
@@ -21,6 +23,8 @@ pub(super) struct Width {
     small: Semaphore,
     /// One for each large blob that is sent.
     large: Semaphore,
+    /// One for each manifest that is written or read back.
+    manifests: Semaphore,
 }
 
 /// What a blob holds while it is looked for.
@@ -41,6 +45,7 @@ impl Width {
             left: AtomicUsize::new(PARALLEL_SMALL_BLOBS),
             small: Semaphore::new(PARALLEL_SMALL_BLOBS),
             large: Semaphore::new(PARALLEL_BLOBS),
+            manifests: Semaphore::new(PARALLEL_INSTANCES),
         }
     }
 
@@ -61,6 +66,11 @@ impl Width {
         }
         let units = u32::try_from(size.div_ceil(SMALL_UNIT)).unwrap_or(u32::MAX);
         self.small.acquire_many(units).await.ok()
+    }
+
+    /// Waits until a manifest may be written or read back. Indexes may be nested, which bounds of their own would multiply.
+    pub(super) async fn manifest(&self) -> Option<SemaphorePermit<'_>> {
+        self.manifests.acquire().await.ok()
     }
 
     /// Waits until a layer may be rewritten. It counts as large: small as it may be, its codec isn't.

@@ -106,7 +106,8 @@ pub struct Repository {
 pub trait ImageSource: Send + Sync {
     /// Reads a manifest: the one the reference names, or with `instance` that one of its index.
     ///
-    /// The source need not compare digests: the engine does.
+    /// The source need not compare digests: the engine does. Of an instance, what comes from a network is read up to the
+    /// descriptor's size only.
     async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest>;
 
     /// Digest of the manifest that the reference names, found out at the least cost. Nobody has verified it.

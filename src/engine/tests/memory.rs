@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
+use super::transport::MemoryTransport;
 use crate::access::Access;
 use crate::blob::{Blob, Chunks};
-use crate::engine::{Event, Progress};
 use crate::error::{Error, Kind, Result};
 use crate::image::{
     Annotations, Compression, Descriptor, Digest, ImageManifest, Index, Manifest, ManifestFormat,
@@ -19,7 +19,7 @@ use crate::image::{
 };
 use crate::transport::{
     BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, ImageReference,
-    ImageSource, LayerForm, Locality, Reference, Repository, Reused, Role, Transport, Verifier,
+    ImageSource, LayerForm, Repository, Reused, Role, Transport, Verifier,
 };
 
 /// Something a destination was asked.
@@ -62,15 +62,15 @@ pub(super) struct Store {
     cancel: Option<(usize, CancellationToken)>,
     /// The named manifest changes the name, not the commit.
     publishes_at_once: bool,
+    /// Manifests that are being read or written at this moment, and the most there were.
+    busy: usize,
+    busiest: usize,
     /// A blob that has gone, though that is denied until it is put again.
     lost: Option<Digest>,
 }
 
-/// Keeps the events of a push as text.
-#[derive(Default)]
-pub(super) struct Listener(Mutex<Vec<String>>);
-
-struct MemoryTransport;
+/// A manifest that is being read or written.
+struct Busy(Memory);
 
 // === impl Memory ===
 
@@ -90,6 +90,13 @@ impl Memory {
 
     pub(super) fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap()
+    }
+
+    fn busy(&self) -> Busy {
+        let mut store = self.store();
+        store.busy += 1;
+        store.busiest = store.busiest.max(store.busy);
+        Busy(self.clone())
     }
 
     /// Records a call; cancels or fails if the test wants that here. Waits once, so that there is an await to stop at.
@@ -134,6 +141,8 @@ impl ImageReference for Memory {
 #[async_trait]
 impl ImageSource for Memory {
     async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
+        let _busy = self.busy();
+        tokio::task::yield_now().await;
         let store = self.store();
         let digest = instance.map(|entry| &entry.digest).or(store.named.as_ref());
         let manifest = digest.and_then(|digest| store.manifests.get(digest)).cloned();
@@ -211,6 +220,7 @@ impl ImageDestination for Memory {
     }
 
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {
+        let _busy = self.busy();
         self.called(Call::PutManifest(manifest.digest().clone(), role)).await?;
         let mut store = self.store();
         if store.rejected == Some(manifest.format()) {
@@ -246,25 +256,11 @@ impl ImageDestination for Memory {
     }
 }
 
-impl Transport for MemoryTransport {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
+// === impl Busy ===
 
-    fn summary(&self) -> &'static str {
-        "images in the memory of a test"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "NAME"
-    }
-
-    fn locality(&self) -> Locality {
-        Locality::NodeLocal
-    }
-
-    fn parse(&self, _details: &str) -> Result<Reference> {
-        Err(Error::internal("tests make these references themselves"))
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store().busy -= 1;
     }
 }
 
@@ -386,6 +382,11 @@ impl Store {
         self.calls.clone()
     }
 
+    /// Most manifests that were read or written at the same time.
+    pub(super) fn busiest(&self) -> usize {
+        self.busiest
+    }
+
     pub(super) fn forget_calls(&mut self) {
         self.calls.clear();
     }
@@ -466,29 +467,4 @@ impl Store {
 pub(super) fn config(plain: &[&[u8]]) -> Vec<u8> {
     let diff_ids: Vec<Digest> = plain.iter().map(|bytes| Digest::of(bytes)).collect();
     serde_json::to_vec(&serde_json::json!({"rootfs": {"diff_ids": diff_ids}})).unwrap()
-}
-
-// === impl Listener ===
-
-impl Listener {
-    pub(super) fn events(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Progress for Listener {
-    fn event(&self, event: Event<'_>) {
-        let text = match event {
-            Event::Planned { blobs, bytes } => format!("planned {blobs} blobs of {bytes} bytes"),
-            Event::BlobStarted { digest, .. } => format!("started {digest}"),
-            Event::BlobAdvanced { digest, bytes } => format!("advanced {digest} by {bytes}"),
-            Event::BlobRestarted { digest } => format!("restarted {digest}"),
-            Event::BlobFinished { digest, outcome } => {
-                format!("{} {digest}", format!("{outcome:?}").to_lowercase())
-            }
-            Event::Manifest { digest } => format!("manifest {digest}"),
-            Event::Retrying { attempt, .. } => format!("attempt {attempt}"),
-        };
-        self.0.lock().unwrap().push(text);
-    }
 }

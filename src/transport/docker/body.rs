@@ -21,22 +21,26 @@ use crate::limits::{
 
 /// Reads a whole body of at most `limit` bytes; `what` names it in the error.
 pub(super) async fn read(response: Response, limit: u64, what: &str) -> Result<Bytes> {
-    let too_long = || {
+    read_up_to(response, limit).await?.ok_or_else(|| {
         let message = format!("the {what} has more than the limit of {limit} bytes");
         Error::new(Kind::LimitExceeded, message)
-    };
+    })
+}
+
+/// Reads a whole body, unless it has more than `limit` bytes: then no more is read than shows that.
+pub(super) async fn read_up_to(response: Response, limit: u64) -> Result<Option<Bytes>> {
     if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_long());
+        return Ok(None);
     }
     let mut whole = BytesMut::new();
     let mut incoming = Incoming::new(response);
     while let Some(chunk) = incoming.next().await? {
         if (whole.len() + chunk.len()) as u64 > limit {
-            return Err(too_long());
+            return Ok(None);
         }
         whole.extend_from_slice(&chunk);
     }
-    Ok(whole.freeze())
+    Ok(Some(whole.freeze()))
 }
 
 /// A body as it comes, from a peer that has to keep sending.

@@ -44,11 +44,13 @@ impl DockerSource {
 #[async_trait]
 impl ImageSource for DockerSource {
     async fn manifest(&self, instance: Option<&Descriptor>) -> Result<Manifest> {
-        let target = match instance {
-            Some(instance) => Target::Digest(instance.digest.clone()),
-            None => self.target.clone(),
+        let (target, manifest) = match instance {
+            Some(instance) => {
+                let target = Target::Digest(instance.digest.clone());
+                (target, get_instance(&self.client, instance).await)
+            }
+            None => (self.target.clone(), get_manifest(&self.client, &self.target).await),
         };
-        let manifest = get_manifest(&self.client, &target).await;
         manifest.map_err(|error| error.doing(reading_manifest(&self.client, &target)))
     }
 
@@ -80,14 +82,31 @@ impl ImageSource for DockerSource {
 
 /// Reads a manifest. The digest that the registry says it has is not looked at: it is computed.
 pub(super) async fn get_manifest(client: &Client, target: &Target) -> Result<Manifest> {
-    let response = ask_manifest(client, Method::GET, target).await?;
-    if response.status() != StatusCode::OK {
-        return Err(client.refusal(response).await);
-    }
+    let response = open_manifest(client, target).await?;
     let declared = media_type(&response);
     let algorithm = target.digest().map_or(Algorithm::Sha256, Digest::algorithm);
     let bytes = body::read(response, MAX_MANIFEST_SIZE, "manifest").await?;
     Ok(Manifest::parse_with(bytes, declared.as_ref(), algorithm)?)
+}
+
+/// Reads a manifest that an index lists. Many are read at the same time, so none of them gets more memory than its entry says.
+async fn get_instance(client: &Client, entry: &Descriptor) -> Result<Manifest> {
+    let response = open_manifest(client, &Target::Digest(entry.digest.clone())).await?;
+    let declared = media_type(&response);
+    let size = entry.size.min(MAX_MANIFEST_SIZE);
+    let bytes = body::read_up_to(response, size).await?.ok_or_else(|| {
+        let message = format!("the content has more than {size} bytes");
+        Error::new(Kind::ContentMismatch, message)
+    })?;
+    Ok(Manifest::parse_with(bytes, declared.as_ref(), entry.digest.algorithm())?)
+}
+
+async fn open_manifest(client: &Client, target: &Target) -> Result<Response> {
+    let response = ask_manifest(client, Method::GET, target).await?;
+    if response.status() == StatusCode::OK {
+        return Ok(response);
+    }
+    Err(client.refusal(response).await)
 }
 
 /// Asks for a manifest by GET or HEAD.

@@ -237,6 +237,17 @@ async fn content_that_is_not_what_was_asked_for_is_refused_at_once() {
         assert_eq!(asked, 1, "what is wrong is not asked for again");
     }
 
+    // An index may list thousands of manifests: none gets more memory than its entry says.
+    let registry = serving(&image).await;
+    let list = index(&[&image]);
+    let digest = image.manifest.digest().clone();
+    registry.add_rule(instead(&MediaType::OCI_INDEX, &text(&list)).nth(1));
+    registry.add_rule(Rule::each("GET", format!("/manifests/{digest}"), Act::Endless));
+    let message = format!("the content has more than {} bytes", image.manifest.bytes().len());
+    let reading = format!("reading manifest `{digest}` of `docker://HOST/app`");
+    let expected = format!("ContentMismatch Permanent: {reading}: {message}");
+    assert_eq!(refused(&registry, "app:1").await, expected);
+
     // The name's own digest wins over what a registry says of the content.
     let registry = serving(&image).await;
     let digest = image.manifest.digest();
