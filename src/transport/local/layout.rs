@@ -313,12 +313,16 @@ impl LayoutIndex {
 
     /// Gives an image its entry.
     ///
-    /// A name moves to it; the image that had the name stays, without one. An entry of the same image without a name is
-    /// replaced. An entry that has both is left as it is.
+    /// A name moves to it; the images that had the name stay, without one. An entry of the same image without a name is
+    /// replaced. An entry that has both is left as it is, if it is the one that is found by the name.
     pub(crate) fn put(&mut self, mut descriptor: Descriptor, name: Option<&str>) -> Result<()> {
         let digest = Value::from(descriptor.digest.to_string());
         let same = |entry: &Value| entry.get("digest") == Some(&digest);
-        if self.entries().iter().any(|entry| same(entry) && name_of(entry) == name) {
+        let is_there = match name {
+            Some(name) => self.named(name).is_some_and(same),
+            None => self.entries().iter().any(|entry| same(entry) && name_of(entry).is_none()),
+        };
+        if is_there {
             return Ok(());
         }
         let entries = self.manifests.get_or_insert_default();

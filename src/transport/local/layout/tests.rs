@@ -97,6 +97,22 @@ fn a_push_moves_names_and_forgets_no_image() {
 }
 
 #[test]
+fn a_name_leads_to_what_was_put_though_another_entry_had_it_too() {
+    // As other tools write it: one name, an entry for each platform.
+    let mut index = index(&[("a", None), ("b", None)]);
+    for entry in index.manifests.as_mut().unwrap() {
+        entry["annotations"] = json!({NAME_ANNOTATION: "v1"});
+    }
+    index.put(image("a"), Some("v1")).unwrap();
+    let named = |content: &str| (content.to_owned(), Some("v1".to_owned()));
+    assert_eq!(listing(&index), [named("a"), named("b")]);
+    index.put(image("b"), Some("v1")).unwrap();
+    assert_eq!(listing(&index), [("a".to_owned(), None), named("b")]);
+    let found = index.choose(&Selection::Named("v1".into()), "x").unwrap();
+    assert_eq!(found.digest, image("b").digest);
+}
+
+#[test]
 fn what_others_wrote_is_kept() {
     let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
     let text = json!({
