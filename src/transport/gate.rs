@@ -76,7 +76,10 @@ impl Wanted {
             return Err(Error::cancelled());
         }
         let Some(condition) = &self.condition else { return Ok(()) };
-        let checked = tokio::time::timeout(STILL_WANTED_TIMEOUT, condition.check()).await;
+        let check = tokio::time::timeout(STILL_WANTED_TIMEOUT, condition.check());
+        let Some(checked) = self.cancel.run_until_cancelled(check).await else {
+            return Err(Error::cancelled());
+        };
         checked.unwrap_or_else(|_| {
             let seconds = STILL_WANTED_TIMEOUT.as_secs();
             let message = format!("nobody said within {seconds} s whether it is still wanted");
@@ -200,5 +203,17 @@ mod tests {
         let error = gate.pass().await.err().unwrap();
         assert_eq!(error.to_string(), "nobody said within 5 s whether it is still wanted");
         assert!(!gate.may_have_changed().await);
+
+        // Nor is an answer waited for that no longer matters.
+        let cancel = CancellationToken::new();
+        let gate = Gate::new(Wanted::until_cancelled(&cancel).while_holds(Arc::new(Slow)));
+        let start = tokio::time::Instant::now();
+        let cancelling = async {
+            sleep(Duration::from_secs(2)).await;
+            cancel.cancel();
+        };
+        let (passed, ()) = tokio::join!(gate.unless_cancelled(gate.pass()), cancelling);
+        assert_eq!(passed.err().unwrap().kind(), Kind::Cancelled);
+        assert_eq!((start.elapsed().as_secs(), gate.may_have_changed().await), (2, false));
     }
 }
