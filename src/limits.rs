@@ -301,7 +301,7 @@ pub const MAX_REDIRECTS: usize = 5;
 /// Finding out whether a push is still wanted, right before it changes a name: a lease's holder knows that by itself.
 pub const STILL_WANTED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Wait for another process that writes the same layout.
+/// Wait for another process that writes the same layout, or that gets nowhere with the same archive.
 pub const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Cancelling an upload session after a failure; best effort.

@@ -62,7 +62,7 @@ pub(super) async fn push(
     let cancel = wanted.cancel();
     let session = until(cancel, open(options, companion, progress, wanted)).await?;
     let attempt = session.run_all(cancel).await;
-    session.end(attempt).await
+    session.end(attempt, cancel).await
 }
 
 /// How an attempt in one format ended well.
@@ -357,10 +357,10 @@ impl Session<'_> {
     }
 
     /// Commits what was written, or gives it up.
-    async fn end(self, attempt: Result<Attempt>) -> Result<Pushed> {
+    async fn end(self, attempt: Result<Attempt>, cancel: &CancellationToken) -> Result<Pushed> {
         match attempt {
             Ok(Attempt { pushed, wrote: false, .. }) => Ok(pushed),
-            Ok(Attempt { pushed, .. }) => self.commit().await.map(|()| pushed),
+            Ok(Attempt { pushed, .. }) => self.commit(cancel).await.map(|()| pushed),
             Err(error) => {
                 self.destination.abandon().await;
                 let late = error.kind() == Kind::Cancelled && self.gate.may_have_changed().await;
@@ -369,16 +369,17 @@ impl Session<'_> {
         }
     }
 
-    async fn commit(self) -> Result<()> {
+    /// Waiting and copying can be interrupted, the step that makes the image visible can't.
+    async fn commit(self, cancel: &CancellationToken) -> Result<()> {
+        let failed = |error: Error| error.during("committing the image").on(Side::Destination);
         // A name that has changed by now stays so, whether that is still wanted or not.
-        if !self.gate.may_have_changed().await
-            && let Err(error) = self.gate.pass().await
-        {
-            self.destination.abandon().await;
-            return Err(error);
+        if self.gate.may_have_changed().await {
+            return self.destination.commit().await.map_err(failed);
         }
-        let committing = self.destination.commit().await;
-        committing.map_err(|error| error.during("committing the image").on(Side::Destination))
+        let prepare = async { self.destination.prepare().await.map_err(failed) };
+        let commit = until(cancel, prepare).await?;
+        self.gate.pass().await?;
+        commit.await.map_err(failed)
     }
 
     fn copy<'b>(&'b self, state: &'b CopyState) -> Copy<'b> {

@@ -65,9 +65,10 @@ async fn blobs_come_first_and_the_name_last() {
     assert_eq!(destination.store().named(), Some(manifest.digest().clone()));
     let calls = destination.store().calls();
     assert_eq!(calls.first(), Some(&Call::Current));
-    let end = [Call::PutManifest(manifest.digest().clone(), Role::Named), Call::Commit];
-    assert_eq!(calls[calls.len() - 2..], end);
-    assert_eq!(calls.len(), 3 + 2 * 3, "{calls:?}");
+    let put = Call::PutManifest(manifest.digest().clone(), Role::Named);
+    let end = [put, Call::Prepare, Call::Commit];
+    assert_eq!(calls[calls.len() - 3..], end);
+    assert_eq!(calls.len(), 4 + 2 * 3, "{calls:?}");
 }
 
 #[tokio::test]
@@ -197,7 +198,7 @@ async fn shared_blobs_of_an_index_move_once() {
     assert_eq!(sent, 1 + 2 * 3, "{puts:?}");
     let last =
         puts.iter().position(|call| matches!(call, Call::PutManifest(d, _) if d == index.digest()));
-    assert_eq!(last, Some(puts.len() - 2));
+    assert_eq!(last, Some(puts.len() - 3));
 }
 
 #[tokio::test]
@@ -365,6 +366,21 @@ async fn cancelling_at_any_step_leaves_the_name_as_it_was() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn waiting_before_the_commit_can_be_interrupted() {
+    let (source, destination, _) = pair();
+    run(&options(&source, &destination)).await.unwrap();
+    let calls = destination.store().calls();
+    let at = calls.iter().position(|call| *call == Call::Prepare).unwrap();
+    let (source, destination, _) = pair();
+    let cancel = CancellationToken::new();
+    destination.store().cancel_after(at, &cancel);
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let error = push(&options(&source, &destination), &progress, &cancel).await.unwrap_err();
+    assert_eq!((error.kind(), destination.store().named()), (Kind::Cancelled, None));
+    assert_eq!(destination.store().calls().last(), Some(&Call::Prepare));
 }
 
 /// A lease that is lost.
@@ -537,5 +553,5 @@ async fn an_answer_that_gets_lost_is_looked_up() {
     let pushed = run(&options(&source, &destination)).await.unwrap();
     assert_eq!(pushed.digest, *manifest.digest());
     let calls = destination.store().calls();
-    assert_eq!(calls[calls.len() - 2..], [Call::Current, Call::Commit]);
+    assert_eq!(calls[calls.len() - 3..], [Call::Current, Call::Prepare, Call::Commit]);
 }

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 pub use gate::{Gate, Passage, StillWanted, Wanted};
 pub use reference::{names, parse, parse_destination};
@@ -162,18 +163,23 @@ pub trait ImageSource: Send + Sync {
     }
 }
 
+/// The step that makes an image visible and durable. It waits for nothing but the disk, and is to be let come to its end
+/// once it has begun.
+pub type Commit = BoxFuture<'static, Result<()>>;
+
 /// An image being written.
 ///
 /// **Order.** The engine calls `current` first, then for each blob `reuse_blob` and, unless that found it, `put_blob`;
-/// then `put_manifest` for the instances of an index; then `put_named` for the named manifest; then `commit`.
+/// then `put_manifest` for the instances of an index; then `put_named` for the named manifest; then `prepare`, and what that
+/// returns.
 /// Blobs come in any order and at the same time; a manifest comes after everything it points to. Where reading back is wanted,
 /// `verify` follows each manifest that was put, the named one too. If that or a manifest fails with `ContentMissing`, blobs are
 /// looked for or put anew and their manifests put again, even after the named manifest was put; the same happens with other
 /// manifests after one that was rejected.
 ///
-/// **Visibility.** Until `commit` (for a registry: until the named manifest is put) a reader of the name sees what was
-/// there before. `commit` publishes in one step; a crash at any moment leaves the old image or the new one. The step that
-/// publishes passes the [`Gate`]: in `put_named`, or, if nothing passed it there, by the engine right before `commit`.
+/// **Visibility.** Until the [`Commit`] (for a registry: until the named manifest is put) a reader of the name sees what was
+/// there before. It publishes in one step; a crash at any moment leaves the old image or the new one. The step that
+/// publishes passes the [`Gate`]: in `put_named`, or, if nothing passed it there, by the engine right before the [`Commit`].
 ///
 /// **Failure.** A method that fails may be called again with the same arguments. If a blob's stream fails,
 /// `put_blob` returns that error unchanged and shows nothing of the blob. What was begun may be kept for another attempt at the
@@ -272,8 +278,14 @@ pub trait ImageDestination: Send + Sync {
         Ok(())
     }
 
-    /// Makes the image visible and durable.
-    async fn commit(self: Box<Self>) -> Result<()>;
+    /// Does all that takes time before the image becomes visible, such as waiting for other writers and copying what stays of
+    /// an archive, and returns the step that makes it so. May be dropped at any moment, as a [`Commit`] may that hasn't begun.
+    async fn prepare(self: Box<Self>) -> Result<Commit>;
+
+    /// Makes the image visible and durable, without asking anybody in between.
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.prepare().await?.await
+    }
 
     /// Lets go of what was begun and won't be ended, when a push has failed. Never takes long; its own failures are of no
     /// interest beside the push's.

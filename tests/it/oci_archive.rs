@@ -4,11 +4,16 @@ mod interop;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use imagepush::engine::{self, NoProgress, Progress};
 use imagepush::error::Kind;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::images::{self, Content};
-use crate::support::push::push;
+use crate::support::push::{options, push};
 use crate::support::{tools, validate};
 
 /// Names of archives below a folder: `oci-archive:FOLDER/NAME`.
@@ -47,6 +52,34 @@ async fn every_kind_of_image_keeps_its_digest() {
         push(&archive(folder, "a.tar"), &oci(folder, "b:x")).await.unwrap();
         assert_eq!(validate::layout(&folder.join("b")), [named("x", &content)].into());
         assert_eq!(validate::names(folder), ["a", "a.tar", "b"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_waits_for_another_one_can_be_called_off() {
+    for transport in ["oci-archive", "docker-archive"] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        images::image(1).write_layout(&folder.join("1"), None);
+        images::image(2).write_layout(&folder.join("2"), None);
+        let to = |name: &str| format!("{transport}:{}/a.tar:x/y:{name}", folder.display());
+        push(&oci(folder, "1"), &to("1")).await.unwrap();
+        let before = validate::snapshot(folder);
+        let other = std::fs::File::open(folder.join("a.tar")).unwrap();
+        other.lock().unwrap();
+
+        let (options, cancel) = (options(&oci(folder, "2"), &to("2")), CancellationToken::new());
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        let start = Instant::now();
+        let cancelling = async {
+            // By then it waits for nothing else.
+            sleep(Duration::from_secs(30)).await;
+            cancel.cancel();
+        };
+        let (pushed, ()) = tokio::join!(engine::push(&options, &progress, &cancel), cancelling);
+        let took = start.elapsed().as_secs();
+        assert_eq!((pushed.unwrap_err().kind(), took), (Kind::Cancelled, 30), "{transport}");
+        assert_eq!(validate::snapshot(folder), before, "{transport}");
     }
 }
 

@@ -23,7 +23,7 @@ pub(in crate::engine) async fn accompany(
     let cancel = wanted.cancel();
     let session = until(cancel, open(options, companion, progress, wanted)).await?;
     let attempt = until(cancel, session.accompany()).await;
-    session.end(attempt).await
+    session.end(attempt, cancel).await
 }
 
 /// See [`crate::engine::foresee`].

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::transport::MemoryTransport;
@@ -18,7 +18,7 @@ use crate::image::{
     MediaType,
 };
 use crate::transport::{
-    BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, ImageReference,
+    BlobKind, Capabilities, Commit, Current, Gate, ImageDestination, ImageIdentity, ImageReference,
     ImageSource, LayerForm, Repository, Reused, Role, Transport, Verifier,
 };
 
@@ -29,6 +29,7 @@ pub(super) enum Call {
     Reuse(Digest),
     PutBlob(Digest),
     PutManifest(Digest, Role),
+    Prepare,
     Commit,
 }
 
@@ -48,6 +49,8 @@ pub(super) struct Store {
     manifests: HashMap<Digest, Manifest>,
     mountable: HashSet<Digest>,
     named: Option<Digest>,
+    /// What the name is to point to.
+    prepared: Option<Digest>,
     calls: Vec<Call>,
     failures: Option<(usize, Error)>,
     rejected: Option<ManifestFormat>,
@@ -231,7 +234,10 @@ impl ImageDestination for Memory {
         }
         store.add_manifest(manifest);
         if role == Role::Named {
-            store.named = Some(manifest.digest().clone());
+            store.prepared = Some(manifest.digest().clone());
+            if store.publishes_at_once {
+                store.publish();
+            }
             if store.silent {
                 return Err(Error::new(Kind::Timeout, "no answer within 60 s"));
             }
@@ -251,8 +257,14 @@ impl ImageDestination for Memory {
         put
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
-        self.called(Call::Commit).await
+    async fn prepare(self: Box<Self>) -> Result<Commit> {
+        self.called(Call::Prepare).await?;
+        let commit = async move {
+            self.called(Call::Commit).await?;
+            self.store().publish();
+            Ok(())
+        };
+        Ok(commit.boxed())
     }
 }
 
@@ -347,6 +359,10 @@ impl Store {
 
     pub(super) fn name(&mut self, manifest: &Manifest) {
         self.named = Some(manifest.digest().clone());
+    }
+
+    fn publish(&mut self) {
+        self.named = self.prepared.take().or(self.named.take());
     }
 
     pub(super) fn unname(&mut self) {

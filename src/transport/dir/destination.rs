@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use tokio::sync::OnceCell;
 
 use super::super::local::attachments::Changes;
@@ -16,8 +17,8 @@ use super::super::local::{
     Directory, StagedDirectory, StagedFile, UserPath, blocking, is_intact, sweep, write_chunks,
 };
 use super::super::{
-    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role, Verifier,
+    BlobKind, Capabilities, Commit, Current, ImageDestination, ImageIdentity, LayerForm,
+    Repository, Reused, Role, Verifier,
 };
 use super::publish;
 use super::store::{DirStore, MANIFEST_FILE, blob_name, check_writable, is_content};
@@ -186,7 +187,7 @@ impl ImageDestination for DirDestination {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
+    async fn prepare(self: Box<Self>) -> Result<Commit> {
         let Self { place, staging, named, attachments } = *self;
         let named = named.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = attachments.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -194,16 +195,17 @@ impl ImageDestination for DirDestination {
         let Some(staging) = staging else {
             return Err(Error::internal("commit came before the named manifest"));
         };
-        blocking(move || {
+        let complete = move || {
             let (image, index) = match (named, &place.existing) {
                 (Some(image), _) => (image, LayoutIndex::new()),
                 (None, Some(existing)) => staging.take_over(existing)?,
                 (None, None) => return Err(Error::internal("there is no image to attach to")),
             };
             publish::complete(staging.directory(), &image, index, &changes)?;
-            publish::publish(&staging, &place)
-        })
-        .await
+            Ok((staging, place))
+        };
+        let (staging, place) = blocking(complete).await?;
+        Ok(blocking(move || publish::publish(&staging, &place)).boxed())
     }
 }
 

@@ -1,11 +1,13 @@
 //! Writes an image to a registry.
 //!
 //! Blobs become visible as they arrive, though no name leads to them; the tag is written last and publishes the image in one
-//! step. So `commit` has nothing left to do.
+//! step. So nothing is left to do for the commit.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::ready;
 use reqwest::header::HeaderMap;
 
 use super::client::Client;
@@ -19,8 +21,8 @@ use crate::blob::Blob;
 use crate::error::{Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, ManifestFormat, MediaType};
 use crate::transport::{
-    BlobKind, Capabilities, Current, Gate, ImageDestination, ImageIdentity, LayerForm, Removed,
-    Repository, Reused, Role, Verifier,
+    BlobKind, Capabilities, Commit, Current, Gate, ImageDestination, ImageIdentity, LayerForm,
+    Removed, Repository, Reused, Role, Verifier,
 };
 
 /// An image in a registry, being written.
@@ -168,9 +170,9 @@ impl ImageDestination for DockerDestination {
         })
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
+    async fn prepare(self: Box<Self>) -> Result<Commit> {
         self.sessions.close().await;
-        Ok(())
+        Ok(ready(Ok(())).boxed())
     }
 
     async fn abandon(&self) {

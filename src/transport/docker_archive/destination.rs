@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
 
 use super::image::ArchivedImage;
@@ -22,8 +22,8 @@ use crate::image::{Config, Descriptor, Digest, ImageManifest, Manifest, Manifest
 use crate::limits::{MAX_ARCHIVE_MANIFEST, MAX_CONFIG_SIZE};
 use crate::transport::local::{Archive, ArchiveTarget, TarWriter, UserPath};
 use crate::transport::{
-    BlobKind, Capabilities, Current, ImageDestination, ImageIdentity, LayerForm, Repository,
-    Reused, Role, Verifier,
+    BlobKind, Capabilities, Commit, Current, ImageDestination, ImageIdentity, LayerForm,
+    Repository, Reused, Role, Verifier,
 };
 
 /// An image being written.
@@ -171,7 +171,7 @@ impl ImageDestination for DockerArchiveDestination {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
+    async fn prepare(self: Box<Self>) -> Result<Commit> {
         let pending = std::mem::take(&mut *self.pending.lock().await);
         let writer = self.target.writer().await?;
         let new = self.finish_image(writer, &pending).await?;
@@ -195,7 +195,7 @@ impl ImageDestination for DockerArchiveDestination {
         let new_config = pending.image.as_ref().map(|image| &image.config.digest);
         let new_config = new_config.and_then(|digest| pending.configs.get(digest));
         write_listings(writer, &items, &existing, new_config).await?;
-        self.target.publish(held).await
+        Ok(self.target.finish(held).await?.publish().boxed())
     }
 }
 

@@ -9,6 +9,8 @@ use std::fs::File;
 use tokio::sync::OnceCell;
 
 use super::directory::is_file_at;
+use super::staged::SettledFile;
+use super::temporary::last_written;
 use super::{Archive, Lock, StagedFile, TarWriter, UserPath, blocking, sweep};
 use crate::blob::{Blob, Chunks};
 use crate::error::{Error, Kind, Result};
@@ -26,6 +28,12 @@ pub(crate) struct ArchiveTarget {
 /// What is there, held against other writers until it is dropped.
 pub(crate) struct Held {
     archive: Option<Archive>,
+    lock: Option<Lock>,
+}
+
+/// A whole new archive that has only to be given its name.
+pub(crate) struct Finished {
+    new: SettledFile,
     lock: Option<Lock>,
 }
 
@@ -47,7 +55,7 @@ impl ArchiveTarget {
             Ok(())
         })
         .await?;
-        match self.file().await? {
+        match self.file(UserPath::open_file).await? {
             Some(file) => self.archive_of(&file).await,
             None => Ok(None),
         }
@@ -107,10 +115,10 @@ impl ArchiveTarget {
     /// Locks what is there and reads it.
     pub(crate) async fn hold(&self) -> Result<Held> {
         loop {
-            let Some(file) = self.file().await? else {
+            let Some(file) = self.file(UserPath::open_file).await? else {
                 return Ok(Held { archive: None, lock: None });
             };
-            let lock = Lock::of_file(file, self.path.path()).await?;
+            let lock = Lock::of_file(file, self.path.path(), || self.last_written()).await?;
             let path = self.path.clone();
             let (lock, same) = blocking(move || {
                 let (directory, name) = path.locate()?;
@@ -126,19 +134,28 @@ impl ArchiveTarget {
         }
     }
 
-    /// Ends the new archive and puts it in the place of what was held.
-    pub(crate) async fn publish(self, held: Held) -> Result<()> {
-        let Some((staged, writer)) = self.new.into_inner() else { return Ok(()) };
+    /// Ends the new archive, which is to take the place of what is held.
+    pub(crate) async fn finish(self, held: Held) -> Result<Finished> {
+        let Some((staged, writer)) = self.new.into_inner() else {
+            return Err(Error::internal("an archive ended before it was begun"));
+        };
         writer.finish().await?;
-        match held.lock {
-            Some(_lock) => staged.publish().await,
-            None => staged.publish_new().await,
-        }
+        Ok(Finished { new: staged.settled().await?, lock: held.lock })
     }
 
-    async fn file(&self) -> Result<Option<File>> {
+    /// When somebody last wrote a new archive for this place.
+    async fn last_written(&self) -> Option<i128> {
         let path = self.path.clone();
-        match blocking(move || path.open_file()).await {
+        let look = move || {
+            let (directory, name) = path.locate()?;
+            Ok(last_written(&directory, &name))
+        };
+        blocking(look).await.ok().flatten()
+    }
+
+    async fn file(&self, open: fn(&UserPath) -> Result<File>) -> Result<Option<File>> {
+        let path = self.path.clone();
+        match blocking(move || open(&path)).await {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -152,6 +169,18 @@ impl ArchiveTarget {
             return Ok(None);
         }
         Archive::open(&self.path).await.map(Some)
+    }
+}
+
+// === impl Finished ===
+
+impl Finished {
+    /// Puts it in its place.
+    pub(crate) async fn publish(self) -> Result<()> {
+        match self.lock {
+            Some(_lock) => self.new.publish().await,
+            None => self.new.publish_new().await,
+        }
     }
 }
 

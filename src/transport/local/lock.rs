@@ -4,6 +4,7 @@
 //! since two processes could then hold two different ones. Readers need no lock.
 
 use std::fs::{File, TryLockError};
+use std::future::ready;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,18 +36,27 @@ impl Lock {
         let opened = blocking(move || {
             directory.open_lock(&name).map_err(|cause| refused(&directory.path_of(&name), cause))
         });
-        Self::of_file(opened.await?, &path).await
+        Self::of_file(opened.await?, &path, || ready(None::<()>)).await
     }
 
-    /// Takes the lock of a file that is open; `path` is for messages.
-    pub(crate) async fn of_file(file: File, path: &Path) -> Result<Self> {
-        let deadline = Instant::now() + LOCK_TIMEOUT;
+    /// Takes the lock of a file that is open; `path` is for messages. Waits for as long as its holder gets on, which may be
+    /// copying gigabytes: at most [`LOCK_TIMEOUT`] from when he has last written something, as `last_written` tells.
+    pub(crate) async fn of_file<T: Ord + Send, F: Future<Output = Option<T>> + Send>(
+        file: File,
+        path: &Path,
+        last_written: impl Fn() -> F + Send,
+    ) -> Result<Self> {
+        let (mut deadline, mut seen) = (Instant::now() + LOCK_TIMEOUT, last_written().await);
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::Error(cause)) => return Err(Error::io("lock", path, &cause)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                    return Err(held_too_long(path));
+                    let now = last_written().await;
+                    if now <= seen {
+                        return Err(held_too_long(path));
+                    }
+                    (deadline, seen) = (Instant::now() + LOCK_TIMEOUT, now);
                 }
                 Err(TryLockError::WouldBlock) => sleep(PAUSE).await,
             }
@@ -85,6 +95,23 @@ mod tests {
         });
         second.unwrap();
         assert!(path.exists(), "the file of a lock is never removed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_gets_on_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive");
+        let open = || File::options().create(true).append(true).open(&path).unwrap();
+        // He writes once a second, for three minutes and a half.
+        let start = Instant::now();
+        let written = || ready(Some(start.elapsed().as_secs().min(210)));
+        let first = Lock::of_file(open(), &path, written).await.unwrap();
+        let error = Lock::of_file(open(), &path, written).await.unwrap_err();
+        let expected = format!("another process has held the lock `{}` for 60 s", path.display());
+        assert_eq!((error.to_string(), error.exit_code()), (expected, 75));
+        assert_eq!(start.elapsed().as_secs(), 300);
+        drop(first);
+        Lock::of_file(open(), &path, written).await.unwrap();
     }
 
     #[tokio::test]

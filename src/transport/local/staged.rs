@@ -27,6 +27,10 @@ pub(crate) struct StagedFile {
     file: Arc<File>,
 }
 
+/// A file that has only to be given its name: nothing is left to do that takes time.
+#[derive(Debug)]
+pub(crate) struct SettledFile(StagedFile);
+
 // === impl StagedFile ===
 
 impl StagedFile {
@@ -104,43 +108,13 @@ impl StagedFile {
         self.directory.path_of(&self.target)
     }
 
-    /// Makes it the target: readable by all, durable, in one step.
-    pub(crate) async fn publish(self) -> Result<()> {
-        blocking(move || {
-            let (directory, target) = (self.directory.clone(), self.target.clone());
-            self.place(&directory, target)?;
-            directory.sync()
-        })
-        .await
+    /// Makes the content readable by all, and durable.
+    pub(crate) async fn settled(self) -> Result<SettledFile> {
+        blocking(move || self.settle(&self.target()).map(|()| SettledFile(self))).await
     }
 
-    /// As `publish`, where nothing may have the target's name yet.
-    pub(crate) async fn publish_new(mut self) -> Result<()> {
-        blocking(move || {
-            self.settle(&self.target())?;
-            match self.directory.rename_with(&self.name, &self.target, RenameFlags::NOREPLACE) {
-                Ok(()) => self.name.clear(),
-                Err(Errno::EXIST) => {
-                    let target = self.target();
-                    let message = format!("another process has just made `{}`", target.display());
-                    return Err(Error::new(Kind::StorageFailed, message)
-                        .transient()
-                        .hint("push again, so that both images are there"));
-                }
-                // Where the file system can't, the time between the look and the rename is a risk.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    self.directory.rename(&self.name, &self.directory, &self.target)?;
-                    self.name.clear();
-                }
-                Err(cause) => return Err(Error::io("replace", &self.target(), &cause.into())),
-            }
-            self.directory.sync()
-        })
-        .await
-    }
-
-    /// As `publish`, under any name in any directory of the same file system, and without `fsync` of that directory,
-    /// which the caller does once for many files. Blocks.
+    /// Settles and publishes it, under any name in any directory of the same file system, and without `fsync` of that
+    /// directory, which the caller does once for many files. Blocks.
     pub(crate) fn place(mut self, directory: &Directory, name: impl AsRef<OsStr>) -> Result<()> {
         self.settle(&directory.path_of(name.as_ref()))?;
         self.directory.rename(&self.name, directory, name)?;
@@ -153,6 +127,47 @@ impl StagedFile {
         let mode = self.file.set_permissions(Permissions::from_mode(0o644));
         mode.map_err(|cause| Error::io("change the mode of", path, &cause))?;
         self.file.sync_all().map_err(|cause| Error::io("sync", path, &cause))
+    }
+}
+
+// === impl SettledFile ===
+
+impl SettledFile {
+    /// Makes it the target, in one step.
+    pub(crate) async fn publish(self) -> Result<()> {
+        let Self(mut staged) = self;
+        blocking(move || {
+            staged.directory.rename(&staged.name, &staged.directory, &staged.target)?;
+            staged.name.clear();
+            staged.directory.sync()
+        })
+        .await
+    }
+
+    /// As `publish`, where nothing may have the target's name yet.
+    pub(crate) async fn publish_new(self) -> Result<()> {
+        let Self(mut staged) = self;
+        blocking(move || {
+            let StagedFile { directory, name, target, .. } = &staged;
+            match directory.rename_with(name, target, RenameFlags::NOREPLACE) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => {
+                    let target = staged.target();
+                    let message = format!("another process has just made `{}`", target.display());
+                    return Err(Error::new(Kind::StorageFailed, message)
+                        .transient()
+                        .hint("push again, so that both images are there"));
+                }
+                // Where the file system can't, the time between the look and the rename is a risk.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    directory.rename(name, directory, target)?;
+                }
+                Err(cause) => return Err(Error::io("replace", &staged.target(), &cause.into())),
+            }
+            staged.name.clear();
+            staged.directory.sync()
+        })
+        .await
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use super::directory::{Directory, file_type, is_file_at};
 use crate::error::Result;
@@ -44,14 +44,23 @@ pub(crate) fn is_temporary(name: &OsStr) -> bool {
 /// Removes what killed processes left of `target` in `directory`. Best effort: whatever fails is left.
 pub(crate) fn sweep(directory: &Directory, target: &OsStr) {
     let prefix = prefix_for(target);
-    sweep_names(directory, |name| {
-        name.as_bytes().strip_prefix(prefix.as_slice()).is_some_and(is_ending)
-    });
+    sweep_names(directory, |name| is_of(name, &prefix));
 }
 
 /// Removes what killed processes left in a directory that is ours, whatever it was to be.
 pub(crate) fn sweep_all(directory: &Directory) {
     sweep_names(directory, is_temporary);
+}
+
+/// When somebody last wrote to what is to become `target`, in nanoseconds since 1970; `None` if nobody does. Best effort.
+pub(super) fn last_written(directory: &Directory, target: &OsStr) -> Option<i128> {
+    let prefix = prefix_for(target);
+    let names = directory.names().unwrap_or_default();
+    let ours = names.iter().filter(|name| is_of(name, &prefix));
+    let stats = ours.filter_map(|name| directory.stat(name).ok().flatten());
+    let written =
+        |stat: Stat| i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    stats.map(written).max()
 }
 
 fn sweep_names(directory: &Directory, is_ours: impl Fn(&OsStr) -> bool) {
@@ -104,6 +113,10 @@ fn prefix_for(target: &OsStr) -> Vec<u8> {
     [b".", &target[..target.len().min(MAX_REPEATED)], MARK].concat()
 }
 
+fn is_of(name: &OsStr, prefix: &[u8]) -> bool {
+    name.as_bytes().strip_prefix(prefix).is_some_and(is_ending)
+}
+
 /// Whether this can follow the mark.
 fn is_ending(ending: &[u8]) -> bool {
     ending.strip_suffix(SUFFIX).is_some_and(|random| {
@@ -132,6 +145,23 @@ mod tests {
         for (name, expected) in cases {
             assert_eq!(is_temporary(OsStr::new(name)), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn who_writes_is_seen_by_the_time_of_what_is_being_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        let seconds = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (name, at) in [
+            (".a.tar.imagepush-0123456789abcdef.tmp", 7),
+            (".a.tar.imagepush-0123456789abcdee.tmp", 9),
+            (".b.tar.imagepush-0123456789abcdef.tmp", 11),
+            ("a.tar", 12),
+        ] {
+            File::create(folder.path().join(name)).unwrap().set_modified(seconds(at)).unwrap();
+        }
+        assert_eq!(last_written(&directory, OsStr::new("a.tar")), Some(9_000_000_000));
+        assert_eq!(last_written(&directory, OsStr::new("c.tar")), None);
     }
 
     #[test]

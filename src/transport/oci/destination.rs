@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use tokio::sync::OnceCell;
 
 use super::super::local::attachments::Changes;
@@ -16,7 +17,9 @@ use super::super::local::{
     Directory, Lock, Published, StagedDirectory, StagedFile, UserPath, blocking, is_complete,
     is_intact, layout, sweep, sweep_all, write_chunks,
 };
-use super::super::{BlobKind, Capabilities, Current, ImageDestination, Repository, Reused, Role};
+use super::super::{
+    BlobKind, Capabilities, Commit, Current, ImageDestination, Repository, Reused, Role,
+};
 use super::store::{LOCK_FILE, LayoutStore};
 use crate::blob::Blob;
 use crate::error::{Error, Kind, Result};
@@ -173,7 +176,7 @@ impl ImageDestination for LayoutDestination {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
+    async fn prepare(self: Box<Self>) -> Result<Commit> {
         let Self { name, place, staging, named, attachments } = *self;
         let image = named.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = attachments.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -182,23 +185,13 @@ impl ImageDestination for LayoutDestination {
             return Err(Error::internal("commit came before the named manifest"));
         };
         let new = New { image, name, changes };
-        let target = if let Some(store) = place.existing.clone() {
-            store
-        } else {
-            let (staging, new) = (Arc::clone(&staging), new.clone());
-            let Some(store) = blocking(move || staging.publish(&place, &new)).await? else {
-                return Ok(());
-            };
-            store
-        };
-        let lock = Lock::acquire_in(target.directory(), LOCK_FILE).await?;
-        blocking(move || {
-            target.take_blobs(&staging.store)?;
-            new.publish(&target)?;
-            drop((staging, lock));
-            Ok(())
-        })
-        .await
+        if let Some(target) = place.existing {
+            let lock = Lock::acquire_in(target.directory(), LOCK_FILE).await?;
+            return Ok(new.move_in(staging, target, lock).boxed());
+        }
+        let (made, layout) = (Arc::clone(&staging), new.clone());
+        blocking(move || made.complete(&layout)).await?;
+        Ok(new.put_in_place(staging, place).boxed())
     }
 }
 
@@ -207,6 +200,25 @@ impl ImageDestination for LayoutDestination {
 impl New {
     fn publish(&self, store: &LayoutStore) -> Result<()> {
         store.publish(self.image.as_ref(), self.name.as_deref(), &self.changes)
+    }
+
+    /// Enters it into a layout that is there.
+    async fn move_in(self, staging: Arc<Staging>, target: LayoutStore, lock: Lock) -> Result<()> {
+        blocking(move || {
+            target.take_blobs(&staging.store)?;
+            self.publish(&target)?;
+            drop((staging, lock));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts a layout where none was. If there is one now, the lock is waited for that writers hold for milliseconds.
+    async fn put_in_place(self, staging: Arc<Staging>, place: Place) -> Result<()> {
+        let made = Arc::clone(&staging);
+        let Some(target) = blocking(move || made.publish(&place)).await? else { return Ok(()) };
+        let lock = Lock::acquire_in(target.directory(), LOCK_FILE).await?;
+        self.move_in(staging, target, lock).await
     }
 }
 
@@ -231,12 +243,16 @@ impl Staging {
         Ok(Self { directory, store })
     }
 
-    /// Makes the directory a layout and puts it in its place in one step. If another process has made one there
-    /// meanwhile, or the file system can't do it, returns the layout that the content has to be moved to.
-    fn publish(&self, place: &Place, new: &New) -> Result<Option<LayoutStore>> {
+    /// Makes the directory a layout.
+    fn complete(&self, new: &New) -> Result<()> {
         self.store.sync_blobs()?;
         new.publish(&self.store)?;
-        self.store.directory().set_mode(0o755)?;
+        self.store.directory().set_mode(0o755)
+    }
+
+    /// Puts the directory in its place in one step. If another process has made one there meanwhile, or the file system can't
+    /// do it, returns the layout that the content has to be moved to.
+    fn publish(&self, place: &Place) -> Result<Option<LayoutStore>> {
         match self.directory.publish_new(&place.target)? {
             Published::Done => Ok(None),
             Published::Conflict => {

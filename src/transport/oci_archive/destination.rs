@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
 
 use super::store::{ArchiveLayout, folder, member};
 use crate::blob::Blob;
@@ -20,7 +21,7 @@ use crate::transport::local::layout::{
 };
 use crate::transport::local::{Archive, ArchiveTarget, TarWriter, UserPath};
 use crate::transport::{
-    BlobKind, Capabilities, Current, ImageDestination, Repository, Reused, Role,
+    BlobKind, Capabilities, Commit, Current, ImageDestination, Repository, Reused, Role,
 };
 
 /// An image being written.
@@ -124,7 +125,7 @@ impl ImageDestination for OciArchiveDestination {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
+    async fn prepare(self: Box<Self>) -> Result<Commit> {
         let Self { name, target, existing: _, named, attachments } = *self;
         let image = named.into_inner().unwrap_or_else(PoisonError::into_inner);
         let changes = attachments.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +138,7 @@ impl ImageDestination for OciArchiveDestination {
         let merged = merge(writer, existing.as_ref(), image.as_ref(), name.as_deref(), &changes);
         let index = merged.await.map_err(|error| target.not_ours(error, "a whole OCI archive"))?;
         write_index(writer, &index).await?;
-        target.publish(held).await
+        Ok(target.finish(held).await?.publish().boxed())
     }
 }
 

@@ -306,7 +306,7 @@ async fn archive(scratch: &Scratch, members: Members<'_>) {
         writer.bytes(name, Bytes::copy_from_slice(content)).await.unwrap();
     }
     let held = target.hold().await.unwrap();
-    target.publish(held).await.unwrap();
+    target.finish(held).await.unwrap().publish().await.unwrap();
 }
 
 #[tokio::test]

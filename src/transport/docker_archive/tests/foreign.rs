@@ -22,7 +22,7 @@ async fn archive(path: &Path, members: &[(&str, &[u8])]) {
         }
     }
     let held = target.hold().await.unwrap();
-    target.publish(held).await.unwrap();
+    target.finish(held).await.unwrap().publish().await.unwrap();
 }
 
 async fn gzip(bytes: &Bytes) -> Vec<u8> {

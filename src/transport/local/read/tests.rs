@@ -60,7 +60,7 @@ async fn streams_are_written_in_order_and_their_errors_kept() {
     let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     let whole = stream::iter(parts.clone().into_iter().map(Ok)).boxed();
     assert_eq!(write_chunks(&staged, whole).await.unwrap(), SIZE as u64);
-    staged.publish().await.unwrap();
+    staged.settled().await.unwrap().publish().await.unwrap();
     assert!(std::fs::read(&target).unwrap() == content());
 
     let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();

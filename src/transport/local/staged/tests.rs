@@ -19,7 +19,7 @@ async fn a_published_file_replaces_the_old_one_whole() {
     staged.file().write_all_at(b"new content", 0).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), b"old");
     assert_eq!(staged.path().metadata().unwrap().mode() & 0o777, 0o600);
-    staged.publish().await.unwrap();
+    staged.settled().await.unwrap().publish().await.unwrap();
 
     assert_eq!(std::fs::read(&target).unwrap(), b"new content");
     assert_eq!(target.metadata().unwrap().mode() & 0o777, 0o644);
@@ -63,7 +63,7 @@ async fn the_file_behind_a_link_is_what_is_replaced() {
     symlink("real", &link).unwrap();
     let staged = StagedFile::create(&UserPath::anywhere(&link)).await.unwrap();
     staged.file().write_all_at(b"new", 0).unwrap();
-    staged.publish().await.unwrap();
+    staged.settled().await.unwrap().publish().await.unwrap();
     assert!(link.is_symlink());
     assert_eq!(std::fs::read(&real).unwrap(), b"new");
 }
@@ -114,7 +114,7 @@ async fn a_failed_publication_leaves_the_old_file() {
     let staged = StagedFile::create(&UserPath::anywhere(&target)).await.unwrap();
     // Somebody puts a directory in the way.
     std::fs::create_dir(&target).unwrap();
-    let error = staged.publish().await.unwrap_err();
+    let error = staged.settled().await.unwrap().publish().await.unwrap_err();
     let cause = "Is a directory (os error 21)";
     assert_eq!(error.to_string(), format!("cannot replace `{}`: {cause}", target.display()));
     assert_eq!(names(&folder), ["a"]);
