@@ -115,7 +115,7 @@ impl ArchiveTarget {
     /// Locks what is there and reads it.
     pub(crate) async fn hold(&self) -> Result<Held> {
         loop {
-            let Some(file) = self.file(UserPath::open_file).await? else {
+            let Some(file) = self.file(UserPath::open_to_lock).await? else {
                 return Ok(Held { archive: None, lock: None });
             };
             let lock = Lock::of_file(file, self.path.path(), || self.last_written()).await?;
@@ -190,5 +190,27 @@ impl Held {
     /// The archive that is there.
     pub(crate) fn archive(&self) -> Option<&Archive> {
         self.archive.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{OFlags, fcntl_getfl};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_locked_is_open_for_writing_which_nfs_demands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        File::create(&path).unwrap();
+        let target = ArchiveTarget::new(UserPath::anywhere(&path), 0o644);
+        let held = target.hold().await.unwrap();
+        let flags = fcntl_getfl(held.lock.unwrap().file()).unwrap();
+        assert_eq!(flags & OFlags::ACCMODE, OFlags::RDWR);
+
+        let directory = crate::transport::local::Directory::open(folder.path()).unwrap();
+        let file = directory.open_to_lock("a.tar".as_ref()).unwrap();
+        assert_eq!(fcntl_getfl(file).unwrap() & OFlags::ACCMODE, OFlags::RDWR);
     }
 }

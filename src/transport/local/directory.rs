@@ -17,6 +17,7 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, StatxA
 use rustix::fs::{Stat, StatxFlags};
 use rustix::io::Errno;
 
+use super::read::regular;
 use crate::error::{Error, Kind, Result};
 
 /// A directory; see the module's documentation.
@@ -144,16 +145,20 @@ impl Directory {
 
     /// Opens a regular file in it for reading; a link, a device, a socket or a FIFO is refused.
     pub(crate) fn open_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
-        let name = name.as_ref();
+        self.open_as(name.as_ref(), OFlags::RDONLY)
+    }
+
+    /// The same for locking it; see [`super::UserPath::open_to_lock`].
+    pub(super) fn open_to_lock(&self, name: &OsStr) -> Result<File> {
+        self.open_as(name, OFlags::RDWR).or_else(|_| self.open_as(name, OFlags::RDONLY))
+    }
+
+    fn open_as(&self, name: &OsStr, access: OFlags) -> Result<File> {
         // Opening a FIFO would wait for its other end.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let handle = fs::openat(&*self.handle, name, flags, Mode::empty());
-        let file = File::from(handle.map_err(|cause| self.refused(name, cause))?);
-        let stat = fs::fstat(&file).map_err(|cause| self.refused(name, cause))?;
-        match file_type(&stat) {
-            FileType::RegularFile => Ok(file),
-            other => Err(not_a_file(&self.path_of(name), other)),
-        }
+        let handle = handle.map_err(|cause| self.refused(name, cause))?;
+        regular(handle, &self.path_of(name))
     }
 
     /// Reads a file in it that has at most `max` bytes.

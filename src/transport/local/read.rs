@@ -26,9 +26,9 @@ use crate::image::Descriptor;
 use crate::limits::{CHUNK, SMALL_BLOB, SMALL_CHUNK};
 
 /// Opens a regular file by the user's own path; a link as its last part is followed. Blocks.
-pub(super) fn open_file(path: &Path) -> Result<File> {
+pub(super) fn open_file(path: &Path, access: OFlags) -> Result<File> {
     // Opening a FIFO would wait for its other end.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     regular(opened.map_err(|cause| refused(path, cause))?, path)
 }

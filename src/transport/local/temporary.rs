@@ -77,7 +77,7 @@ fn remove_if_stale(directory: &Directory, name: &OsStr) -> Result<()> {
     let Some(stat) = directory.stat(name)? else { return Ok(()) };
     match file_type(&stat) {
         FileType::RegularFile => {
-            let file = directory.open_file(name)?;
+            let file = directory.open_to_lock(name)?;
             // Still held while the name goes away, so that nobody takes it up in between.
             if file.try_lock().is_ok() { directory.remove_file(name) } else { Ok(()) }
         }

@@ -57,10 +57,19 @@ impl UserPath {
 
     /// Opens the regular file that it names.
     pub(crate) fn open_file(&self) -> Result<File> {
-        let Some(root) = &self.root else { return read::open_file(&self.path) };
+        self.open_as(OFlags::RDONLY)
+    }
+
+    fn open_as(&self, access: OFlags) -> Result<File> {
+        let Some(root) = &self.root else { return read::open_file(&self.path, access) };
         // Opening a FIFO would wait for its other end.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        regular(self.open_below(root, &self.path, flags)?, &self.path)
+        regular(self.open_below(root, &self.path, access | OFlags::NONBLOCK)?, &self.path)
+    }
+
+    /// The same for locking it. NFS makes of an exclusive `flock` a lock of a range, which takes a file that is open for
+    /// writing; elsewhere one that can't be written can be locked as well.
+    pub(crate) fn open_to_lock(&self) -> Result<File> {
+        self.open_as(OFlags::RDWR).or_else(|_| self.open_as(OFlags::RDONLY))
     }
 
     /// The directory that it is in.

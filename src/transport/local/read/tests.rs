@@ -11,7 +11,7 @@ fn content() -> Vec<u8> {
 }
 
 async fn read(path: &Path, offset: usize, length: usize) -> Result<Vec<u8>> {
-    let file = Arc::new(open_file(path)?);
+    let file = Arc::new(open_file(path, OFlags::RDONLY)?);
     let chunks: Vec<Bytes> =
         read_range(file, path.to_owned(), offset as u64, length as u64).try_collect().await?;
     assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK));
@@ -41,7 +41,7 @@ fn what_is_in_memory_is_read_in_place_and_nothing_else() {
     let path = folder.path().join("f");
     let content = content();
     std::fs::write(&path, &content).unwrap();
-    let file = open_file(&path).unwrap();
+    let file = open_file(&path, OFlags::RDONLY).unwrap();
     // What was just written is in memory, unless the file system can't tell.
     let chunk = read_in_place(&file, 5, CHUNK);
     assert!(chunk.is_none_or(|chunk| chunk == content[5..5 + CHUNK]));
