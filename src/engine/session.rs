@@ -169,13 +169,17 @@ impl Session<'_> {
         let ends = self.ends();
         // The image is there: a companion that has nothing to put beside it isn't called off any more.
         let attach = self.companion.attach(&ends, &attempt.subject);
-        let attached = self.gate.unless_cancelled(attach).await;
-        let wrote = attempt.wrote
-            | attached.map_err(|error| {
-                error.doing(
-                    "putting beside the image, which is at the destination, what belongs to it",
-                )
-            })?;
+        let attached = match self.gate.unless_cancelled(attach).await {
+            Ok(attached) => attached,
+            Err(error) => {
+                let is_there = !attempt.wrote || self.gate.may_have_changed().await;
+                let there = if is_there { ", which is at the destination," } else { "" };
+                return Err(
+                    error.doing(format!("putting beside the image{there} what belongs to it"))
+                );
+            }
+        };
+        let wrote = attempt.wrote | attached;
         let pushed = Pushed { beside: self.companion.report(), ..attempt.pushed };
         Ok(Attempt { pushed, wrote, ..attempt })
     }

@@ -1,5 +1,6 @@
 //! Pushes between transports in memory, which record every call and fail where a test says so.
 
+mod companions;
 mod indexes;
 mod listener;
 mod memory;

@@ -1,0 +1,99 @@
+//! Pushes with a companion: what its failures say, and what its reading costs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::listener::Listener;
+use super::{options, pair};
+use crate::blob::LayerObserver;
+use crate::engine::companion::{Companion, Ends, Motion};
+use crate::engine::{Beside, Progress, push_with};
+use crate::error::{Error, Kind, Result};
+use crate::image::Descriptor;
+use crate::options::PushOptions;
+
+/// Reads all layers, whether they move or not; fails at the end if it is told to.
+struct Reader {
+    fails: bool,
+}
+
+struct Looks;
+
+impl LayerObserver for Looks {
+    fn take(&mut self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn end(self: Box<Self>, _: Option<String>) {}
+}
+
+#[async_trait]
+impl Companion for Reader {
+    async fn prepare(&self, ends: &Ends<'_>, _: Motion) -> Result<()> {
+        for layer in ends.origin.images().await?.iter().filter_map(|image| image.as_image()) {
+            for layer in &layer.layers {
+                ends.origin.layer(layer, || Box::new(Looks)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn meanwhile(&self, _: &Ends<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn observer(&self, _: &Descriptor) -> Option<Box<dyn LayerObserver>> {
+        None
+    }
+
+    async fn settle(&self, _: &Ends<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn foresee(&self, _: &Ends<'_>, _: Option<&Descriptor>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn attach(&self, _: &Ends<'_>, _: &Descriptor) -> Result<bool> {
+        if self.fails { Err(Error::new(Kind::StorageFailed, "no room")) } else { Ok(false) }
+    }
+
+    fn report(&self) -> Option<Beside> {
+        None
+    }
+}
+
+async fn push(options: &PushOptions, fails: bool) -> (Result<bool>, Vec<String>) {
+    let listener = Arc::new(Listener::default());
+    let progress: Arc<dyn Progress> = listener.clone();
+    let cancel = CancellationToken::new();
+    let pushed = push_with(options, &Reader { fails }, &progress, &cancel).await;
+    (pushed.map(|pushed| pushed.already_present), listener.events())
+}
+
+#[tokio::test]
+async fn the_image_is_said_to_be_there_only_if_it_is() {
+    let there = ", which is at the destination,";
+    // A place that publishes with the manifest; one that does so at the commit, and one that has the image already.
+    for (at_once, before, said) in [(true, false, there), (false, false, ""), (false, true, there)]
+    {
+        let (source, destination, manifest) = pair();
+        let options = options(&source, &destination);
+        if before {
+            super::run(&options).await.unwrap();
+        }
+        if at_once {
+            destination.store().publish_at_once();
+        }
+        let error = push(&options, true).await.0.unwrap_err();
+        let expected = format!(
+            "pushing `memory:source` to `memory:destination`: \
+             putting beside the image{said} what belongs to it: no room"
+        );
+        assert_eq!(error.to_string(), expected);
+        let named = (!said.is_empty()).then(|| manifest.digest().clone());
+        assert_eq!(destination.store().named(), named);
+    }
+}
