@@ -455,7 +455,10 @@ impl Session<'_> {
     /// Whether the destination has the very bytes that the source has, and nothing else was asked for.
     fn is_same_as_source(&self) -> bool {
         let same = self.current.as_ref().is_some_and(|now| now.digest == *self.named.digest());
-        let format = self.options.format.is_none_or(|format| format == self.named.format());
+        // Of an index, the images may be in another format.
+        let is_index = self.named.as_index().is_some();
+        let format =
+            self.options.format.is_none_or(|format| format == self.named.format() && !is_index);
         let layers = !matches!(self.options.layers, Layers::Compress(_));
         let selection = select(&self.named, &self.options.platforms);
         let whole = matches!(selection, Ok(Selection::Whole));

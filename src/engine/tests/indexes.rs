@@ -2,9 +2,12 @@
 
 use super::memory::{Call, Memory};
 use super::{options, run};
+use crate::engine::preview;
 use crate::image::{Index, Manifest, ManifestFormat, MediaType};
 use crate::limits::PARALLEL_INSTANCES;
+use crate::options::PushOptions;
 use crate::transport::Role;
+use tokio_util::sync::CancellationToken;
 
 /// A source with an index of these manifests, and an empty destination.
 fn pair_of(entries: impl FnOnce(&Memory) -> Vec<Manifest>) -> (Memory, Memory, Manifest) {
@@ -54,4 +57,25 @@ async fn an_image_that_is_listed_twice_is_put_once() {
     let puts =
         calls.iter().filter(|call| **call == Call::PutManifest(image.clone(), Role::Instance));
     assert_eq!(puts.count(), 1);
+}
+
+#[tokio::test]
+async fn a_format_that_is_asked_for_holds_for_the_images_of_an_index_too() {
+    // As `docker buildx imagetools create` makes it of Docker's images.
+    let (source, destination, mixed) =
+        pair_of(|source| vec![source.store().add_image(ManifestFormat::V2s2, &[b"layer"])]);
+    let as_it_is = options(&source, &destination);
+    run(&as_it_is).await.unwrap();
+    assert!(run(&as_it_is).await.unwrap().already_present);
+
+    let converted = PushOptions { format: Some(ManifestFormat::Oci), ..as_it_is };
+    let seen = preview(&converted, &CancellationToken::new()).await.unwrap();
+    let pushed = run(&converted).await.unwrap();
+    assert_eq!((seen.already_present, seen.digest), (false, Some(pushed.digest.clone())));
+    assert!(!pushed.already_present && pushed.digest != *mixed.digest());
+    let index = destination.store().manifest(&pushed.digest);
+    let types: Vec<_> =
+        index.as_index().unwrap().manifests.iter().map(|it| &it.media_type).collect();
+    assert_eq!(types, [&MediaType::OCI_MANIFEST]);
+    assert!(run(&converted).await.unwrap().already_present);
 }
