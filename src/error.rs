@@ -100,6 +100,7 @@ struct Inner {
     hint: Option<String>,
     retry_after: Option<Duration>,
     send_again: bool,
+    absence: bool,
 }
 
 /// ENFILE and EMFILE of Linux, for which the standard library has no names.
@@ -227,6 +228,7 @@ impl Error {
             hint: None,
             retry_after: None,
             send_again: false,
+            absence: false,
         }))
     }
 
@@ -336,6 +338,18 @@ impl Error {
     /// Whether the same may be sent again at once; see [`Error::send_again`].
     pub fn wants_sending_again(&self) -> bool {
         self.0.send_again
+    }
+
+    /// Marks an answer that is also given for what isn't there: whoever looks for it in several places may look on.
+    #[must_use]
+    pub fn absence(mut self) -> Self {
+        self.0.absence = true;
+        self
+    }
+
+    /// Whether what was asked for isn't there, for all that is known; see [`Error::absence`].
+    pub fn is_absence(&self) -> bool {
+        self.0.absence || self.0.kind == Kind::NotFound
     }
 
     /// What went wrong.

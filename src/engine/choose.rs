@@ -23,7 +23,7 @@ pub(super) async fn choose(
     for candidate in candidates {
         match until(cancel, has_image(&candidate, retry)).await {
             Ok(()) => return Ok(candidate),
-            Err(error) if is_absence(&error) => failures.push(error.to_string()),
+            Err(error) if error.is_absence() => failures.push(error.to_string()),
             Err(error) => {
                 return Err(error.hint("name the image in full: which one is meant must not depend on what can be reached"));
             }
@@ -38,9 +38,4 @@ async fn has_image(candidate: &Endpoint, retry: Retry) -> Result<()> {
     let opened = reference.source(access).await.map_err(|error| error.on(Side::Source))?;
     let reader = Reader::new(opened.as_ref(), reference.digest(), retry, &NoProgress);
     reader.named().await.map(drop)
-}
-
-/// Registries answer like this for a repository that isn't there, unless they know who asks.
-fn is_absence(error: &Error) -> bool {
-    matches!(error.kind(), Kind::NotFound | Kind::AuthenticationFailed | Kind::AccessDenied)
 }

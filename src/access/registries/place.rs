@@ -111,6 +111,7 @@ impl Registries {
             None => String::new(),
         };
         Error::new(Kind::AccessDenied, format!("`{name}` is blocked by registries.conf{by}"))
+            .absence()
             .hint("whoever set up this machine does not want that registry to be used")
     }
 }

@@ -99,6 +99,8 @@ impl Client {
             status if status.is_success() || status.is_redirection() => {
                 super::error::unexpected(status)
             }
+            // As 401 to a stranger: see `refused`.
+            StatusCode::FORBIDDEN if self.auth.is_anonymous() => refusal.into_error().absence(),
             _ => refusal.into_error(),
         }
     }

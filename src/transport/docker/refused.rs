@@ -78,7 +78,9 @@ pub(super) fn error(registry: &str, lookup: &Lookup, said: &str) -> Error {
             places => format!("none were found in {}", places.join("; nor in ")),
         };
         let message = format!("`{registry}` wants credentials, and {looked}: {said}");
+        // Registries tell strangers no more of what isn't there. Whom they know, they refuse for a reason.
         return Error::new(Kind::AuthenticationFailed, message)
+            .absence()
             .hint(format!("log in with `podman login {registry}`, or pass `--creds`"));
     };
     let place = looked_at.last().map(|place| format!(" ({place})")).unwrap_or_default();

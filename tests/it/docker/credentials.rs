@@ -1,6 +1,11 @@
 //! Which credentials are sent, and what is said when they are refused.
 
 use imagepush::access::{Access, AuthFile, Credential, Credentials, Secret};
+use imagepush::engine;
+use imagepush::error::Kind;
+use imagepush::options::{Endpoint, Retry};
+use imagepush::transport;
+use tokio_util::sync::CancellationToken;
 
 use super::harness::*;
 use crate::support::canary::secret;
@@ -157,5 +162,52 @@ async fn a_token_server_that_fails_is_not_taken_for_a_refusal() {
         let found =
             refused(&registry.host, &plain_as("alice", secret("docker::credentials"))).await;
         assert_eq!(found, message.replace("{}", doing));
+    }
+}
+
+/// What the first registry asks for, what it answers, who asks, and whether he is sent on to the second.
+type Search = (Option<Login>, Option<Rule>, Access, Result<(), Kind>);
+
+#[tokio::test]
+async fn a_name_is_not_looked_for_elsewhere_where_we_are_known_and_refused() {
+    let bearer = || Login::bearer("alice", "new");
+    let expired = || plain_as("alice", "old");
+    let forbidden = || Rule::each("GET", "/manifests/", Act::Respond(403, vec![], vec![]));
+    let denied = || {
+        let registry_says = Act::Respond(401, vec![("www-authenticate", "Basic".into())], vec![]);
+        Rule::each("GET", "/manifests/", registry_says)
+    };
+    let cases: [Search; 6] = [
+        (None, None, plain(), Ok(())),
+        (Some(bearer()), None, plain(), Ok(())),
+        (None, Some(forbidden()), plain(), Ok(())),
+        (Some(bearer()), None, expired(), Err(Kind::AuthenticationFailed)),
+        (None, Some(denied()), expired(), Err(Kind::AuthenticationFailed)),
+        (None, Some(forbidden()), expired(), Err(Kind::AccessDenied)),
+    ];
+    for (n, (login, rule, access, expected)) in cases.into_iter().enumerate() {
+        let (first, second) = (Registry::start().await, Registry::start().await);
+        let image = Image::new("somebody else's");
+        let to = destination(&format!("{}/app:1", second.host), &plain()).await;
+        put(&*to, &image).await.unwrap();
+        second.take_log();
+        if let Some(login) = login {
+            first.set_login(login);
+        }
+        if let Some(rule) = rule {
+            first.add_rule(rule);
+        }
+        let candidate = |host: &str, access: Access| Endpoint {
+            reference: transport::parse(&format!("docker://{host}/app:1")).unwrap(),
+            access,
+        };
+        let candidates = vec![candidate(&first.host, access), candidate(&second.host, plain())];
+        let retry = Retry::new(0, None).unwrap();
+        let chosen = engine::choose(candidates, retry, &CancellationToken::new()).await;
+        let asked = !second.take_log().is_empty();
+        match expected {
+            Ok(()) => assert!(chosen.unwrap().reference.to_string().contains(&second.host), "{n}"),
+            Err(kind) => assert_eq!((chosen.unwrap_err().kind(), asked), (kind, false), "{n}"),
+        }
     }
 }
