@@ -55,6 +55,17 @@ impl Index {
         }
     }
 
+    /// The manifest that the index is attached to, if it says so (image specification v1.1, "Image Index Property
+    /// Descriptions"). One that makes no sense is none.
+    pub fn subject(&self) -> Option<Descriptor> {
+        Descriptor::deserialize(self.other.get("subject")?).ok()
+    }
+
+    /// What kind of artifact it is, if it says so.
+    pub fn artifact_type(&self) -> Option<MediaType> {
+        MediaType::deserialize(self.other.get("artifactType")?).ok()
+    }
+
     /// The entry with this digest.
     pub fn entry(&self, digest: &Digest) -> Option<&IndexEntry> {
         self.manifests.iter().find(|entry| entry.digest == *digest)

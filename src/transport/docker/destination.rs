@@ -58,10 +58,39 @@ impl DockerDestination {
 
     async fn put(&self, manifest: &Manifest, role: Role, gate: Option<&Gate>) -> Result<()> {
         let target = self.target_of(manifest, role);
-        self.write_manifest(manifest, &target, gate).await.map(|_| ()).map_err(|error| {
+        let entry = referrers::Entry::of_image(manifest);
+        let put = async {
+            match entry {
+                None => self.write_manifest(manifest, &target, gate).await.map(drop),
+                Some(entry) => self.put_listed(manifest, &entry, &target, gate).await,
+            }
+        };
+        put.await.map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("writing manifest `{target}` to `docker://{repository}`"))
         })
+    }
+
+    /// Writes an image that is attached to another one, and enters it into the list of that: a registry that keeps none leaves
+    /// it to its clients, whatever they write it as. A tag comes after that, so that a push which fails there is known to be
+    /// unfinished.
+    async fn put_listed(
+        &self,
+        manifest: &Manifest,
+        entry: &referrers::Entry,
+        target: &Target,
+        gate: Option<&Gate>,
+    ) -> Result<()> {
+        if let Target::Digest(_) = target {
+            let answered = self.write_manifest(manifest, target, gate).await?;
+            let entered = entry.write(&self.client, answered.as_ref()).await;
+            // Once the name has its manifest, the engine takes what may pass for a lost answer, and all is well.
+            return entered.map_err(|error| if gate.is_some() { error.permanent() } else { error });
+        }
+        let by_digest = Target::Digest(manifest.digest().clone());
+        let answered = self.write_manifest(manifest, &by_digest, None).await?;
+        entry.write(&self.client, answered.as_ref()).await?;
+        self.write_manifest(manifest, target, gate).await.map(drop)
     }
 
     /// After content has gone missing each blob is asked for.

@@ -20,9 +20,9 @@ use super::error::place;
 use super::reference::Target;
 use super::source::{get_manifest, media_type};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
+use crate::image::{Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, ManifestFormat, MediaType};
 use crate::limits::{LISTING_TIMEOUT, MAX_UNTYPED_ATTACHMENTS};
-use crate::transport::local::attachments::entry;
+use crate::transport::local::attachments::{entry, entry_of};
 use listing::Listing;
 
 /// Lists the attachments of a manifest; see [`crate::transport::ImageDestination::attachments`].
@@ -103,6 +103,13 @@ impl Entry {
     pub(super) fn of(artifact: &Manifest) -> Result<Self> {
         let (subject, descriptor) = entry(artifact)?;
         Ok(Self { subject, descriptor })
+    }
+
+    /// The same for what is pushed as an image, if it is attached to something. Docker's formats know no attachments.
+    pub(super) fn of_image(manifest: &Manifest) -> Option<Self> {
+        let (subject, descriptor) =
+            entry_of(manifest).filter(|_| manifest.format() == ManifestFormat::Oci)?;
+        Some(Self { subject, descriptor })
     }
 
     /// Enters it, unless the registry has done so. It says that in its answer to the artifact's PUT; where that is lost, it is

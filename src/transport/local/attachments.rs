@@ -43,18 +43,24 @@ pub(crate) fn entries(
 
 /// The manifest that an artifact belongs to, and how a list of what is attached to it describes the artifact.
 pub(crate) fn entry(artifact: &Manifest) -> Result<(Digest, Descriptor)> {
-    let image = artifact.as_image();
-    let Some((image, subject)) = image.and_then(|image| Some((image, image.subject.as_ref()?)))
-    else {
+    entry_of(artifact).ok_or_else(|| {
         let message = format!("`{}` names no manifest that it belongs to", artifact.digest());
-        return Err(Error::new(Kind::InvalidImage, message));
+        Error::new(Kind::InvalidImage, message)
+    })
+}
+
+/// The same for a manifest or index that may belong to none.
+pub(crate) fn entry_of(manifest: &Manifest) -> Option<(Digest, Descriptor)> {
+    let (subject, artifact_type, annotations) = match (manifest.as_image(), manifest.as_index()) {
+        (Some(image), _) => {
+            (image.subject.clone()?, Some(image.kind().clone()), &image.annotations)
+        }
+        (_, Some(index)) => (index.subject()?, index.artifact_type(), &index.annotations),
+        (None, None) => return None,
     };
-    let descriptor = Descriptor {
-        artifact_type: Some(image.kind().clone()),
-        annotations: image.annotations.clone(),
-        ..artifact.descriptor()
-    };
-    Ok((subject.digest.clone(), descriptor))
+    let annotations = annotations.clone();
+    let descriptor = Descriptor { annotations, artifact_type, ..manifest.descriptor() };
+    Some((subject.digest, descriptor))
 }
 
 /// What a push changes about attachments, to be done at its end.

@@ -8,7 +8,7 @@ use imagepush::error::{Class, Result};
 use imagepush::image::{
     Annotations, Artifact, Descriptor, Digest, EMPTY_CONFIG, Index, Manifest, MediaType,
 };
-use imagepush::transport::{BlobKind, ImageDestination};
+use imagepush::transport::{BlobKind, ImageDestination, Role};
 
 use super::harness::*;
 use crate::support::canary::secret;
@@ -129,6 +129,73 @@ async fn check(host: &str, access: &Access) {
     attach(&*to, &content, &bundle).await.unwrap();
     assert_eq!(to.attachments(subject, Some(&BUNDLE)).await.unwrap(), [listed(&bundle)]);
     to.commit().await.unwrap();
+}
+
+/// Copies what is attached, such as a signature, as an image of its own: by its tag, by its digest, and below an index.
+async fn copied_attachments_are_listed(host: &str, keeps_list: bool) {
+    let image = Image::new("subject");
+    let to = destination(&format!("{host}/team/copied:1"), &plain()).await;
+    put(&*to, &image).await.unwrap();
+    let subject = image.manifest.digest();
+    let signature = |seed: &str| artifact(&image.manifest, &BUNDLE, seed);
+    let signatures = ["tag", "digest", "instance"].map(signature);
+    for (content, _) in &signatures {
+        to.put_blob(blob(&Bytes::from_static(EMPTY_CONFIG)), BlobKind::Config).await.unwrap();
+        to.put_blob(blob(content), BlobKind::Layer).await.unwrap();
+    }
+    let [tagged, pinned, instance] = signatures.map(|(_, manifest)| manifest);
+    let mut index = Index::new(vec![instance.descriptor()]);
+    index
+        .other
+        .insert("subject".into(), serde_json::to_value(image.manifest.descriptor()).unwrap());
+    index.other.insert("artifactType".into(), "application/vnd.example.list".into());
+    let index = Manifest::from_index(index, MediaType::OCI_INDEX);
+    to.put_manifest(&instance, Role::Instance).await.unwrap();
+    let expected = [&tagged, &pinned, &instance, &index].map(Manifest::descriptor);
+    for (name, manifest) in [
+        ("copied:signature".to_owned(), tagged),
+        (format!("copied@{}", pinned.digest()), pinned),
+        ("copied:index".to_owned(), index),
+    ] {
+        let to = destination(&format!("{host}/team/{name}"), &plain()).await;
+        to.put_manifest(&manifest, Role::Named).await.unwrap();
+        assert_eq!(to.current().await.unwrap().unwrap().digest, *manifest.digest(), "{name}");
+    }
+    let all = to.attachments(subject, None).await.unwrap();
+    assert_eq!(digests(&all), digests(&expected));
+    let listed = |entry: &&Descriptor| entry.digest == expected[3].digest;
+    let kind = all.iter().find(listed).unwrap().artifact_type.clone();
+    assert_eq!(kind, Some(MediaType::new("application/vnd.example.list")));
+    let tag = format!("{host}/team/copied:{}", subject.to_string().replace(':', "-"));
+    let list = destination(&tag, &plain()).await.current().await.unwrap();
+    assert_eq!(list.is_none(), keeps_list);
+}
+
+#[tokio::test]
+async fn what_is_attached_is_listed_when_it_is_copied_as_an_image() {
+    copied_attachments_are_listed(&DockerRegistry::plain().host, false).await;
+    let registry = Registry::start().await;
+    registry.keep_referrers(LISTS.unwrap());
+    copied_attachments_are_listed(&registry.host, true).await;
+}
+
+#[tokio::test]
+async fn no_tag_leads_to_an_attachment_that_could_not_be_listed() {
+    let subject = Subject::new(None).await;
+    let (content, signature) = artifact(&subject.image.manifest, &BUNDLE, "x");
+    let to = destination(&format!("{}/app:signature", subject.registry.host), &plain()).await;
+    to.put_blob(blob(&Bytes::from_static(EMPTY_CONFIG)), BlobKind::Config).await.unwrap();
+    to.put_blob(blob(&content), BlobKind::Layer).await.unwrap();
+    let list = format!("/manifests/{}", subject.tag());
+    subject.registry.add_rule(Rule::each("PUT", list, Act::Respond(503, vec![], vec![])).nth(1));
+    let error = to.put_manifest(&signature, Role::Named).await.unwrap_err();
+    let expected =
+        format!("entering it into the list of `{}`: the registry answered 503", subject.digest());
+    assert!(error.to_string().contains(&expected), "{error}");
+    assert_eq!(error.class(), Class::Transient);
+    assert_eq!(to.current().await.unwrap(), None);
+    to.put_manifest(&signature, Role::Named).await.unwrap();
+    assert_eq!(digests(&subject.listed(None).await.unwrap()), digests(&[signature.descriptor()]));
 }
 
 #[tokio::test]

@@ -20,7 +20,11 @@ pub(crate) struct Referrers {
 
 /// The subject of a manifest, if it has one.
 pub(super) fn subject(manifest: &Manifest) -> Option<String> {
-    Some(manifest.as_image()?.subject.as_ref()?.digest.to_string())
+    let subject = match manifest.as_image() {
+        Some(image) => image.subject.clone(),
+        None => manifest.as_index()?.subject(),
+    };
+    Some(subject?.digest.to_string())
 }
 
 /// The answer to `GET /v2/NAME/referrers/DIGEST`.
@@ -63,7 +67,10 @@ pub(super) fn answer(
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 fn entry(manifest: &Manifest) -> Descriptor {
-    let image = manifest.as_image().unwrap();
-    let annotations = image.annotations.clone();
-    Descriptor { artifact_type: Some(image.kind().clone()), annotations, ..manifest.descriptor() }
+    let (artifact_type, annotations) = match (manifest.as_image(), manifest.as_index()) {
+        (Some(image), _) => (Some(image.kind().clone()), image.annotations.clone()),
+        (_, Some(index)) => (index.artifact_type(), index.annotations.clone()),
+        (None, None) => unreachable!("a manifest is one of the two"),
+    };
+    Descriptor { artifact_type, annotations, ..manifest.descriptor() }
 }
