@@ -42,6 +42,9 @@ fn line(event: &Event<'_>) -> Option<String> {
         Event::BlobFinished { digest, outcome } => {
             Some(format!("blob {digest}: {}", word(*outcome)))
         }
+        Event::LayerRead { digest, size } => {
+            Some(format!("blob {digest}: read to look into it, {}", HumanBytes(*size)))
+        }
         Event::Manifest { digest } => Some(format!("manifest {digest}: written")),
         Event::Retrying { error, attempt, attempts, delay } => Some(format!(
             "attempt {attempt} of {attempts} follows in {}: {error}",
@@ -134,7 +137,7 @@ impl Progress for Bars {
             }
             Event::BlobRestarted { digest } => self.restart(digest),
             Event::BlobFinished { digest, .. } => self.finish(digest),
-            Event::Manifest { .. } | Event::Retrying { .. } => {}
+            Event::LayerRead { .. } | Event::Manifest { .. } | Event::Retrying { .. } => {}
         }
     }
 }
@@ -180,6 +183,10 @@ mod tests {
             (
                 finished(BlobOutcome::Left),
                 Some(format!("blob {digest}: left where its URLs point")),
+            ),
+            (
+                Event::LayerRead { digest: &digest, size: 2048 },
+                Some(format!("blob {digest}: read to look into it, 2.00 KiB")),
             ),
             (Event::Manifest { digest: &digest }, Some(format!("manifest {digest}: written"))),
             (retrying, Some("attempt 2 of 4 follows in 1s 234ms: the connection broke".to_owned())),

@@ -10,10 +10,10 @@ use tokio::sync::OnceCell;
 
 use super::blob::read_config;
 use super::plan::Tree;
-use super::progress::Progress;
+use super::progress::{Event, Progress};
 use super::retry::retry;
 use super::tree::{Reader, Selection, select};
-use crate::blob::{Blob, LayerObserver, Looks, observe};
+use crate::blob::{Blob, LayerObserver, Looks, Pace, observe};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Annotations, Config, Descriptor, Digest, Manifest, MediaType};
 use crate::options::{Endpoint, Platforms, Retry};
@@ -28,6 +28,7 @@ pub struct Origin<'a> {
     pub(super) pinned: Option<&'a Digest>,
     pub(super) platforms: &'a Platforms,
     pub(super) retry: Retry,
+    pub(super) pace: &'a Pace,
     pub(super) progress: &'a Arc<dyn Progress>,
     pub(super) seen: &'a Seen,
 }
@@ -44,6 +45,8 @@ pub struct Opened {
     endpoint: Endpoint,
     platforms: Platforms,
     retry: Retry,
+    /// Nobody bounds what is only read.
+    pace: Pace,
     progress: Arc<dyn Progress>,
     source: Box<dyn ImageSource>,
     named: Manifest,
@@ -63,7 +66,8 @@ impl Opened {
         let source = opened.map_err(|error| error.on(Side::Source))?;
         let pinned = endpoint.reference.digest();
         let named = Reader::new(source.as_ref(), pinned, retry, progress.as_ref()).named().await?;
-        Ok(Self { endpoint, platforms, retry, progress, source, named, seen: Seen::default() })
+        let (pace, seen) = (Pace::default(), Seen::default());
+        Ok(Self { endpoint, platforms, retry, pace, progress, source, named, seen })
     }
 
     /// The image.
@@ -75,6 +79,7 @@ impl Opened {
             pinned: self.endpoint.reference.digest(),
             platforms: &self.platforms,
             retry: self.retry,
+            pace: &self.pace,
             progress: &self.progress,
             seen: &self.seen,
         }
@@ -174,7 +179,7 @@ impl<'a> Origin<'a> {
             return Err(Error::new(Kind::LimitExceeded, message).on(Side::Source));
         }
         self.reading(&descriptor.digest, || async {
-            let chunks = self.source.blob(descriptor).await?;
+            let chunks = self.pace.limit(self.source.blob(descriptor).await?);
             let (chunks, _) = Blob::verified(chunks, descriptor).into_parts();
             let whole = chunks.try_fold(BytesMut::new(), |mut whole, chunk| {
                 whole.extend_from_slice(&chunk);
@@ -191,8 +196,9 @@ impl<'a> Origin<'a> {
         layer: &Descriptor,
         observer: impl Fn() -> Box<dyn LayerObserver>,
     ) -> Result<()> {
+        self.progress.event(Event::LayerRead { digest: &layer.digest, size: layer.size });
         self.reading(&layer.digest, || async {
-            let chunks = self.source.blob(layer).await?;
+            let chunks = self.pace.limit(self.source.blob(layer).await?);
             let (chunks, _) = Blob::verified(chunks, layer).into_parts();
             let chunks = observe(chunks, None, observer(), &Looks::alone());
             chunks.try_for_each(|_| future::ready(Ok(()))).await

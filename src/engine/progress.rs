@@ -50,6 +50,13 @@ pub enum Event<'a> {
         /// How it got there.
         outcome: BlobOutcome,
     },
+    /// A layer that doesn't move is read from now on, only to look into it.
+    LayerRead {
+        /// Its digest.
+        digest: &'a Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// A manifest is written.
     Manifest {
         /// Its digest.

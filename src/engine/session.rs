@@ -263,6 +263,7 @@ impl Session<'_> {
             pinned: self.options.source.reference.digest(),
             platforms: &self.options.platforms,
             retry: self.options.retry,
+            pace: &self.options.pace,
             progress: self.progress,
             seen: &self.seen,
         }

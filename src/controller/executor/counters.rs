@@ -90,7 +90,10 @@ impl engine::Progress for Counters {
             Event::Retrying { error, attempt, attempts, .. } => {
                 tracing::debug!(%error, attempt, attempts, "trying again");
             }
-            Event::BlobStarted { .. } | Event::BlobRestarted { .. } | Event::Manifest { .. } => {}
+            Event::BlobStarted { .. }
+            | Event::BlobRestarted { .. }
+            | Event::LayerRead { .. }
+            | Event::Manifest { .. } => {}
         }
     }
 }

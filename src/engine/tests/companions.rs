@@ -1,17 +1,20 @@
 //! Pushes with a companion: what its failures say, and what its reading costs.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::listener::Listener;
+use super::memory::Memory;
 use super::{options, pair};
-use crate::blob::LayerObserver;
+use crate::blob::{LayerObserver, Pace};
 use crate::engine::companion::{Companion, Ends, Motion};
 use crate::engine::{Beside, Progress, push_with};
 use crate::error::{Error, Kind, Result};
-use crate::image::Descriptor;
+use crate::image::{Descriptor, ManifestFormat};
 use crate::options::PushOptions;
 
 /// Reads all layers, whether they move or not; fails at the end if it is told to.
@@ -96,4 +99,26 @@ async fn the_image_is_said_to_be_there_only_if_it_is() {
         let named = (!said.is_empty()).then(|| manifest.digest().clone());
         assert_eq!(destination.store().named(), named);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_that_are_only_looked_into_are_read_at_the_pace_that_is_given() {
+    let (source, destination) = (Memory::new("source"), Memory::new("destination"));
+    let layers: Vec<Vec<u8>> = (0..4).map(|n| vec![n; 10_000]).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let manifest = source.store().add_image(ManifestFormat::Oci, &layers);
+    source.store().name(&manifest);
+    let mut options = options(&source, &destination);
+    super::run(&options).await.unwrap();
+    options.pace = Pace::new(NonZeroU64::new(10_000).unwrap());
+    let start = Instant::now();
+    let (present, events) = push(&options, false).await;
+    assert!(present.unwrap());
+    // The last layer doesn't wait until it is paid for.
+    let took = start.elapsed().as_secs_f64();
+    assert!((2.8..3.3).contains(&took), "{took}");
+    let layers = &manifest.as_image().unwrap().layers;
+    let read: Vec<String> =
+        layers.iter().map(|layer| format!("reading {} of 10000 bytes", layer.digest)).collect();
+    assert_eq!(events, read);
 }

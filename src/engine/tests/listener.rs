@@ -26,6 +26,7 @@ impl Progress for Listener {
             Event::BlobFinished { digest, outcome } => {
                 format!("{} {digest}", format!("{outcome:?}").to_lowercase())
             }
+            Event::LayerRead { digest, size } => format!("reading {digest} of {size} bytes"),
             Event::Manifest { digest } => format!("manifest {digest}"),
             Event::Retrying { attempt, .. } => format!("attempt {attempt}"),
         };
