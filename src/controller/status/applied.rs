@@ -217,7 +217,7 @@ mod tests {
     fn the_condition_says_what_became_of_the_bundle() {
         let words = |words: [&str; 3]| Some(words.map(str::to_owned));
         let only_pushed = "`customResources.apply` is not set: the bundle is only pushed";
-        for (object, found, expected, fails) in [
+        for (object, found, expected, fails) in vec![
             (object(&Value::Null), None, None, false),
             (object(&json!({"policy": "Never"})), None, None, false),
             (
