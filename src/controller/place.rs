@@ -191,7 +191,6 @@ mod tests {
             |path: &str| json!({"reference": "oci:x", "volume": {"hostPath": {"path": path}}});
         let (auto, job) = (json!({}), json!({"executor": "Job"}));
         let inside = json!({"executor": "InProcess"});
-        let relative = "must name a path relative to its volume, without `..`";
         let no_image = "TransportUnsupported this push needs a Job, and the operator doesn't know what image to run in it";
         let cases = [
             (&registry, &auto, &settings, "InProcess".to_owned()),
@@ -207,45 +206,8 @@ mod tests {
                 &oci("x:1"),
                 &inside,
                 &settings,
-                "InvalidOptions `executor` is 'InProcess', and only a Job can mount a `volume`".to_owned(),
-            ),
-            (&oci("/x"), &auto, &settings, format!("source: InvalidReference `oci:/x` {relative}")),
-            (
-                &oci("a/../../x"),
-                &auto,
-                &settings,
-                format!("source: InvalidReference `oci:a/../../x` {relative}"),
-            ),
-            (&oci(".."), &auto, &settings, format!("source: InvalidReference `oci:..` {relative}")),
-            (
-                &json!({"reference": "oci:x"}),
-                &auto,
-                &settings,
-                "source: TransportUnsupported `oci:x` is on a file system, and no `volume` is named that has it".to_owned(),
-            ),
-            (
-                &json!({"reference": "docker://a.example/x:1", "volume": claim}),
-                &auto,
-                &settings,
-                "source: InvalidOptions `docker://a.example/x:1` is in a registry, which has no `volume`".to_owned(),
-            ),
-            (
-                &json!({"reference": "oci:x", "volume": {"persistentVolumeClaim": {"claimName": "?limit=5"}}}),
-                &auto,
-                &settings,
-                "source: InvalidOptions no claim has the name `?limit=5`".to_owned(),
-            ),
-            (
-                &oci("x:1"),
-                &json!({"mode": "DryRun", "customResources": {"apply": {"serviceAccountName": "a"}}}),
-                &settings,
-                "TransportUnsupported `customResources.apply` can't read `oci:x:1` in a volume".to_owned(),
-            ),
-            (
-                &json!({"reference": "oci:x", "volume": {}}),
-                &auto,
-                &settings,
-                "source: InvalidOptions a `volume` is either a `persistentVolumeClaim` or a `hostPath`".to_owned(),
+                "InvalidOptions `executor` is 'InProcess', and only a Job can mount a `volume`"
+                    .to_owned(),
             ),
             (&host("/srv/images"), &auto, &settings, "Job".to_owned()),
             (&host("/srv/images/team"), &auto, &settings, "Job".to_owned()),
@@ -258,6 +220,52 @@ mod tests {
                 placed(&host(path), &auto, &settings),
                 format!("source: AccessDenied the operator does not mount `{path}` of a node")
             );
+        }
+    }
+
+    #[test]
+    fn what_no_place_suits_is_refused() {
+        let settings = JobSettings { image: Some("i".into()), ..JobSettings::default() };
+        let claim = json!({"persistentVolumeClaim": {"claimName": "c"}});
+        let oci = |path: &str| json!({"reference": format!("oci:{path}"), "volume": claim});
+        let auto = json!({});
+        let relative = "must name a path relative to its volume, without `..`";
+        let cases = [
+            (&oci("/x"), &auto, format!("source: InvalidReference `oci:/x` {relative}")),
+            (
+                &oci("a/../../x"),
+                &auto,
+                format!("source: InvalidReference `oci:a/../../x` {relative}"),
+            ),
+            (&oci(".."), &auto, format!("source: InvalidReference `oci:..` {relative}")),
+            (
+                &json!({"reference": "oci:x"}),
+                &auto,
+                "source: TransportUnsupported `oci:x` is on a file system, and no `volume` is named that has it".to_owned(),
+            ),
+            (
+                &json!({"reference": "docker://a.example/x:1", "volume": claim}),
+                &auto,
+                "source: InvalidOptions `docker://a.example/x:1` is in a registry, which has no `volume`".to_owned(),
+            ),
+            (
+                &json!({"reference": "oci:x", "volume": {"persistentVolumeClaim": {"claimName": "?limit=5"}}}),
+                &auto,
+                "source: InvalidOptions no claim has the name `?limit=5`".to_owned(),
+            ),
+            (
+                &oci("x:1"),
+                &json!({"mode": "DryRun", "customResources": {"apply": {"serviceAccountName": "a"}}}),
+                "TransportUnsupported `customResources.apply` can't read `oci:x:1` in a volume".to_owned(),
+            ),
+            (
+                &json!({"reference": "oci:x", "volume": {}}),
+                &auto,
+                "source: InvalidOptions a `volume` is either a `persistentVolumeClaim` or a `hostPath`".to_owned(),
+            ),
+        ];
+        for (source, more, expected) in cases {
+            assert_eq!(placed(source, more, &settings), expected, "{source} {more}");
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) async fn serve(
     };
     Ok(async move {
         let Some(listener) = listener else { return Ok(()) };
-        let server = axum::serve(listener, router(health))
+        let serving = axum::serve(listener, router(health))
             .with_graceful_shutdown(over.clone().cancelled_owned());
         // It waits for whoever has begun to ask, be it for ever; an operator that is to end doesn't.
         let given_up = async {
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
             sleep(PROBES_END_TIMEOUT).await;
         };
         tokio::select! {
-            served = server => served.map_err(failed),
+            ended = serving => ended.map_err(failed),
             () = given_up => Ok(()),
         }
     })

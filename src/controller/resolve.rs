@@ -445,7 +445,7 @@ mod tests {
         let side = location(None, Some("s"));
         let access = access(&side, &secrets(&whole), &Network::default()).unwrap();
         let Certificates::Pem(found) = &access.certificates else { panic!("{access:?}") };
-        assert_eq!(found.authorities, [pem.clone()]);
+        assert_eq!(found.authorities, std::slice::from_ref(&pem));
         assert_eq!(found.identity.as_ref().unwrap().certificate, pem);
         assert!(!format!("{access:?}").contains(key.lines().nth(1).unwrap()));
     }

@@ -141,8 +141,8 @@ async fn what_may_not_be_in_a_bundle_is_refused_before_anything_is_applied() {
         assert_eq!((counts(&report), place.journal.entries()), ([0; 5], vec![]));
     }
     assert_eq!(place.names("thing").await, [""; 0]);
-    let many: String =
-        (0..10_000).map(|at| format!("---\n{}\n", thing(&format!("a{at}"), 1))).collect();
+    let many = (0..10_000).map(|at| thing(&format!("a{at}"), 1).to_string());
+    let many = many.collect::<Vec<_>>().join("\n---\n");
     assert_eq!(Bundle::parse(many.as_bytes()).unwrap_err().kind(), Kind::LimitExceeded);
     place.plane.kubectl(&["delete", "clusterrolebinding", &place.namespace]).await.succeeded();
 }

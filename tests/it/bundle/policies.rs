@@ -61,7 +61,7 @@ async fn a_dry_run_foresees_what_a_push_does() {
             match expected {
                 Ok(bundle) => assert_eq!(found, Ok((there, bundle.to_owned())), "{n} {policy:?}"),
                 Err(fault) => {
-                    assert!(found.as_ref().unwrap_err().contains(fault), "{n}: {found:?}")
+                    assert!(found.as_ref().unwrap_err().contains(fault), "{n}: {found:?}");
                 }
             }
             if !there {

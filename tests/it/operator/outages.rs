@@ -9,7 +9,7 @@ use super::*;
 const UPLOADS: &str = "/v2/app/blobs/uploads/";
 
 /// An operator that looks after everything, and where it serves its probes.
-async fn start(plane: &'static ControlPlane, client: kube::Client) -> (Operator, SocketAddr) {
+fn start(plane: &'static ControlPlane, client: kube::Client) -> (Operator, SocketAddr) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
@@ -56,7 +56,7 @@ async fn the_api_server_and_the_definition_may_come_later() {
     let plane = ControlPlane::to_be().await;
     let registry = Registry::start().await;
     fill(&registry.host, 71).await;
-    let (operator, address) = start(plane, plane.admin_client().await).await;
+    let (operator, address) = start(plane, plane.admin_client().await);
     waits(address).await;
     plane.start_etcd();
     plane.start_api_server().await;
@@ -76,7 +76,7 @@ async fn pushes_go_on_while_the_api_server_is_away() {
     let source = Registry::start().await;
     let digest = fill(&source.host, 72).await;
     let registry = Registry::start().await;
-    let (operator, address) = start(plane, plane.operator_client().await).await;
+    let (operator, address) = start(plane, plane.operator_client().await);
     let mut idle = spec(&source.host, &registry.host, &json!({"interval": "24h"}));
     idle["destination"]["reference"] = json!(format!("docker://{}/app:idle", registry.host));
     operator.apply("idle", &idle).await;
@@ -127,7 +127,7 @@ async fn the_definition_is_removed_and_comes_back() {
     fill(&source.host, 73).await;
     let (good, stuck) = (Registry::start().await, Registry::start().await);
     stuck.add_rule(Rule::each("POST", UPLOADS, Act::Stall));
-    let (operator, address) = start(plane, plane.operator_client().await).await;
+    let (operator, address) = start(plane, plane.operator_client().await);
     let more = json!({"interval": "1h", "deletionPolicy": "Delete"});
     operator.apply("kept", &spec(&source.host, &good.host, &more)).await;
     operator.wait("kept", "Ready").await;
@@ -154,7 +154,7 @@ async fn a_backup_is_restored_while_the_operator_runs() {
     let plane = ControlPlane::own().await;
     let registry = Registry::start().await;
     fill(&registry.host, 74).await;
-    let (operator, _) = start(plane, plane.operator_client().await).await;
+    let (operator, _) = start(plane, plane.operator_client().await);
     operator.apply("old", &once(&registry.host, "old")).await;
     operator.wait("old", "Ready").await;
     plane.end();

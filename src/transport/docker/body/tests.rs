@@ -109,9 +109,10 @@ async fn the_runtime_has_its_turn_between_pieces() {
     let (mut total, mut at_once) = (0, 0);
     while total + at_once < 15 * SENT_PIECE {
         // Without an answer here, whoever polls it has the runtime go on with others.
-        match response.chunk().now_or_never() {
-            Some(piece) => at_once += piece.unwrap().unwrap().len(),
-            None => (total, at_once) = (total + at_once, 0),
+        if let Some(piece) = response.chunk().now_or_never() {
+            at_once += piece.unwrap().unwrap().len();
+        } else {
+            (total, at_once) = (total + at_once, 0);
         }
         assert!(at_once <= SENT_PIECE, "{at_once}");
     }

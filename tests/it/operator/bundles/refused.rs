@@ -55,8 +55,8 @@ async fn an_operator_that_may_not_act_as_others_says_so() {
     place.operator.kubectl(&["delete", "ipush", "web"]).await;
     // One that isn't to apply bundles at all doesn't even try.
     let Place { registry, operator } = place;
-    let (plane, namespace) = operator.stop().await;
-    let place = Place { registry, operator: start(plane, namespace, None).await };
+    let (control_plane, namespace) = operator.stop().await;
+    let place = Place { registry, operator: start(control_plane, namespace, None).await };
     let [reason, _, message] = refusal(&place, "web", &spec).await;
     assert_eq!(reason, "CustomResourcesForbidden");
     assert!(message.starts_with("this operator applies no bundles"), "{message}");
