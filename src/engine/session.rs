@@ -1,6 +1,7 @@
 //! One push from its first request to its commit.
 
 mod accompany;
+mod checks;
 mod turns;
 
 use std::convert::identity;
@@ -23,8 +24,7 @@ use crate::error::{Class, Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest, Manifest};
 use crate::options::{Layers, PushOptions};
 use crate::transport::{
-    Current, Gate, ImageDestination, ImageIdentity, ImageSource, LayerForm, Repository, Role,
-    Wanted,
+    Current, Gate, ImageDestination, ImageIdentity, ImageSource, Repository, Role, Wanted,
 };
 
 pub(super) use accompany::{accompany, foresee};
@@ -315,35 +315,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Looks once more at what the name has, if that matters. No transport can make that and the change one step: who comes
-    /// between them is overwritten.
-    async fn still_overwrites(&self, named: &Manifest) -> Result<()> {
-        if self.options.overwrites.is_none() {
-            return Ok(());
-        }
-        let current = self.destination.current().await?;
-        let written = |now: &Current| now.digest == *named.digest();
-        // An attempt of ours may have got through though its answer didn't.
-        if current.as_ref().is_some_and(written) {
-            return Ok(());
-        }
-        self.check_overwrites(current.as_ref())
-    }
-
-    /// Refuses to give the name something else than what the user knows of.
-    fn check_overwrites(&self, current: Option<&Current>) -> Result<()> {
-        let there = current.map(|current| &current.digest);
-        let Some(expected) = self.options.overwrites.as_ref().filter(|it| !it.matches(there))
-        else {
-            return Ok(());
-        };
-        let found = there.map_or("nothing".to_owned(), |digest| format!("`{digest}`"));
-        let message = format!("the name has {found}, and not {expected}");
-        Err(Error::new(Kind::DestinationExists, message).on(Side::Destination).hint(
-            "somebody else has changed it: look at what is there, and push again if it may go",
-        ))
-    }
-
     /// Whether nobody can tell from an error what the name points to.
     async fn is_unknown(&self, error: &Error) -> bool {
         let transient = error.class() == Class::Transient && error.kind() != Kind::ContentMissing;
@@ -421,38 +392,6 @@ impl Session<'_> {
         Ok((tree, choices.map_err(|error| error.on(Side::Destination))?))
     }
 
-    /// An index can't be pushed to a place that holds single images.
-    fn check_index(&self, selection: &Selection) -> Result<()> {
-        let index = match selection {
-            Selection::Whole => self.named.as_index().is_some(),
-            Selection::Instance(entry) => entry.media_type.is_index(),
-            Selection::Subset(_) => true,
-        };
-        if !index || self.wants.capabilities.index {
-            return Ok(());
-        }
-        let name = self.options.destination.reference.transport().name();
-        Err(Error::new(
-            Kind::TransportUnsupported,
-            format!("`{name}` cannot hold an index of images"),
-        )
-        .on(Side::Destination)
-        .hint("choose one platform, as in `--platform linux/amd64`"))
-    }
-
-    /// Asking for compressed layers where none can be is a contradiction, not a wish to ignore.
-    fn check_layers(&self) -> Result<()> {
-        let impossible = self.wants.capabilities.layers == LayerForm::Uncompressed
-            && matches!(self.options.layers, Layers::Compress(_));
-        if !impossible {
-            return Ok(());
-        }
-        let name = self.options.destination.reference.transport().name();
-        Err(Error::new(Kind::InvalidOptions, format!("`{name}` holds uncompressed layers only"))
-            .on(Side::Destination)
-            .hint("leave the compression format out"))
-    }
-
     /// Whether the destination has the very bytes that the source has, and nothing else was asked for.
     fn is_same_as_source(&self) -> bool {
         let same = self.current.as_ref().is_some_and(|now| now.digest == *self.named.digest());
@@ -486,21 +425,6 @@ impl Session<'_> {
         match choices.first() {
             Some(first) => self.plan(tree, *first),
             None => Err(Error::internal("no format of manifests is left")),
-        }
-    }
-
-    fn check_pinned(&self, named: &Manifest) -> Result<()> {
-        match self.options.destination.reference.digest() {
-            Some(pinned) if pinned != named.digest() => {
-                let actual = named.digest();
-                let message = format!(
-                    "the image has the digest `{actual}`, but the destination names `{pinned}`"
-                );
-                Err(Error::new(Kind::InvalidOptions, message)
-                    .on(Side::Destination)
-                    .hint("name the destination by a tag"))
-            }
-            _ => Ok(()),
         }
     }
 

@@ -94,15 +94,9 @@ async fn what_fails_has_another_code() {
         assert!(complaint.contains(message), "{image}: {complaint}");
     }
     // Nobody listens there: worth trying again.
-    let config = std::fs::read_to_string(here).unwrap();
-    let config: String = config
-        .lines()
-        .map(|line| match line.split_once("server: ") {
-            Some((indent, _)) => format!("{indent}server: https://127.0.0.1:1\n"),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    std::fs::write(&missing, config).unwrap();
+    let mut config: Value = serde_json::from_slice(&std::fs::read(here).unwrap()).unwrap();
+    config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
+    std::fs::write(&missing, config.to_string()).unwrap();
     let (code, _, complaint) = diff(&thing, &missing, &["--namespace", &namespace]);
     assert_eq!(code, Some(75), "{complaint}");
 }

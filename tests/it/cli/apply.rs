@@ -101,7 +101,7 @@ fn objects_are_printed_with_their_status() {
             "apiVersion: imagepush.dev/v1alpha1\nkind: ImagePush\nmetadata:\n  labels:\n    a: \"yes\"\n  \
              name: {name}\nspec:\n  source:\n    reference: oci:a:1\n  destination:\n    reference: oci:b:1\n  \
              runPolicy: Once\n  suspend: {suspend}\n  mode: Apply\n  overwritePolicy: Replace\n  \
-             deletionPolicy: Retain\n\
+             deletionPolicy: Retain\n  executor: Auto\n\
              status:\n  observedGeneration: 0\n  conditions:\n{status}"
         )
     };

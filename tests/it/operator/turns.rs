@@ -63,6 +63,17 @@ async fn a_stolen_lease_ends_a_push_before_its_tag() {
         Some(ElectionConfig { lease, namespace: Some(HOME.into()), identity })
     };
     let with = |identity| OperatorConfig { election: election(identity), ..config(&namespace) };
+    // The chart grants the lease that its values name; this test has one of its own.
+    let (group, lease) = ("rbac.authorization.k8s.io", namespace.as_str());
+    let granted = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": lease},
+         "rules": [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+            "resourceNames": [lease], "verbs": ["get", "update"]}]},
+        {"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": lease},
+         "roleRef": {"apiGroup": group, "kind": "Role", "name": lease},
+         "subjects": [{"kind": "ServiceAccount", "name": "imagepush-controller", "namespace": HOME}]},
+    ]});
+    plane.kubectl_with(&["-n", HOME, "apply", "-f", "-"], &granted.to_string()).await.succeeded();
     let operator = start(namespace.clone(), with("one")).await;
     operator
         .apply("web", &spec(&source.host, &destination.host, &json!({"runPolicy": "Once"})))
