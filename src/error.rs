@@ -238,6 +238,8 @@ impl Error {
             io::ErrorKind::NotFound => Kind::NotFound,
             _ => Kind::StorageFailed,
         };
+        // The folder of a relative path without one.
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let error = Self::new(kind, format!("cannot {verb} `{}`: {cause}", path.display()));
         if lacks_descriptors(cause) {
             return error.transient().hint(RAISE_LIMIT);

@@ -56,6 +56,13 @@ fn file_faults_are_classed_by_their_cause() {
 }
 
 #[test]
+fn the_folder_of_a_name_alone_is_named() {
+    let cause = io::Error::from(io::ErrorKind::PermissionDenied);
+    let error = Error::io("write to", Path::new(""), &cause);
+    assert_eq!(error.to_string(), "cannot write to `.`: permission denied");
+}
+
+#[test]
 fn too_many_open_files_are_a_matter_of_time() {
     let error = Error::io("open", Path::new("/x"), &io::Error::from_raw_os_error(24));
     assert_eq!((error.kind(), error.exit_code()), (Kind::StorageFailed, 75));
