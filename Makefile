@@ -64,4 +64,4 @@ bench-operator: control-plane ## Measure the operator with thousands of objects 
 generate: ## Write the generated files anew
 	BLESS=1 cargo test --locked --test it generated::
 
-ci: lint test ## What continuous integration runs
+ci: lint test e2e ## What continuous integration runs

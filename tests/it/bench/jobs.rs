@@ -79,19 +79,24 @@ pub(super) fn all() -> Vec<Job> {
     vec![
         fresh("G1: 160 MiB in 10 layers", "typical", Debian, LARGE),
         fresh("G1: 160 MiB in 10 layers", "typical", Version3, LARGE),
-        verified("G1: the same with `--verify-source`", Version3),
+        told("G1: the same with `--cr-option no`", "--cr-option no", Version3, LARGE),
+        told("G1: the same with `--verify-source`", "--verify-source", Version3, &[]),
         Job { once: skopeo, ..fresh("G2: 120 layers of 100 KiB", "many", Far, &[("wall", 0.12)]) },
         fresh("G2b: 120 layers of 100 KiB", "many", Debian, &[("wall", 0.85)]),
         fresh("G2b: 120 layers of 100 KiB", "many", Version3, &[("wall", 0.85)]),
         again("G3: nothing to do, 120 layers", "many", Debian, NOTHING),
-        again("G3: nothing to do, 10 layers", "typical", Version3, NOTHING),
+        again("G3: nothing to do, 120 layers", "many", Version3, NOTHING),
         again("G3: nothing to do, 6 platforms", "platforms", Debian, NOTHING),
+        again("G3: nothing to do, 6 platforms", "platforms", Version3, NOTHING),
         again("G3: nothing to do, 10 layers", "small", Far, NOTHING),
         again("G3: nothing to do, 6 platforms", "platforms", Far, NOTHING),
         between("G9: registry to registry, 160 MiB", Debian, BETWEEN),
         between("G9: registry to registry, 160 MiB", Version3, BETWEEN),
         other_repository("G10: other repository, 10 layers", "typical", Debian, &[]),
+        other_repository("G10: other repository, 10 layers", "typical", Version3, &[]),
         other_repository("G10: other repository, 10 layers", "small", Far, &[("wall", 0.70)]),
+        fresh("G11: 6 platforms, 31 blobs, 98 MiB", "platforms", Debian, &[]),
+        fresh("G11: 6 platforms, 31 blobs, 98 MiB", "platforms", Version3, &[]),
         Job {
             once: skopeo,
             ..fresh("G11: 6 platforms, 31 blobs, 98 MiB", "platforms", Far, &[("wall", 0.80)])
@@ -125,11 +130,16 @@ fn fresh(
     })
 }
 
-/// A fresh push for which we hash everything; the others do as ever.
-fn verified(name: &str, kind: Kind) -> Job {
-    job(named(name, kind), &[], move |fixtures, tool| {
+/// A fresh push for which we get options; the others do as ever.
+fn told(
+    name: &str,
+    options: &'static str,
+    kind: Kind,
+    wanted: &'static [(&'static str, f64)],
+) -> Job {
+    job(named(name, kind), wanted, move |fixtures, tool| {
         let place = Place::start(kind);
-        let source = Image::Verified(fixtures.path("typical"));
+        let source = Image::LayoutWith(fixtures.path("typical"), options);
         measured(tool, 1, [&source, &place.image("team/app:1")], &[&place])
     })
 }

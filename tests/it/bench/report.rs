@@ -12,6 +12,9 @@ use crate::support::peers;
 
 const MIB: u64 = 1 << 20;
 
+/// What a push may take in memory, whatever its size. MiB.
+const MOST_MEMORY: f64 = 32.0;
+
 pub(super) const HEAD: &str = "\
 | job | | imagepush | skopeo | crane | regctl | of the best other | wanted |
 |---|---|---|---|---|---|---|---|";
@@ -55,8 +58,14 @@ pub(super) fn rows(job: &Job, measured: &[(Tool, Samples)]) -> String {
         }
         let others = medians[1..].iter().flatten().copied();
         let ratio = medians[0].unwrap_or_default() / others.fold(f64::INFINITY, f64::min);
-        let wanted = job.wanted.iter().find(|(name, _)| *name == quantity.name);
-        lines.push(row(name, quantity, &medians, ratio, wanted.map(|(_, most)| *most)));
+        let wanted = match job.wanted.iter().find(|(name, _)| *name == quantity.name) {
+            Some((_, most)) => goal(ratio, *most, format!("{most:.2}")),
+            None if quantity.name == "memory" => {
+                goal(medians[0].unwrap_or_default(), MOST_MEMORY, format!("{MOST_MEMORY} MiB"))
+            }
+            None => String::new(),
+        };
+        lines.push(row(name, quantity, &medians, ratio, &wanted));
         name = "";
     }
     lines.join("\n")
@@ -67,7 +76,7 @@ fn row(
     quantity: &Quantity,
     medians: &[Option<f64>],
     ratio: f64,
-    wanted: Option<f64>,
+    wanted: &str,
 ) -> String {
     let mut line = format!("| {name} | {}", quantity.name);
     if !quantity.unit.is_empty() {
@@ -77,12 +86,11 @@ fn row(
         let text = median.map_or_else(|| "–".to_owned(), shown);
         write!(line, " | {text}").unwrap();
     }
-    let wanted = match wanted {
-        Some(most) if ratio <= most => format!("≤ {most:.2}: reached"),
-        Some(most) => format!("≤ {most:.2}: **missed**"),
-        None => String::new(),
-    };
     format!("{line} | {ratio:.2} | {wanted} |")
+}
+
+fn goal(measured: f64, most: f64, shown: String) -> String {
+    format!("≤ {shown}: {}", if measured <= most { "reached" } else { "**missed**" })
 }
 
 /// Three digits are more than can be trusted.

@@ -18,8 +18,8 @@ pub(super) enum Tool {
 pub(super) enum Image {
     /// The only one of a layout, tagged `1`.
     Layout(PathBuf),
-    /// The same, where we are told to hash it.
-    Verified(PathBuf),
+    /// The same, and options that we alone get.
+    LayoutWith(PathBuf, &'static str),
     /// A layout in a tar file.
     Archive(PathBuf),
     /// In a registry.
@@ -38,7 +38,7 @@ impl Image {
     /// As imagepush and skopeo write it.
     fn with_transport(&self) -> String {
         match self {
-            Self::Layout(path) | Self::Verified(path) => format!("oci:{}:1", path.display()),
+            Self::Layout(path) | Self::LayoutWith(path, _) => format!("oci:{}:1", path.display()),
             Self::Archive(path) => format!("oci-archive:{}:1", path.display()),
             Self::Remote { host, name } => format!("docker://{host}/{name}"),
         }
@@ -46,7 +46,7 @@ impl Image {
 
     fn as_crane_writes_it(&self) -> String {
         match self {
-            Self::Layout(path) | Self::Verified(path) | Self::Archive(path) => {
+            Self::Layout(path) | Self::LayoutWith(path, _) | Self::Archive(path) => {
                 path.display().to_string()
             }
             Self::Remote { host, name } => format!("{host}/{name}"),
@@ -55,7 +55,9 @@ impl Image {
 
     fn as_regctl_writes_it(&self) -> String {
         match self {
-            Self::Layout(path) | Self::Verified(path) => format!("ocidir://{}:1", path.display()),
+            Self::Layout(path) | Self::LayoutWith(path, _) => {
+                format!("ocidir://{}:1", path.display())
+            }
             Self::Archive(_) | Self::Remote { .. } => self.as_crane_writes_it(),
         }
     }
@@ -97,8 +99,8 @@ impl Tool {
             Self::Imagepush => {
                 let program = std::env::var("IMAGEPUSH_BINARY").expect("run `make bench`");
                 let mut options = words("push --quiet --all");
-                if matches!(source, Image::Verified(_)) {
-                    options.push("--verify-source".to_owned());
+                if let Image::LayoutWith(_, more) = source {
+                    options.extend(words(more));
                 }
                 if !matches!((source, destination), (Image::Layout(_), Image::Archive(_))) {
                     options.push("--plain-http".to_owned());
@@ -118,7 +120,7 @@ impl Tool {
             Self::Regctl => {
                 let plain = |image: &Image| match image {
                     Image::Remote { host, .. } => Some(format!("--host=reg={host},tls=disabled")),
-                    Image::Layout(_) | Image::Verified(_) | Image::Archive(_) => None,
+                    Image::Layout(_) | Image::LayoutWith(..) | Image::Archive(_) => None,
                 };
                 let hosts = [source, destination].into_iter().filter_map(plain).collect();
                 let ends = ends(Image::as_regctl_writes_it);
