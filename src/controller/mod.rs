@@ -46,7 +46,7 @@ use futures::channel::mpsc;
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
-pub use executor::{Bounds, JobSettings, PodSettings, Task};
+pub use executor::{Bounds, HostFolder, JobSettings, PodSettings, Task};
 pub use failure::Failure;
 pub use lease::ElectionConfig;
 pub use metrics::ObjectMetrics;

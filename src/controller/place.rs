@@ -3,7 +3,7 @@
 //! The schema refuses most of what makes no sense; it is refused here once more, since a Job is given volumes by what is read
 //! here, and a schema may be older than the operator.
 
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::executor::JobSettings;
@@ -26,9 +26,10 @@ pub(crate) enum Place {
     Job,
 }
 
-/// Chooses the place; fails where there is none.
+/// Chooses the place for an object of this namespace; fails where there is none.
 pub(crate) fn place(
     spec: &ImagePushSpec,
+    namespace: &str,
     options: &PushOptions,
     settings: &JobSettings,
 ) -> Result<Place> {
@@ -37,7 +38,7 @@ pub(crate) fn place(
         (Side::Destination, &spec.destination, &options.destination),
     ];
     for (side, location, endpoint) in sides {
-        check(location, endpoint, settings).map_err(|error| error.on(side))?;
+        check(location, namespace, endpoint, settings).map_err(|error| error.on(side))?;
     }
     check_bundle(spec)?;
     let needs = spec.source.volume.is_some() || spec.destination.volume.is_some();
@@ -90,7 +91,12 @@ fn check_bundle(spec: &ImagePushSpec) -> Result<()> {
     Err(error.hint("apply it with a push to a registry"))
 }
 
-fn check(location: &ImageLocation, endpoint: &Endpoint, settings: &JobSettings) -> Result<()> {
+fn check(
+    location: &ImageLocation,
+    namespace: &str,
+    endpoint: &Endpoint,
+    settings: &JobSettings,
+) -> Result<()> {
     let local = endpoint.reference.transport().locality() == Locality::NodeLocal;
     let shown = &endpoint.reference;
     match &location.volume {
@@ -107,7 +113,7 @@ fn check(location: &ImageLocation, endpoint: &Endpoint, settings: &JobSettings) 
         }
         Some(volume) => {
             check_path(&location.reference)?;
-            check_volume(volume, settings)
+            check_volume(volume, namespace, settings)
         }
     }
 }
@@ -123,7 +129,7 @@ fn check_path(reference: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_volume(volume: &VolumeSource, settings: &JobSettings) -> Result<()> {
+fn check_volume(volume: &VolumeSource, namespace: &str, settings: &JobSettings) -> Result<()> {
     let VolumeSource { persistent_volume_claim, host_path } = volume;
     match (persistent_volume_claim, host_path) {
         (Some(claim), None) if is_object_name(&claim.claim_name) => Ok(()),
@@ -132,13 +138,12 @@ fn check_volume(volume: &VolumeSource, settings: &JobSettings) -> Result<()> {
             Err(Error::new(Kind::InvalidOptions, message))
         }
         (None, Some(host)) => {
-            let path = Path::new(&host.path);
-            let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-            let allowed = settings.host_paths.iter().any(|prefix| path.starts_with(prefix));
-            if path.is_absolute() && path.components().all(plain) && allowed {
+            if settings.host_mount(namespace, host).is_some() {
                 return Ok(());
             }
-            let message = format!("the operator does not mount `{}` of a node", host.path);
+            let path = &host.path;
+            let message =
+                format!("the operator does not mount `{path}` of a node in this namespace");
             let error = Error::new(Kind::AccessDenied, message);
             Err(error.hint("name a claim, or ask whoever runs the operator to allow the folder"))
         }
@@ -166,7 +171,7 @@ mod tests {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
         let options = validate::options(&spec, Access::default(), Access::default()).unwrap();
-        match place(&spec, &options, settings) {
+        match place(&spec, "team", &options, settings) {
             Ok(place) => format!("{place:?}"),
             Err(error) => {
                 let side = error.side().map_or(String::new(), |side| format!("{side}: "));
@@ -179,7 +184,7 @@ mod tests {
     fn the_place_follows_from_volumes_and_wishes() {
         let settings = JobSettings {
             image: Some("i".into()),
-            host_paths: vec!["/srv/images".into()],
+            host_folders: vec!["/srv/images".parse().unwrap()],
             ..JobSettings::default()
         };
         let always = JobSettings { always: true, ..settings.clone() };
@@ -209,17 +214,17 @@ mod tests {
                 "InvalidOptions `executor` is 'InProcess', and only a Job can mount a `volume`"
                     .to_owned(),
             ),
-            (&host("/srv/images"), &auto, &settings, "Job".to_owned()),
             (&host("/srv/images/team"), &auto, &settings, "Job".to_owned()),
+            (&host("/srv/images/team/app"), &auto, &settings, "Job".to_owned()),
         ];
         for (source, more, settings, expected) in cases {
             assert_eq!(placed(source, more, settings), expected, "{source} {more}");
         }
-        for path in ["/", "/srv", "/srv/images2", "/srv/images/../x", "srv/images", "/etc"] {
-            assert_eq!(
-                placed(&host(path), &auto, &settings),
-                format!("source: AccessDenied the operator does not mount `{path}` of a node")
+        for path in ["/", "/srv/images", "/srv/images/other", "/srv/images/../team", "/etc"] {
+            let expected = format!(
+                "source: AccessDenied the operator does not mount `{path}` of a node in this namespace"
             );
+            assert_eq!(placed(&host(path), &auto, &settings), expected);
         }
     }
 

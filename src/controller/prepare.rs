@@ -40,7 +40,7 @@ pub(crate) async fn prepare(object: &ImagePush, context: &Context) -> Result<Pre
     let (options, place) = validate::options(spec, source, destination)
         .and_then(|options| {
             validate::permitted(&options)?;
-            let place = place(spec, &options, &context.jobs)?;
+            let place = place(spec, &namespace, &options, &context.jobs)?;
             Ok((options, place))
         })
         .map_err(|error| Failure::from(&error))?;

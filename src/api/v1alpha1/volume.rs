@@ -18,8 +18,8 @@ pub struct VolumeSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimVolume>,
 
-    /// A folder of the node that the Job runs on. Only below the folders that the operator's administrator allows, which
-    /// are none unless configured otherwise.
+    /// A folder of the node that the Job runs on. Only what the operator's administrator lets objects of this namespace
+    /// have, which is nothing unless configured otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_path: Option<HostPathVolume>,
 }
@@ -43,7 +43,7 @@ pub struct ClaimVolume {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HostPathVolume {
-    /// Its path from the root, which has to be there.
+    /// Its path from the root.
     #[schemars(length(min = 1, max = 512))]
     pub path: String,
 }

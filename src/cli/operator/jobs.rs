@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::connections::ConnectionArgs;
-use crate::controller::{JobSettings, PodSettings};
+use crate::controller::{HostFolder, JobSettings, PodSettings};
 use crate::error::{Error, Kind, Result};
 
 /// How Jobs are made.
@@ -26,17 +26,18 @@ pub(super) struct JobArgs {
     )]
     job_pod: Option<PodSettings>,
 
-    /// A folder of nodes below which `hostPath` volumes are allowed. May be given several times; in the variable, with commas
-    /// between [default: none]
+    /// A folder of nodes in which each namespace has the folder of its name for `hostPath` volumes. May be given several
+    /// times; in the variable, with commas between [default: none]
+    ///
+    /// `NAMESPACE=FOLDER` lets one namespace have all of a folder, and `*=FOLDER` every one.
     #[arg(
         long,
         value_name = "FOLDER",
         env = "IMAGEPUSH_JOB_HOST_PATH",
         hide_env_values = true,
-        value_delimiter = ',',
-        value_parser = folder
+        value_delimiter = ','
     )]
-    job_host_path: Vec<String>,
+    job_host_path: Vec<HostFolder>,
 
     /// Where pushes run whose object leaves it open
     #[arg(
@@ -75,7 +76,7 @@ impl JobArgs {
             image: job_image,
             arguments: connections.arguments(),
             always,
-            host_paths: job_host_path,
+            host_folders: job_host_path,
             pod: job_pod.unwrap_or_default(),
         })
     }
@@ -85,36 +86,9 @@ fn pod(text: &str) -> Result<PodSettings, String> {
     PodSettings::parse(text).map_err(|error| error.to_string())
 }
 
-/// A folder that isn't a node's whole file system.
-fn folder(text: &str) -> Result<String, String> {
-    let parts = text.strip_prefix('/').unwrap_or_default().trim_end_matches('/');
-    let plain = |part: &str| !matches!(part, "" | "." | "..");
-    if !text.starts_with('/') || !parts.split('/').all(plain) {
-        return Err("it must be an absolute path below `/`, without `.` and `..`".into());
-    }
-    Ok(format!("/{parts}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_folder_is_below_the_root() {
-        let cases = [
-            ("/srv/images", Some("/srv/images")),
-            ("/srv/", Some("/srv")),
-            ("/", None),
-            ("", None),
-            ("srv", None),
-            ("/srv/../etc", None),
-            ("/./srv", None),
-            ("//srv", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(folder(text).ok().as_deref(), expected, "{text}");
-        }
-    }
 
     #[test]
     fn jobs_for_everything_need_an_image() {

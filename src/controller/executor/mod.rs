@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::counters::Counters;
 pub(crate) use self::engine::{Engine, RealEngine};
 pub(crate) use self::in_process::InProcess;
+pub use self::job::host_folders::HostFolder;
 pub(crate) use self::job::object::Attempt as JobAttempt;
 pub use self::job::object::{SECRETS_FOLDER, TASK_FILE};
 pub(crate) use self::job::report;

@@ -210,6 +210,7 @@ async fn values_get_to_the_container() {
             "--executor=job",
             "--job-concurrency=7",
             "--job-host-path=/srv/images",
+            "--job-host-path=*=/srv/all",
             format!("--job-pod={}", job_pod()),
             "--timeout=1h30m",
             "--watch-namespace=one",

@@ -44,6 +44,7 @@ const BAD_VALUES: &[(&str, &str)] = &[
     ("maxBytesPerSecond=5", "at '/maxBytesPerSecond': got number, want string"),
     ("jobs.executor=pod", "at '/jobs/executor': value must be one of 'auto', 'job'"),
     ("jobs.hostPaths={/}", "at '/jobs/hostPaths/0': '/' does not match pattern"),
+    ("jobs.hostPaths={Team=/srv}", "at '/jobs/hostPaths/0': 'Team=/srv' does not match pattern"),
     ("jobs.privileged=true", "additional properties 'privileged' not allowed"),
     ("perHost=many", "at '/perHost': got string, want integer"),
     (

@@ -2,6 +2,7 @@
 //! pod of a Job, runs the program as that pod would, and writes down how it ended.
 
 mod deliveries;
+mod folders;
 
 use std::fs;
 use std::path::Path;

@@ -6,6 +6,7 @@
 //! the next attempt, for whoever wants to read its log.
 
 mod cluster;
+pub(crate) mod host_folders;
 pub(crate) mod object;
 mod outcome;
 pub(crate) mod report;

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
 
+use super::host_folders::HostMount;
 use super::settings::{JobSettings, PodSettings};
 use super::task::Task;
 use crate::api::v1alpha1::{ImagePush, VolumeSource};
@@ -180,7 +181,7 @@ fn pod(task: &Task, image: &str, settings: &JobSettings) -> PodSpec {
             ..PodSecurityContext::default()
         }),
         containers: vec![container(task, image, settings)],
-        volumes: Some(pod_volumes(task, &settings.pod)),
+        volumes: Some(pod_volumes(task, settings)),
         node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
         tolerations: (!tolerations.is_empty()).then(|| tolerations.clone()),
         affinity: affinity.clone(),
@@ -203,9 +204,11 @@ fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
         mounts.push(mount("secrets", SECRETS_FOLDER, true));
     }
     mounts.push(mount("scratch", "/tmp", false));
-    mounts.extend(volumes(task).map(|(side, _)| {
+    mounts.extend(volumes(task).map(|(side, volume)| {
         let path = format!("{VOLUMES}/{side}");
-        mount(side.as_str(), &path, side == Side::Source)
+        let below = host_mount(task, volume, settings).map(|it| it.below);
+        let sub_path = below.filter(|below| !below.is_empty());
+        VolumeMount { sub_path, ..mount(side.as_str(), &path, side == Side::Source) }
     }));
     let mut arguments = vec!["attempt".to_owned()];
     arguments.extend(settings.arguments.iter().cloned());
@@ -228,7 +231,7 @@ fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
     }
 }
 
-fn pod_volumes(task: &Task, settings: &PodSettings) -> Vec<Volume> {
+fn pod_volumes(task: &Task, settings: &JobSettings) -> Vec<Volume> {
     let named = |name: &str| Volume { name: name.into(), ..Volume::default() };
     let mut list = vec![Volume { downward_api: Some(task_file()), ..named("task") }];
     if has_secrets(task) {
@@ -236,29 +239,36 @@ fn pod_volumes(task: &Task, settings: &PodSettings) -> Vec<Volume> {
     }
     list.push(Volume {
         empty_dir: Some(EmptyDirVolumeSource {
-            size_limit: Some(settings.scratch_size.clone()),
+            size_limit: Some(settings.pod.scratch_size.clone()),
             medium: None,
         }),
         ..named("scratch")
     });
-    list.extend(volumes(task).map(|(side, volume)| mounted(named(side.as_str()), side, volume)));
+    list.extend(volumes(task).map(|(side, volume)| {
+        let folder = host_mount(task, volume, settings).map(|it| it.folder);
+        mounted(named(side.as_str()), side, volume, folder)
+    }));
     list
 }
 
-fn mounted(empty: Volume, side: Side, source: &VolumeSource) -> Volume {
-    let VolumeSource { persistent_volume_claim, host_path } = source;
+/// How a folder of a node gets into the pod. One that the namespace may not have was refused before; here it is a path that
+/// the API server refuses.
+fn host_mount(task: &Task, volume: &VolumeSource, settings: &JobSettings) -> Option<HostMount> {
+    let host = volume.host_path.as_ref()?;
+    Some(settings.host_mount(&task.namespace, host).unwrap_or_default())
+}
+
+fn mounted(empty: Volume, side: Side, source: &VolumeSource, folder: Option<String>) -> Volume {
     Volume {
-        persistent_volume_claim: persistent_volume_claim.as_ref().map(|claim| {
+        persistent_volume_claim: source.persistent_volume_claim.as_ref().map(|claim| {
             let read_only = side == Side::Source || claim.read_only;
             PersistentVolumeClaimVolumeSource {
                 claim_name: claim.claim_name.clone(),
                 read_only: read_only.then_some(true),
             }
         }),
-        host_path: host_path.as_ref().map(|host| HostPathVolumeSource {
-            path: host.path.clone(),
-            type_: Some("Directory".into()),
-        }),
+        host_path: folder
+            .map(|path| HostPathVolumeSource { path, type_: Some("Directory".into()) }),
         ..empty
     }
 }

@@ -9,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::host_folders::{self, HostFolder, HostMount};
+use crate::api::v1alpha1::HostPathVolume;
 use crate::error::{Error, Kind, Result};
 
 /// How Jobs are made.
@@ -20,8 +22,8 @@ pub struct JobSettings {
     pub arguments: Vec<String>,
     /// Whether every push runs in a Job where the object doesn't say otherwise.
     pub always: bool,
-    /// Folders of nodes below which `hostPath` volumes are allowed.
-    pub host_paths: Vec<String>,
+    /// Folders of nodes that `hostPath` volumes may be.
+    pub host_folders: Vec<HostFolder>,
     /// What their pods are like.
     pub pod: PodSettings,
 }
@@ -52,6 +54,15 @@ pub struct PodSettings {
     pub env: Vec<EnvVar>,
     /// The most that temporary files may take.
     pub scratch_size: Quantity,
+}
+
+// === impl JobSettings ===
+
+impl JobSettings {
+    /// How the objects of a namespace get a folder of a node; `None` if they may not have it.
+    pub(crate) fn host_mount(&self, namespace: &str, volume: &HostPathVolume) -> Option<HostMount> {
+        host_folders::mount(&self.host_folders, namespace, &volume.path)
+    }
 }
 
 // === impl PodSettings ===

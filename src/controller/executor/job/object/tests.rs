@@ -232,14 +232,22 @@ fn settings_get_to_their_places() {
 
 #[test]
 fn volumes_are_mounted_as_they_are_meant() {
-    let host = json!({"hostPath": {"path": "/srv/images"}});
+    let host = json!({"hostPath": {"path": "/srv/images/n/app"}});
     let attempt = attempt(&volumes_of(&host, &claim("out", false)));
-    let made = made(&attempt, &JobSettings::default());
-    let volumes = &made["spec"]["template"]["spec"]["volumes"];
-    assert_eq!(
-        volumes[3],
-        json!({"name": "source", "hostPath": {"path": "/srv/images", "type": "Directory"}})
-    );
+    // A link in the place of a folder below the one that the administrator has named is not followed by the node.
+    for (folders, folder, below) in [
+        (&["/srv/images"][..], "/srv/images", json!("n/app")),
+        (&["/srv/images", "n=/srv/images/n/app"], "/srv/images/n/app", Value::Null),
+        (&["other=/srv/images"], "", Value::Null),
+    ] {
+        let host_folders = folders.iter().map(|text| text.parse().unwrap()).collect();
+        let made = made(&attempt, &JobSettings { host_folders, ..JobSettings::default() });
+        let pod = &made["spec"]["template"]["spec"];
+        let host_path = json!({"path": folder, "type": "Directory"});
+        assert_eq!(pod["volumes"][3], json!({"name": "source", "hostPath": host_path}));
+        let mount = &pod["containers"][0]["volumeMounts"][3];
+        assert_eq!((&mount["name"], &mount["subPath"]), (&json!("source"), &below), "{folders:?}");
+    }
     let volume = |value: &Value| -> VolumeSource { serde_json::from_value(value.clone()).unwrap() };
     let labels = [&host, &claim("srv", false), &claim(&"long".repeat(60), false)]
         .map(|value| volume_label(&volume(value)));
