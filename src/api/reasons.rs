@@ -97,8 +97,8 @@ pub static REASONS: &[Reason] = &[
     of(
         "AccessDenied",
         Follows::Stall,
-        "the registry knows us and refuses, or the operator's policy does not allow the place, or its permissions don't \
-         let it read a Secret",
+        "the registry knows us and refuses, or the operator's policy does not allow the place, or its permissions or an \
+         admission policy don't let it read a Secret, keep the object or make a Job",
         "grant the account what the message names, or ask whoever runs the operator",
     ),
     of(ALREADY_PRESENT, Follows::Done, "the first look found everything in place", ""),

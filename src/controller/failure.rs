@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::api::reasons;
+use crate::api::{FINALIZER, reasons};
 use crate::error::{Class, Error, Kind, Side};
 use crate::limits::{API_DENIED_WAIT, MAX_CONDITION_MESSAGE};
 
@@ -56,6 +56,15 @@ impl Failure {
     pub(crate) fn secret_invalid(name: &str, what: &str) -> Self {
         let message = format!("secret `{name}` cannot be used: {what}");
         Self::of_cluster(reasons::SECRET_INVALID, &message, Class::Permanent)
+    }
+
+    /// The API server does not let the operator keep an object until its image is cleaned up.
+    pub(crate) fn unkept(answer: &str) -> Self {
+        let message = format!(
+            "nothing is pushed that could not be cleaned up, and the finalizer `{FINALIZER}` can't be set: {answer}; \
+             let the operator `get` and `patch` `imagepushes` in this namespace, or change the policy that refuses it"
+        );
+        Self::of_cluster(Kind::AccessDenied.as_str(), &message, Class::Transient)
     }
 
     /// The destination was changed by somebody else.

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use jiff::{Timestamp, Unit};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::api_server::{is_denied, wait_after};
+use super::events::Told;
 use super::failure::Failure;
 use super::reconcile::{Context, chance, reconcile};
 use super::status::{self, Draft, Written};
 use crate::api::v1alpha1::ImagePush;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::limits::{API_ERROR_WAIT, PANIC_DELAY};
 
 /// How often in a row something has happened to looks at an object, by uid.
@@ -82,6 +83,13 @@ async fn guarded(
             if looked.is_ok() {
                 context.denials.forget(&uid);
             }
+            if let Err(kube::Error::Api(answer)) = &looked
+                && is_denied(answer.code)
+                && context.denials.has(&uid)
+            {
+                // A status can't say what doesn't get into it.
+                context.recorder.tell(object.object_ref(&()), refused(&answer.message));
+            }
             looked.map_err(LookError::Api)
         }
         Err(panic) => {
@@ -114,6 +122,13 @@ async fn confess(object: &ImagePush, context: &Context, message: &str) -> Result
         context.attempts.update(&uid, |memory| memory.written = written);
     }
     Ok(())
+}
+
+fn refused(answer: &str) -> Told {
+    let note = format!(
+        "the API server refuses what the operator has to write: {answer}; grant it the permission, or change the policy"
+    );
+    Told::warning(Kind::AccessDenied.as_str(), "Report", note)
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
@@ -162,6 +177,11 @@ impl InARow {
         let before = *count;
         *count = count.saturating_add(1);
         before
+    }
+
+    /// Whether there was one.
+    fn has(&self, uid: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uid)
     }
 
     /// A look went well, or the object is gone.

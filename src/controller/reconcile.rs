@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use kube::api::{DeleteParams, Preconditions};
+use kube::core::Status;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
+use super::api_server::is_denied;
 use super::claims::Claims;
 use super::decide::{
     Attempt, Decision, Observed, Outcome, Step, check_after, decide, is_at_rest, spoil,
@@ -28,7 +30,7 @@ use super::prepare::{Prepared, prepare};
 use super::removal::Removals;
 use super::resolve::Unresolved;
 use super::resources::Applier;
-use super::status::Written;
+use super::status::{Draft, Written};
 use super::{
     claims, cleanup, deletion, digest_output, digests, finalizer, resolve, resources, status,
     validate,
@@ -114,12 +116,16 @@ pub(crate) async fn reconcile(
     let mut decision = decide(&object, &observed, now);
     note_executor(&mut decision, &object, &memory);
     let decision = tell_digest(&object, decision, &memory, &context, now).await?;
-    let known = keep(&object, &decision, &memory, &context).await?
-        && report(&object, &decision, &memory, &context, &uid).await?;
+    let kept = keep(&object, &decision, &memory, &context).await?;
+    let decision = kept.told_by(&object, decision, now);
+    let known = kept != Kept::Gone && report(&object, &decision, &memory, &context, &uid).await?;
     if !known {
         // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
         context.attempts.forget(&uid);
         return Ok(Action::await_change());
+    }
+    if let Kept::Refused(answer) = kept {
+        return Err(kube::Error::Api(answer));
     }
     if decision.step == Step::Delete {
         expired(&object, &context).await?;
@@ -292,18 +298,49 @@ async fn tell_digest(
     })
 }
 
-/// Sets or takes away the finalizer, before anything is written that would have to be cleaned up. `false` if the object is gone.
+/// What became of the finalizer.
+#[derive(Clone, Debug, PartialEq)]
+enum Kept {
+    /// It is as it should be.
+    Done,
+    /// The object is gone.
+    Gone,
+    /// A permission is missing, or a policy refuses it.
+    Refused(Box<Status>),
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// The decision, which starts nothing for an object that can't be kept.
+    fn told_by(&self, object: &ImagePush, decision: Decision, now: Timestamp) -> Decision {
+        let Self::Refused(answer) = self else { return decision };
+        if decision.step != Step::Start {
+            return decision;
+        }
+        let mut draft = Draft::new(object, now);
+        draft.retrying(&Failure::unkept(&answer.message));
+        Decision { status: draft.status, step: Step::Wait, again: None }
+    }
+}
+
+/// Sets or takes away the finalizer, before anything is written that would have to be cleaned up.
 async fn keep(
     object: &ImagePush,
     decision: &Decision,
     memory: &Memory,
     context: &Context,
-) -> Result<bool, kube::Error> {
+) -> Result<Kept, kube::Error> {
     let wanted = cleanup::wants(object, decision, memory) || resources::is_wanted(object, decision);
     if wanted == finalizer::is_set(object) {
-        return Ok(true);
+        return Ok(Kept::Done);
     }
-    finalizer::set(&api_of(object, context), object, wanted).await
+    match finalizer::set(&api_of(object, context), object, wanted).await {
+        Ok(true) => Ok(Kept::Done),
+        Ok(false) => Ok(Kept::Gone),
+        Err(kube::Error::Api(answer)) if is_denied(answer.code) => Ok(Kept::Refused(answer)),
+        Err(cause) => Err(cause),
+    }
 }
 
 /// The time of an object that runs once is over.

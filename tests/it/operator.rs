@@ -1,5 +1,6 @@
 //! The operator on a real API server, with its own service account, pushing between registries.
 
+mod admission;
 mod allowed;
 mod bundles;
 mod conflicts;

@@ -28,8 +28,8 @@ const CASES: [Case; 11] = [
     // What can't be watched is listed every ten seconds.
     case("watch", "imagepushes", "PushSucceeded", true),
     // For the finalizer, without which nothing is pushed that is to be cleaned up.
-    case("get", "imagepushes", "", true),
-    case("patch", "imagepushes", "", true),
+    case("get", "imagepushes", "AccessDenied", true),
+    case("patch", "imagepushes", "AccessDenied", true),
     case("delete", "imagepushes", "PushSucceeded", true),
     case("patch", "imagepushes/status", "", false),
     case("get", "secrets", "AccessDenied", true),
@@ -162,7 +162,11 @@ async fn check(case: &Case, source: &str) {
     assert_eq!(get(address, "/livez").await.0, 200, "{name}");
     let demanding = operator.get("demanding").await;
     assert_eq!(reason_of(&demanding, "Ready"), case.demanding, "{name}: {demanding:#}");
-    if case.demanding == "AccessDenied" {
+    if case.resource == "imagepushes" && case.demanding == "AccessDenied" {
+        let message = condition(&demanding, "Reconciling")["message"].as_str().unwrap();
+        let wanted = format!("cannot {} resource \"imagepushes\"", case.verb);
+        assert!(message.contains(&wanted), "{message}");
+    } else if case.demanding == "AccessDenied" {
         let message = condition(&demanding, "Stalled")["message"].as_str().unwrap();
         let wanted = format!("let its service account `get` `{}` in this namespace", case.resource);
         assert!(message.ends_with(&wanted), "{message}");

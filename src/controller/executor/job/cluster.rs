@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
+use kube::core::Status;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::sleep;
 
@@ -154,7 +155,7 @@ fn reason_of(message: &str) -> &'static str {
 /// Why a request of ours came to nothing.
 enum Refused {
     /// The API server said so.
-    Answer(Box<kube::core::Status>),
+    Answer(Box<Status>),
     /// It was not reached, or did not answer.
     Lost(String),
 }
@@ -166,17 +167,8 @@ impl Refused {
         match self {
             Self::Answer(answer) => {
                 let message = format!("{doing}: {}", answer.message);
-                match answer.code {
-                    403 if answer.message.contains(EXCEEDED_QUOTA) => {
-                        Failure::of_job(reasons::QUOTA_EXCEEDED, &message, Class::Transient)
-                    }
-                    403 => Failure::of_job(Kind::AccessDenied.as_str(), &message, Class::Transient),
-                    // What is wrong with it stays wrong until the operator's settings or the object change.
-                    400 | 422 => {
-                        Failure::of_job(Kind::InvalidOptions.as_str(), &message, Class::Permanent)
-                    }
-                    _ => Failure::of_job(reasons::EXECUTOR_LOST, &message, Class::Transient),
-                }
+                let (reason, class) = meaning(answer);
+                Failure::of_job(reason, &message, class)
             }
             Self::Lost(cause) => {
                 let message = format!("{doing}: {cause}");
@@ -186,6 +178,26 @@ impl Refused {
     }
 }
 
+/// The reason that a refusal is told with, and whether it may pass.
+fn meaning(answer: &Status) -> (&'static str, Class) {
+    match answer.code {
+        403 if answer.message.contains(EXCEEDED_QUOTA) => {
+            (reasons::QUOTA_EXCEEDED, Class::Transient)
+        }
+        // What is wrong with it stays wrong until the operator's settings or the object change.
+        400 | 422 if names_a_field(answer) => (Kind::InvalidOptions.as_str(), Class::Permanent),
+        // An admission policy refuses with any of these, and nobody is told when it is changed.
+        400 | 403 | 422 => (Kind::AccessDenied.as_str(), Class::Transient),
+        _ => (reasons::EXECUTOR_LOST, Class::Transient),
+    }
+}
+
+/// Whether it is the object's own schema that refuses: that names the fields, and policies don't.
+fn names_a_field(answer: &Status) -> bool {
+    let causes = answer.details.as_ref().map_or(&[][..], |details| &details.causes);
+    causes.iter().any(|cause| !cause.field.is_empty())
+}
+
 /// Waits for an answer for as long as is worth it.
 async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Refused> {
     match tokio::time::timeout(API_DEADLINE, request).await {
@@ -193,5 +205,34 @@ async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Res
         Ok(Err(kube::Error::Api(answer))) => Err(Refused::Answer(answer)),
         Ok(Err(cause)) => Err(Refused::Lost(cause.to_string())),
         Err(_) => Err(Refused::Lost("the API server does not answer".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_whether_it_may_pass() {
+        let because = |cause: Value| json!({"causes": [cause]});
+        let field = because(json!({"reason": "FieldValueInvalid", "field": "spec.x"}));
+        let policy = because(json!({"message": "ValidatingAdmissionPolicy 'p' denied request"}));
+        let quota = "jobs.batch \"j\" is forbidden: exceeded quota: few";
+        let cases = [
+            (422, "invalid", field.clone(), ("InvalidOptions", Class::Permanent)),
+            (400, "invalid", field, ("InvalidOptions", Class::Permanent)),
+            (422, "denied", policy, ("AccessDenied", Class::Transient)),
+            (400, "admission webhook denied", Value::Null, ("AccessDenied", Class::Transient)),
+            (403, "may not", Value::Null, ("AccessDenied", Class::Transient)),
+            (403, quota, Value::Null, ("QuotaExceeded", Class::Transient)),
+            (500, "etcd", Value::Null, ("ExecutorLost", Class::Transient)),
+        ];
+        for (code, message, details, expected) in cases {
+            let answer = json!({"code": code, "message": message, "details": details});
+            let answer: Status = serde_json::from_value(answer).unwrap();
+            assert_eq!(meaning(&answer), expected, "{code} {message}");
+        }
     }
 }
