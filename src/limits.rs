@@ -19,8 +19,9 @@ pub use configuration::{
     PROMPT_ATTENTION,
 };
 pub use jobs::{
-    JOB_GONE_TIMEOUT, JOB_GRACE_PERIOD, JOB_LOST_AFTER, JOB_POD_WAIT, JOB_POLL,
-    JOB_START_ALLOWANCE, JOB_TTL, MAX_SECRET, MAX_TASK, MAX_TERMINATION_MESSAGE,
+    JOB_DENIED_PATIENCE, JOB_GONE_TIMEOUT, JOB_GRACE_PERIOD, JOB_LOST_AFTER, JOB_PAGE,
+    JOB_POD_WAIT, JOB_POLL, JOB_START_ALLOWANCE, JOB_TTL, MAX_SECRET, MAX_TASK,
+    MAX_TERMINATION_MESSAGE,
 };
 
 /// Deepest nesting of indexes. One index in another is already rare; a cycle can't be had by digest.
@@ -359,6 +360,9 @@ pub const MEMORY_OF_PUSH: u64 = 32 << 20;
 
 /// The same for a push that compresses layers anew: beside that, windows and blocks of the codecs.
 pub const MEMORY_OF_REWRITE: u64 = 128 << 20;
+
+/// Most that metrics count of one push, in bytes or blobs: a pebibyte, which nobody moves in a day.
+pub const MAX_COUNTED: u64 = 1 << 50;
 
 /// ImagePush objects that may wait to be looked at again because their attempt told something.
 pub const WAKE_QUEUE: usize = 256;

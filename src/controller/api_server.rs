@@ -60,8 +60,18 @@ struct Subject {
 }
 
 /// Resources that the operator asks for, as metrics name them.
-const RESOURCES: [&str; 7] =
-    ["configmaps", "events", "imagepushes", "jobs", "leases", "secrets", "serviceaccounts"];
+const RESOURCES: [&str; 10] = [
+    "configmaps",
+    "customresourcedefinitions",
+    "events",
+    "imagepushes",
+    "jobs",
+    "leases",
+    "persistentvolumeclaims",
+    "pods",
+    "secrets",
+    "serviceaccounts",
+];
 
 /// The same client, with bounds on each request.
 pub(crate) fn bounded(client: Client, metrics: Arc<Metrics>) -> Client {
@@ -251,7 +261,8 @@ mod tests {
                 ("patch", "imagepushes"),
             ),
             ("GET", "/api/v1/namespaces/n/secrets/s".into(), ("get", "secrets")),
-            ("GET", "/api/v1/namespaces/n/pods/made-up".into(), ("get", "other")),
+            ("GET", "/api/v1/namespaces/n/pods?labelSelector=x".into(), ("list", "pods")),
+            ("GET", "/api/v1/namespaces/n/nodes/made-up".into(), ("get", "other")),
             ("POST", "/apis/events.k8s.io/v1/namespaces/n/events".into(), ("create", "events")),
             (
                 "PUT",

@@ -49,6 +49,10 @@ pub(crate) struct Observed<'a> {
     pub(crate) chance: f64,
     /// Whether the operator is about to end, which is why an attempt was called off.
     pub(crate) stopping: bool,
+    /// What the attempt waits for before it can do anything.
+    pub(crate) waits_for: Option<String>,
+    /// Whether the attempt is made by a Job, which goes on when the operator ends.
+    pub(crate) in_job: bool,
 }
 
 /// The attempt that this process made or makes.
@@ -141,6 +145,9 @@ fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Dec
             draft.start_over();
             return draft.done(Step::Cancel, None);
         }
+        Attempt::Running(_) if observed.stopping && observed.in_job => {
+            return draft.done(Step::Wait, None);
+        }
         Attempt::Running(_) | Attempt::Ended(Outcome::Cancelled) if observed.stopping => {
             draft.interrupted();
             return draft.done(Step::Wait, None);
@@ -148,6 +155,7 @@ fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Dec
         Attempt::Running(progress) => {
             draft.carry_over();
             draft.progress(progress.clone());
+            draft.waits(observed.waits_for.as_deref());
             return draft.done(Step::Wait, None);
         }
         Attempt::Ended(Outcome::Cancelled) | Attempt::None => {

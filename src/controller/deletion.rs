@@ -14,7 +14,7 @@ use super::events::Told;
 use super::executor::Sweep;
 use super::finalizer;
 use super::prepare::prepare;
-use super::reconcile::{Context, may_have_jobs};
+use super::reconcile::Context;
 use super::removal::Finished;
 use super::resolve::Unresolved;
 use super::resources;
@@ -44,8 +44,7 @@ pub(super) async fn look(
         return Ok(Action::requeue(UNTIL_ENDED));
     }
     let now = Timestamp::now();
-    let jobs = may_have_jobs(object, context) && memory.sweep != Sweep::Done;
-    if jobs && !cleanup::is_late(object, now) {
+    if memory.sweep != Sweep::Done && !cleanup::is_late(object, now) {
         context.attempts.sweep(ObjectRef::from_obj(object), uid);
         return Ok(Action::requeue(UNTIL_ENDED));
     }

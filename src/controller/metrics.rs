@@ -24,6 +24,7 @@ use super::decide::Outcome;
 use super::resources::Ran;
 use crate::access::Network;
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
+use crate::limits::MAX_COUNTED;
 use crate::options::PushOptions;
 
 /// The operator's metrics.
@@ -225,8 +226,9 @@ impl Metrics {
             self.last_check.set(seconds_now());
         }
         let Outcome::Pushed(pushed) = outcome else { return };
-        let count = |family: &Family<OutcomeLabels, Counter>, outcome, count| {
-            family.get_or_create(&OutcomeLabels { outcome }).inc_by(count);
+        let count = |family: &Family<OutcomeLabels, Counter>, outcome, count: u64| {
+            // The pod of a Job may say what it likes.
+            family.get_or_create(&OutcomeLabels { outcome }).inc_by(count.min(MAX_COUNTED));
         };
         let blobs = &pushed.blobs;
         count(&self.bytes, "sent", pushed.bytes_sent);

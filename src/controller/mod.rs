@@ -284,7 +284,7 @@ impl Operator {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let register = Register::new(claims.clone(), wake.clone());
             let removals = Arc::new(Removals::new(wake.clone()));
-            let executor = Arc::new(self.executors(&leadership, &stop));
+            let executor = Arc::new(self.executors(namespace.as_deref(), &leadership, &stop));
             let attempts = Attempts::new(executor, self.metrics.clone(), wake);
             let attempts = attempts.followed_by(applier.clone());
             let context = Context {
@@ -310,11 +310,22 @@ impl Operator {
         futures::future::join_all(watches).await;
     }
 
-    fn executors(&self, leadership: &Leadership, stop: &CancellationToken) -> Executors {
-        let (client, limits, metrics) =
-            (self.client.clone(), self.limits.clone(), self.metrics.clone());
-        let jobs =
-            Jobs::new(client, self.jobs.clone(), limits.clone(), metrics.clone(), stop.clone());
+    /// For the objects of one namespace, or of all.
+    fn executors(
+        &self,
+        namespace: Option<&str>,
+        leadership: &Leadership,
+        stop: &CancellationToken,
+    ) -> Executors {
+        let (limits, metrics) = (self.limits.clone(), self.metrics.clone());
+        let jobs = Jobs::new(
+            lease::while_leading(self.client.clone(), leadership.clone()),
+            namespace,
+            self.jobs.clone(),
+            limits.clone(),
+            metrics.clone(),
+            stop.clone(),
+        );
         let (engine, pace) = (self.engine.clone(), self.pace.clone());
         let in_process = InProcess::new(engine, limits, pace, metrics, leadership.clone());
         Executors { in_process, jobs }

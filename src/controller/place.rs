@@ -3,7 +3,7 @@
 //! The schema refuses most of what makes no sense; it is refused here once more, since a Job is given volumes by what is read
 //! here, and a schema may be older than the operator.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::executor::JobSettings;
@@ -47,6 +47,11 @@ pub(crate) fn place(
             let message = "`executor` is 'InProcess', and only a Job can mount a `volume`";
             Err(Error::new(Kind::InvalidOptions, message))
         }
+        ExecutorChoice::InProcess if settings.always => {
+            let message = "`executor` is 'InProcess', and this operator makes every push in a Job";
+            let error = Error::new(Kind::AccessDenied, message);
+            Err(error.hint("leave `executor` out, or ask whoever runs the operator"))
+        }
         ExecutorChoice::InProcess => Ok(Place::InProcess),
         ExecutorChoice::Auto if !needs && !settings.always => Ok(Place::InProcess),
         ExecutorChoice::Auto | ExecutorChoice::Job if settings.image.is_none() => {
@@ -75,7 +80,11 @@ pub(crate) fn volume_name(volume: &VolumeSource) -> String {
     let VolumeSource { persistent_volume_claim, host_path } = volume;
     match (persistent_volume_claim, host_path) {
         (Some(claim), _) => format!("claim {}", claim.claim_name),
-        (None, path) => format!("path {}", path.as_ref().map_or("", |path| path.path.as_str())),
+        (None, path) => {
+            let path = Path::new(path.as_ref().map_or("", |path| path.path.as_str()));
+            // However it is spelt.
+            format!("path {}", path.components().collect::<PathBuf>().display())
+        }
     }
 }
 
@@ -201,7 +210,14 @@ mod tests {
             (&registry, &auto, &settings, "InProcess".to_owned()),
             (&registry, &job, &settings, "Job".to_owned()),
             (&registry, &auto, &always, "Job".to_owned()),
-            (&registry, &inside, &always, "InProcess".to_owned()),
+            (&registry, &inside, &settings, "InProcess".to_owned()),
+            (
+                &registry,
+                &inside,
+                &always,
+                "AccessDenied `executor` is 'InProcess', and this operator makes every push in a Job"
+                    .to_owned(),
+            ),
             (&registry, &auto, &none, "InProcess".to_owned()),
             (&registry, &job, &none, no_image.to_owned()),
             (&oci("x:1"), &auto, &settings, "Job".to_owned()),

@@ -28,8 +28,9 @@ use super::validate;
 use crate::access::Network;
 use crate::engine::{Progress, Wanted};
 use crate::error::{Error, Kind, Result, Side};
+use crate::image::ParsePlatformError;
 use crate::limits::{MAX_SECRET, MAX_TASK};
-use crate::options::PushOptions;
+use crate::options::{Platforms, PushOptions};
 
 /// Where the pod finds what it was given.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +111,12 @@ fn options(task: &Task, folders: Folders<'_>, network: &Network) -> Result<PushO
     let destination = resolve::access(&spec.destination, &secrets, network).map_err(of_secret)?;
     let source = confined(source, &spec.source, Side::Source, folders.volumes);
     let destination = confined(destination, &spec.destination, Side::Destination, folders.volumes);
-    validate::options(spec, source, destination).map_err(fault)
+    let mut options = validate::options(spec, source, destination).map_err(fault)?;
+    if let (Platforms::One(platform), Some(text)) = (&mut options.platforms, &task.platform) {
+        let wrong = |cause: ParsePlatformError| Error::new(Kind::InvalidOptions, cause.to_string());
+        *platform = text.parse().map_err(wrong).map_err(fault)?;
+    }
+    Ok(options)
 }
 
 async fn push(

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::access::Network;
 use crate::api::conditions::{self, READY};
-use crate::api::v1alpha1::{ExecutorChoice, ExecutorStatus, ImagePush, ImagePushSpec};
+use crate::api::v1alpha1::{ExecutorStatus, ImagePush, ImagePushStatus};
 use crate::engine::Pushed;
 
 /// What every look needs.
@@ -86,7 +86,15 @@ pub(crate) async fn reconcile(
     }
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
-    let next_check = schedule(&object, &memory, &context, &uid, chance, now);
+    let mut next_check = schedule(&object, &memory, &context, &uid, chance, now);
+    if memory.next_check.is_none() && memory.attempt.is_none() && next_check.is_some() {
+        let told = object.status.as_ref().and_then(|status| status.executor.as_ref());
+        let reported = told.map(|job| job.attempt_id.as_str());
+        if context.attempts.has_left(&uid, reported).await {
+            // It goes on, or has ended meanwhile: whoever looks for it can tell.
+            next_check = Some(now);
+        }
+    }
     let idle = memory.attempt.is_none() && !object.spec.suspend;
     let prepared = if idle && !is_at_rest(&object, next_check, now) {
         match prepare(&object, &context).await {
@@ -112,6 +120,8 @@ pub(crate) async fn reconcile(
         took: memory.attempt.as_ref().and_then(|record| record.took),
         chance,
         stopping: context.stopping.is_cancelled(),
+        waits_for: memory.attempt.as_ref().and_then(|record| record.progress.waits_for()),
+        in_job: memory.attempt.as_ref().is_some_and(|record| record.in_job),
     };
     let mut decision = decide(&object, &observed, now);
     note_executor(&mut decision, &object, &memory);
@@ -130,7 +140,8 @@ pub(crate) async fn reconcile(
     if decision.step == Step::Delete {
         expired(&object, &context).await?;
     }
-    Ok(act(&object, &decision, prepared, &context, uid))
+    let held_up = conflict.is_some() || matches!(prepared, Some(Err(_)));
+    Ok(act(&object, &decision, prepared, held_up, &context, uid))
 }
 
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
@@ -184,10 +195,13 @@ fn note_executor(decision: &mut Decision, object: &ImagePush, memory: &Memory) {
     let Some(record) = ended.filter(|_| object.status.as_ref() != Some(&decision.status)) else {
         return;
     };
-    decision.status.executor = record
-        .progress
-        .job()
-        .map(|job| ExecutorStatus { job_name: job.name.clone(), attempt_id: job.uid.clone() });
+    let job = record.progress.job();
+    if job.is_none() && record.in_job {
+        // It never came to a Job. Of the one before is told that it was reported.
+        return;
+    }
+    decision.status.executor =
+        job.map(|job| ExecutorStatus { job_name: job.name, attempt_id: job.uid });
 }
 
 /// Writes the status if it says something new; then the outcome that it tells of may be forgotten.
@@ -222,29 +236,37 @@ async fn report(
     if matches!(outcome, Some(Outcome::Pushed(_) | Outcome::Unchanged)) {
         context.metrics.succeeded(object);
     }
+    let job =
+        memory.attempt.as_ref().filter(|_| outcome.is_some()).and_then(|it| it.progress.job());
+    if let Some(job) = job.filter(|_| !news) {
+        context.attempts.discard(&ObjectRef::from_obj(object), job);
+    }
     let told = outcome.is_some();
     let updated = context.attempts.update(uid, |memory| {
         if written.is_some() {
             memory.written = written;
         }
         if told && let Some(record) = memory.attempt.take() {
-            memory.reported = record.progress.job().map(|job| job.uid.clone());
+            let reported = record.progress.job().map(|job| job.uid);
+            memory.reported = reported.or(memory.reported.take());
         }
     });
     Ok(updated.is_some())
 }
 
+/// Does what was decided. Of an object that is held up by something, an earlier operator may have left a Job that goes on.
 fn act(
     object: &ImagePush,
     decision: &Decision,
     prepared: Option<Result<Prepared, Failure>>,
+    held_up: bool,
     context: &Context,
     uid: String,
 ) -> Action {
     let later = decision.again.map_or_else(Action::await_change, Action::requeue);
     match decision.step {
         Step::Wait | Step::Delete => {
-            if object.spec.suspend && may_have_jobs(object, context) {
+            if held_up || object.spec.suspend {
                 context.attempts.sweep(ObjectRef::from_obj(object), uid);
             }
             later
@@ -259,7 +281,8 @@ fn act(
             let Some(Ok(prepared)) = prepared else { return Action::requeue(Duration::ZERO) };
             let work = digests::work(object);
             let reported = context.attempts.recall(&uid).reported;
-            let of_job = |task| job_order(task, object, &work, &prepared.access, reported);
+            let status = &decision.status;
+            let of_job = |task| job_order(task, object, status, &work, &prepared.access, reported);
             let destination = object.spec.destination.reference.clone();
             context.attempts.update(&uid, |memory| memory.destination = destination);
             context.attempts.start(Order {
@@ -366,31 +389,24 @@ impl Context {
     }
 }
 
-/// Whether an earlier operator may have made Jobs for an object.
-pub(crate) fn may_have_jobs(object: &ImagePush, context: &Context) -> bool {
-    let ImagePushSpec { source, destination, executor, .. } = &object.spec;
-    let volumes = source.volume.is_some() || destination.volume.is_some();
-    volumes || *executor == ExecutorChoice::Job || context.jobs.always
-}
-
 /// How long an attempt may take.
 pub(crate) fn timeout(object: &ImagePush, context: &Context) -> Duration {
     let text = object.spec.timeout.as_deref();
     text.and_then(|text| validate::duration(text).ok()).unwrap_or(context.timeout)
 }
 
-/// What the Job of an attempt is made of. Its name differs from those of attempts for another spec, with another access, and
-/// of those that failed before, so that none of them is taken for this one.
+/// What the Job of an attempt is made of, once status says so. Its name differs from those of attempts for another spec, with
+/// another access, and of those that failed before; one whose end was told is not taken for this one.
 fn job_order(
     task: Task,
     object: &ImagePush,
+    status: &ImagePushStatus,
     work: &str,
     access: &str,
     reported: Option<String>,
 ) -> JobOrder {
-    let status = object.status.as_ref();
-    let failures = status.and_then(|status| status.retry.as_ref()).map_or(0, |retry| retry.count);
-    let told = status.and_then(|status| status.executor.as_ref());
+    let failures = status.retry.as_ref().map_or(0, |retry| retry.count);
+    let told = status.executor.as_ref();
     let attempt = JobAttempt {
         task,
         uid: object.uid().unwrap_or_default(),

@@ -36,6 +36,8 @@ pub(crate) struct Draft {
     generation: i64,
 }
 
+const UNDER_WAY: &str = "the push is under way";
+
 // === impl Draft ===
 
 impl Draft {
@@ -53,7 +55,7 @@ impl Draft {
 
     /// An attempt for this generation begins, as if nothing had been before; what the destination holds is kept.
     pub(crate) fn start_over(&mut self) {
-        let message = "the push is under way";
+        let message = UNDER_WAY;
         self.remove(STALLED);
         self.remove(SOURCE_RESOLVED);
         self.remove(DRIFTED);
@@ -72,9 +74,19 @@ impl Draft {
         let retries = conditions::find(&self.status.conditions, RECONCILING)
             .is_some_and(|condition| condition.reason == reasons::PROGRESSING_WITH_RETRY);
         if !retries {
-            self.set(RECONCILING, State::True, reasons::PROGRESSING, "the push is under way");
+            self.set(RECONCILING, State::True, reasons::PROGRESSING, UNDER_WAY);
         }
         self.status.progress = Some(progress);
+    }
+
+    /// An attempt is under way, and waits for something, which is told while it does.
+    pub(crate) fn waits(&mut self, what: Option<&str>) {
+        let message = what.unwrap_or(UNDER_WAY);
+        let told = conditions::find(&self.status.conditions, RECONCILING)
+            .filter(|condition| condition.reason == reasons::PROGRESSING);
+        if what.is_some() || told.is_some_and(|told| told.message != message) {
+            self.set(RECONCILING, State::True, reasons::PROGRESSING, message);
+        }
     }
 
     /// The destination holds the image.

@@ -8,6 +8,7 @@ mod deletion;
 mod election;
 mod gitops;
 mod helm_test;
+mod job_faults;
 mod jobs;
 mod monitoring;
 mod neighbours;
@@ -18,6 +19,7 @@ mod permissions;
 mod policy;
 mod rotation;
 mod turns;
+mod upgrade;
 mod versions;
 mod watching;
 

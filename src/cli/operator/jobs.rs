@@ -39,7 +39,7 @@ pub(super) struct JobArgs {
     )]
     job_host_path: Vec<HostFolder>,
 
-    /// Where pushes run whose object leaves it open
+    /// Where pushes run
     #[arg(
         long,
         value_enum,
@@ -54,10 +54,10 @@ pub(super) struct JobArgs {
 /// Where pushes run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Where {
-    /// In the operator, or in a Job where a volume is mounted
+    /// In the operator, or in a Job where a volume is mounted or the object asks for it
     #[default]
     Auto,
-    /// In a Job each
+    /// In a Job each; objects that ask for the operator are refused
     Job,
 }
 

@@ -63,6 +63,8 @@ pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<
         took: None,
         chance: 0.5,
         stopping: false,
+        waits_for: None,
+        in_job: false,
     }
 }
 

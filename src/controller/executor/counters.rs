@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::JobId;
 use crate::api::v1alpha1;
@@ -21,7 +21,9 @@ pub(crate) struct Counters {
     /// The highest that was told.
     percent: AtomicU64,
     /// The Job that makes the attempt.
-    job: OnceLock<JobId>,
+    job: Mutex<Option<JobId>>,
+    /// What the attempt waits for before it can do anything, if that is known.
+    waits_for: Mutex<Option<String>>,
     /// Set once enough time has passed for progress to be worth a write.
     shown: AtomicBool,
 }
@@ -31,13 +33,28 @@ pub(crate) struct Counters {
 impl Counters {
     /// The attempt is made by this Job.
     pub(crate) fn set_job(&self, job: JobId) {
-        // An attempt has one Job; it is found or created once.
-        let _ = self.job.set(job);
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+    }
+
+    /// The attempt ends, and its Job goes on: the next one finds it.
+    pub(crate) fn leave_job(&self) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The Job that makes the attempt.
-    pub(crate) fn job(&self) -> Option<&JobId> {
-        self.job.get()
+    pub(crate) fn job(&self) -> Option<JobId> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the attempt waits for before it can do anything.
+    pub(crate) fn wait_for(&self, what: Option<String>) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// What the attempt waits for, once that is worth telling.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        let what = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        what.filter(|_| self.shown.load(Ordering::Relaxed))
     }
 
     /// Enough time has passed for progress to be worth telling.

@@ -3,7 +3,7 @@
 //! An attempt takes everything it needs at once or waits with empty hands, so that those that wait for a registry which
 //! answers slowly keep nothing from others. A freed place goes to the one that has waited longest of those that can start.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -17,12 +17,14 @@ use crate::options::{Endpoint, Layers, PushOptions};
 pub struct Bounds {
     /// Pushes in all.
     pub all: usize,
-    /// Pushes for objects of one namespace; half of all, rounded up, where it is not set.
+    /// Pushes for objects of one namespace; half of all, rounded up, where it is not set. One of these is for another
+    /// registry than all the others use.
     pub per_namespace: Option<usize>,
     /// Pushes that read from one registry or write to it. Those between the same two registries take at most half of it,
     /// so that one end that hangs doesn't cost the other end all of its places.
     pub per_host: usize,
-    /// Bytes that pushes may hold, by our own estimate; one that needs more than all of it runs alone.
+    /// Bytes that pushes may hold, by our own estimate; one that needs more than all of it runs alone. Half of it is for
+    /// objects of one namespace, and half for pushes at one registry; of that, one that needs more takes all.
     pub memory_bytes: u64,
     /// Jobs; half of them, rounded up, for objects of one namespace.
     pub jobs: usize,
@@ -45,16 +47,22 @@ pub(crate) struct Permit {
 enum Place {
     All,
     Namespace(String),
+    /// Objects of a namespace at one registry: what hangs there leaves the namespace a place for others.
+    NamespaceAt(String, String),
     Host(String),
     /// From one registry to another.
     Route(String, String),
     /// Jobs, whose pods have memory of their own.
     Jobs,
     JobsOf(String),
+    /// The Jobs of a namespace at one registry: they may wait for a node or a volume for long, so nobody else's count with them.
+    JobsAt(String, String),
     /// A volume of a namespace: no two pods may write to it, and many kinds of volumes are on one node at a time.
     Volume(String, String),
     /// In bytes.
     Memory,
+    MemoryOf(String),
+    MemoryAt(String),
 }
 
 type Wants = Vec<(Place, u64)>;
@@ -75,8 +83,9 @@ enum Verdict {
     Start,
     /// Others may start before it.
     Wait,
-    /// Nobody who needs memory may start before it: a large one would never get what many small ones take again and again.
-    HoldOthers,
+    /// Nobody who needs some of this memory may start before it: a large one would never get what many small ones take again
+    /// and again.
+    Hold(Vec<Place>),
 }
 
 // === impl Bounds ===
@@ -85,43 +94,58 @@ impl Bounds {
     fn of(&self, place: &Place) -> u64 {
         let places = match place {
             Place::All => self.all,
-            Place::Namespace(_) => self.per_namespace.unwrap_or(self.all.div_ceil(2)),
-            Place::Host(_) => self.per_host,
+            Place::Namespace(_) => self.of_namespace(),
+            Place::NamespaceAt(..) => self.of_namespace().saturating_sub(1),
+            Place::Host(_) | Place::JobsAt(..) => self.per_host,
             Place::Route(..) => self.per_host.div_ceil(2),
             Place::Jobs => self.jobs,
             Place::JobsOf(_) => self.jobs.div_ceil(2),
             Place::Volume(..) => 1,
             Place::Memory => return self.memory_bytes.max(1),
+            Place::MemoryOf(_) | Place::MemoryAt(_) => return self.memory_bytes.div_ceil(2).max(1),
         };
         places.max(1) as u64
+    }
+
+    fn of_namespace(&self) -> usize {
+        self.per_namespace.unwrap_or(self.all.div_ceil(2))
     }
 
     /// What an attempt needs.
     fn wants(&self, order: &Order) -> Wants {
         let PushOptions { source, destination, layers, .. } = &order.options;
         let namespace = order.object.namespace.clone().unwrap_or_default();
-        let mut wants = match &order.job {
-            None => vec![
-                (Place::All, 1),
-                (Place::Namespace(namespace), 1),
-                (Place::Memory, memory(*layers).min(self.of(&Place::Memory))),
-            ],
-            Some(job) => {
-                let volume = |label| (Place::Volume(namespace.clone(), label), 1);
-                let volumes: Wants = job.volumes().into_iter().map(volume).collect();
-                [vec![(Place::Jobs, 1), (Place::JobsOf(namespace.clone()), 1)], volumes].concat()
-            }
-        };
         let (source, destination) = (host(source), host(destination));
-        wants.extend(source.iter().map(|host| (Place::Host(host.clone()), 1)));
         // Copied within one registry, it takes one place there.
-        let other = destination.iter().filter(|host| source.as_ref() != Some(*host));
-        wants.extend(other.map(|host| (Place::Host(host.clone()), 1)));
-        if let (Some(source), Some(destination)) = (source, destination)
-            && source != destination
-        {
-            wants.push((Place::Route(source, destination), 1));
-        }
+        let hosts: BTreeSet<&String> = source.iter().chain(&destination).collect();
+        let Some(job) = &order.job else {
+            let memory = memory(*layers).min(self.of(&Place::Memory));
+            let share = |place: Place| {
+                let most = self.of(&place);
+                (place, memory.min(most))
+            };
+            let mut wants = vec![
+                (Place::All, 1),
+                (Place::Namespace(namespace.clone()), 1),
+                (Place::Memory, memory),
+                share(Place::MemoryOf(namespace.clone())),
+            ];
+            let at = |host: &String| Place::NamespaceAt(namespace.clone(), host.clone());
+            wants.extend(hosts.iter().map(|host| (at(host), 1)));
+            wants.extend(hosts.iter().map(|host| (Place::Host((*host).clone()), 1)));
+            wants.extend(hosts.iter().map(|host| share(Place::MemoryAt((*host).clone()))));
+            if let (Some(source), Some(destination)) = (&source, &destination)
+                && source != destination
+            {
+                wants.push((Place::Route(source.clone(), destination.clone()), 1));
+            }
+            return wants;
+        };
+        let mut wants = vec![(Place::Jobs, 1), (Place::JobsOf(namespace.clone()), 1)];
+        let at = |host: &&String| Place::JobsAt(namespace.clone(), (*host).clone());
+        wants.extend(hosts.iter().map(|host| (at(host), 1)));
+        let volumes = job.volumes().into_iter();
+        wants.extend(volumes.map(|(namespace, label)| (Place::Volume(namespace, label), 1)));
         wants
     }
 }
@@ -179,25 +203,23 @@ impl Drop for Permit {
 impl Queue {
     /// Takes those out of the queue that can start, in the order in which they came, and what they need with them.
     fn start(&mut self, bounds: &Bounds) -> Vec<Waiting> {
-        let mut started = vec![];
-        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
-        for one in waiting.by_ref() {
+        let (mut started, mut held): (_, Vec<Place>) = (vec![], vec![]);
+        for one in std::mem::take(&mut self.waiting) {
             if one.admitted.is_closed() {
                 continue;
             }
-            match self.judge(&one.wants, bounds) {
+            let waits = one.wants.iter().any(|(place, _)| held.contains(place));
+            match if waits { Verdict::Wait } else { self.judge(&one.wants, bounds) } {
                 Verdict::Start => {
                     self.take(&one.wants);
                     started.push(one);
+                    continue;
                 }
-                Verdict::Wait => self.waiting.push_back(one),
-                Verdict::HoldOthers => {
-                    self.waiting.push_back(one);
-                    break;
-                }
+                Verdict::Wait => {}
+                Verdict::Hold(places) => held.extend(places),
             }
+            self.waiting.push_back(one);
         }
-        self.waiting.extend(waiting);
         started
     }
 
@@ -206,12 +228,18 @@ impl Queue {
             let taken = self.taken.get(place).copied().unwrap_or_default();
             taken.saturating_add(*amount) > bounds.of(place)
         };
-        let mut missing = wants.iter().filter(missing).map(|(place, _)| place).peekable();
-        if missing.peek().is_none() {
+        let missing = wants.iter().filter(missing).map(|(place, _)| place.clone());
+        let missing: Vec<Place> = missing.collect();
+        if missing.is_empty() {
             return Verdict::Start;
         }
-        let general = |place: &Place| matches!(place, Place::Memory);
-        if missing.all(general) { Verdict::HoldOthers } else { Verdict::Wait }
+        let share = |place: &Place| matches!(place, Place::MemoryOf(_) | Place::MemoryAt(_));
+        if !missing.iter().all(|place| share(place) || *place == Place::Memory) {
+            return Verdict::Wait;
+        }
+        // Who waits for a share of memory holds up those who share it.
+        let (shares, all): (Vec<Place>, Vec<Place>) = missing.into_iter().partition(share);
+        Verdict::Hold(if shares.is_empty() { all } else { shares })
     }
 
     fn take(&mut self, wants: &Wants) {

@@ -41,7 +41,7 @@ use super::metrics::Metrics;
 use super::resources::{Applier, Finding, Orders};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
 use crate::error::Error;
-use crate::limits::{PROGRESS_PERIOD, STOP_TIMEOUT};
+use crate::limits::{API_ERROR_WAIT, PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
 
 /// Does the work of attempts.
@@ -60,6 +60,23 @@ pub(crate) trait Executor: Send + Sync {
     async fn sweep(&self, namespace: &str, uid: &str) -> Result<(), Failure> {
         let _ = (namespace, uid);
         Ok(())
+    }
+
+    /// Whether an earlier operator has left an attempt of an object whose end was not reported, as far as is known.
+    async fn has_left(&self, uid: &str, reported: Option<&str>) -> bool {
+        let _ = (uid, reported);
+        false
+    }
+
+    /// Removes a Job whose end was told, and said nothing new: nobody shall take that for the end of a later one.
+    async fn discard(&self, namespace: &str, job: &JobId) -> Result<(), Failure> {
+        let _ = (namespace, job);
+        Ok(())
+    }
+
+    /// An object is gone.
+    fn forget(&self, uid: &str) {
+        let _ = uid;
     }
 }
 
@@ -127,6 +144,8 @@ pub(crate) struct Record {
     /// Digest of what the spec asked for.
     pub(crate) work: String,
     pub(crate) progress: Arc<Counters>,
+    /// Whether it is made by a Job, which goes on when the operator ends.
+    pub(crate) in_job: bool,
     pub(crate) outcome: Option<Outcome>,
     /// What became of the image's bundle then.
     pub(crate) bundle: Option<Finding>,
@@ -157,13 +176,43 @@ impl Executor for Executors {
         cancel: &CancellationToken,
     ) -> Option<Outcome> {
         match order.job {
-            None => self.in_process.attempt(order, counters, cancel).await,
+            None => {
+                tokio::select! {
+                    () = self.clear(order) => {}
+                    () = cancel.cancelled() => return Some(Outcome::Cancelled),
+                }
+                self.in_process.attempt(order, counters, cancel).await
+            }
             Some(_) => self.jobs.attempt(order, counters, cancel).await,
         }
     }
 
     async fn sweep(&self, namespace: &str, uid: &str) -> Result<(), Failure> {
-        self.jobs.remove_all(namespace, uid).await
+        self.jobs.sweep(namespace, uid).await
+    }
+
+    async fn has_left(&self, uid: &str, reported: Option<&str>) -> bool {
+        self.jobs.has_left(uid, reported).await
+    }
+
+    async fn discard(&self, namespace: &str, job: &JobId) -> Result<(), Failure> {
+        self.jobs.discard(namespace, job).await
+    }
+
+    fn forget(&self, uid: &str) {
+        self.jobs.forget(uid);
+    }
+}
+
+impl Executors {
+    /// Ends what an earlier operator, or an earlier spec, has left in Jobs: two writers of one name are one too many.
+    async fn clear(&self, order: &Order) {
+        let namespace = order.object.namespace.as_deref().unwrap_or_default();
+        while let Err(failure) = self.jobs.sweep(namespace, &order.uid).await {
+            let (object, error) = (&order.object, failure.message);
+            tracing::warn!(%object, error, "the Jobs of an object can't be looked for");
+            tokio::time::sleep(API_ERROR_WAIT).await;
+        }
     }
 }
 
@@ -190,6 +239,7 @@ impl Record {
         Self {
             work: work.to_owned(),
             progress: Arc::default(),
+            in_job: false,
             outcome: None,
             bundle: None,
             took: None,
@@ -230,6 +280,7 @@ impl Attempts {
 
     /// The object is gone: calls its attempt off and forgets it.
     pub(crate) fn forget(&self, uid: &str) {
+        self.executor.forget(uid);
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(record) = objects.remove(uid).and_then(|memory| memory.attempt) {
             record.cancel.cancel();
@@ -259,7 +310,7 @@ impl Attempts {
 
     /// Starts an attempt, unless one is under way or the object has been forgotten.
     pub(crate) fn start(self: &Arc<Self>, order: Order) {
-        let record = Record::new(&order.work);
+        let record = Record { in_job: order.job.is_some(), ..Record::new(&order.work) };
         let started = self.update(&order.uid, |memory| {
             let busy = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none());
             if !busy {
@@ -273,8 +324,24 @@ impl Attempts {
         }
     }
 
+    /// Whether an earlier operator has left an attempt of an object whose end was not reported.
+    pub(crate) async fn has_left(&self, uid: &str, reported: Option<&str>) -> bool {
+        self.executor.has_left(uid, reported).await
+    }
+
+    /// Removes a Job that has told nothing new.
+    pub(crate) fn discard(&self, object: &ObjectRef<ImagePush>, job: JobId) {
+        let (executor, namespace) = (self.executor.clone(), object.namespace.clone());
+        self.tasks.spawn(async move {
+            let namespace = namespace.unwrap_or_default();
+            if let Err(Failure { message: error, .. }) = executor.discard(&namespace, &job).await {
+                tracing::debug!(job = job.name, error, "a Job was not deleted");
+            }
+        });
+    }
+
     /// Ends what an earlier operator has left of an object's attempts, and wakes the object when nothing is left. If that
-    /// fails, the next look tries again.
+    /// fails, the object is woken to try again.
     pub(crate) fn sweep(self: &Arc<Self>, object: ObjectRef<ImagePush>, uid: String) {
         let due = self.update(&uid, |memory| {
             let due = memory.sweep == Sweep::Due;
@@ -297,6 +364,8 @@ impl Attempts {
                 Err(Failure { message: error, .. }) => {
                     tracing::warn!(%object, error, "what is left of an attempt was not ended");
                     attempts.update(&uid, |memory| memory.sweep = Sweep::Due);
+                    tokio::time::sleep(API_ERROR_WAIT).await;
+                    attempts.tell(&object).await;
                 }
             }
         });
@@ -365,7 +434,7 @@ impl Attempts {
     ) -> Option<Outcome> {
         let first = tokio::time::Instant::now() + PROGRESS_PERIOD;
         let mut ticks = tokio::time::interval_at(first, PROGRESS_PERIOD);
-        let mut told = None;
+        let mut told = (None, None);
         loop {
             tokio::select! {
                 ended = &mut work => return ended.unwrap_or_else(|cause| {
@@ -374,9 +443,9 @@ impl Attempts {
                 }),
                 _ = ticks.tick() => {
                     counters.show();
-                    let progress = counters.read();
-                    if progress.is_some() && progress != told {
-                        told = progress;
+                    let news = (counters.read(), counters.waits_for());
+                    if news != told {
+                        told = news;
                         self.tell(object).await;
                     }
                 }

@@ -94,7 +94,7 @@ struct Setup {
 
 fn setup(script: Script, all: usize, per_host: usize) -> Setup {
     let bounds =
-        Bounds { all, per_namespace: Some(all), per_host, memory_bytes: u64::MAX, jobs: 1 };
+        Bounds { all, per_namespace: Some(2 * all), per_host, memory_bytes: u64::MAX, jobs: 1 };
     setup_with(script, bounds, Pace::default())
 }
 
@@ -346,4 +346,23 @@ async fn nothing_starts_for_an_object_that_is_gone() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(setup.attempts.tasks.is_empty());
     assert_eq!(setup.attempts.update("a", |_| ()), None);
+}
+
+/// Whoever may write pods can have one tell what he likes.
+#[test]
+fn what_a_pod_claims_does_not_turn_counters_back() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let report = serde_json::json!({"outcome": "Pushed", "sourceDigest": digest, "digest": digest,
+        "mediaType": "x", "sizeBytes": null, "manifests": [], "blobs": [u64::MAX, 0, 0],
+        "bytesSent": u64::MAX, "alreadyPresent": false, "replaced": null, "beside": null});
+    let metrics = Metrics::new();
+    for _ in 0..2 {
+        let outcome = report::Report::parse(&report.to_string()).unwrap().into_outcome();
+        metrics.attempt(&order("a", "r.example").options, &outcome, Duration::ZERO);
+    }
+    let text = metrics.text().unwrap();
+    for name in ["bytes", "blobs"] {
+        let line = format!("imagepush_{name}_total{{outcome=\"sent\"}} {}", 2_u64 << 50);
+        assert!(text.contains(&line), "{text}");
+    }
 }

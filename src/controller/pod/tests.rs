@@ -114,3 +114,34 @@ fn a_task_that_cannot_be_read_is_bad_usage() {
     std::fs::write(&path, serde_json::to_string(&written).unwrap()).unwrap();
     assert_eq!(read_task(&path).unwrap(), written);
 }
+
+/// Whatever node the pod runs on, it is the operator's platform that `System` means.
+#[test]
+fn the_platform_is_the_operators() {
+    let spec = json!({
+        "source": {"reference": "docker://a.example/x:1"},
+        "destination": {"reference": "docker://b.example/x:1"},
+        "runPolicy": "Once", "platforms": {"mode": "System"},
+    });
+    let folders = Folders { secrets: Path::new("none"), volumes: Path::new("none") };
+    let platforms = |more: &serde_json::Value| {
+        let task = task(more);
+        options(&task, folders, &Network::default()).unwrap().platforms
+    };
+    let elsewhere = json!({"spec": spec, "platform": "linux/s390x"});
+    assert_eq!(platforms(&elsewhere), Platforms::One("linux/s390x".parse().unwrap()));
+    let mut all = elsewhere.clone();
+    all["spec"]["platforms"]["mode"] = json!("All");
+    assert_eq!(platforms(&all), Platforms::All);
+    let made = Task::new(
+        &serde_json::from_value(
+            json!({"apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
+            "metadata": {"name": "web"}, "spec": spec}),
+        )
+        .unwrap(),
+        &Secrets::default(),
+        Delivery::default(),
+        Duration::from_mins(1),
+    );
+    assert_eq!(made.platform, Some(crate::image::Platform::of_this_machine().to_string()));
+}

@@ -43,6 +43,8 @@ async fn what_others_write_stays_and_disturbs_no_push() {
         scanned(number).await;
         tokio::time::sleep(POLL).await;
     }
+    // One that was begun anew would not be held.
+    assert!(!registry.tags().contains_key("app:copy"), "{:#?}", registry.take_log());
     go_on.notify_one();
     operator.wait("web", "Ready").await;
     let written = registry.take_log();

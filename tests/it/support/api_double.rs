@@ -2,8 +2,8 @@
 //! or fall silent, versions that are too old, and paused time.
 //!
 //! It keeps objects of any kind by path, counts versions, serves lists in pages and watches with what changed since, swaps
-//! by `resourceVersion`, takes each apply of a status for the whole status, and of other patches the finalizers. It knows no
-//! schema, no rights and no managers of fields: those are tested on the real server.
+//! by `resourceVersion`, takes each apply of a status for the whole status, and of other patches the finalizers. What is
+//! deleted is gone at once. It knows no schema, no rights and no managers of fields: those are tested on the real server.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -325,7 +325,20 @@ impl State {
                 if self.objects.contains_key(&place) {
                     return refusal(409, "AlreadyExists");
                 }
-                answer(201, &self.write(place, asked.body))
+                let mut object = asked.body;
+                object["metadata"]["uid"] = json!(format!("{}-{}", place.name, self.version));
+                object["metadata"]["creationTimestamp"] = json!(jiff::Timestamp::now().to_string());
+                answer(201, &self.write(place, object))
+            }
+            ("DELETE", Some(place)) => {
+                let Some(old) = self.objects.get(&place) else { return refusal(404, "NotFound") };
+                let wanted = &asked.body["preconditions"]["uid"];
+                if !wanted.is_null() && *wanted != old["metadata"]["uid"] {
+                    return refusal(409, "Conflict");
+                }
+                let old = old.clone();
+                self.remove(&place);
+                answer(200, &old)
             }
             ("PUT", Some(place)) => {
                 let Some(old) = self.objects.get(&place) else { return refusal(404, "NotFound") };
@@ -376,7 +389,7 @@ impl State {
         let all: Vec<&Value> = self
             .objects
             .iter()
-            .filter(|(place, _)| target.covers(place))
+            .filter(|(place, object)| target.covers(place) && is_selected(object, asked))
             .map(|(_, object)| object)
             .collect();
         let page: Vec<&Value> = all.iter().skip(from).take(limit).copied().collect();
@@ -438,6 +451,16 @@ impl State {
         }
         self.history.push(Change { version: self.version, place, event, object });
     }
+}
+
+/// Whether an object has the labels that are asked for.
+fn is_selected(object: &Value, asked: &Asked) -> bool {
+    let wanted = asked.query.get("labelSelector").map_or("", String::as_str);
+    let labels = &object["metadata"]["labels"];
+    wanted.split(',').filter(|term| !term.is_empty()).all(|term| match term.split_once('=') {
+        Some((label, value)) => labels[label] == value,
+        None => !labels[term].is_null(),
+    })
 }
 
 fn line(event: &str, object: &Value) -> Bytes {

@@ -2,21 +2,20 @@
 //!
 //! Everything may be asked again: creating a Job that is there finds it, deleting one that is gone does nothing.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Status;
-use kube::{Api, Client, ResourceExt as _};
+use kube::core::response::reason;
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::time::sleep;
 
-use super::object::UID_LABEL;
+use super::object::{self, UID_LABEL};
 use crate::api::reasons;
+use crate::api::v1alpha1::ImagePush;
 use crate::controller::failure::Failure;
 use crate::error::{Class, Kind};
-use crate::limits::{API_DEADLINE, JOB_POD_WAIT, JOB_POLL};
+use crate::limits::{API_DEADLINE, JOB_POLL, MAX_CONFLICTS};
 
 /// The Jobs and pods of a namespace.
 pub(super) struct Cluster {
@@ -58,16 +57,27 @@ impl Cluster {
         Ok(found.map_err(|cause| cause.while_doing(&format!("reading claim `{name}`")))?.is_some())
     }
 
-    /// Creates a Job; one of the same name is the same one.
+    /// Creates a Job, or finds that it is there already.
     pub(super) async fn create(&self, job: &Job) -> Result<Job, Failure> {
         let name = job.name_any();
-        let created = match within(self.jobs.create(&PostParams::default(), job)).await {
-            Err(Refused::Answer(answer)) if answer.code == 409 => {
-                within(self.jobs.get(&name)).await
+        let doing = format!("creating Job `{name}`");
+        for conflicts in 0.. {
+            let refused = match within(self.jobs.create(&PostParams::default(), job)).await {
+                Err(Refused::Answer(answer)) if answer.code == 409 => answer,
+                created => return created.map_err(|cause| cause.while_doing(&doing)),
+            };
+            if refused.reason == reason::ALREADY_EXISTS {
+                let found = within(self.jobs.get_opt(&name)).await;
+                if let Some(found) = found.map_err(|cause| cause.while_doing(&doing))? {
+                    return same(found, job);
+                }
             }
-            created => created,
-        };
-        created.map_err(|cause| cause.while_doing(&format!("creating Job `{name}`")))
+            // It has gone in this moment, or a quota was counted by two at once.
+            if conflicts >= MAX_CONFLICTS {
+                return Err(Refused::Answer(refused).while_doing(&doing));
+            }
+        }
+        Err(Refused::Lost("it was not created".to_owned()).while_doing(&doing))
     }
 
     /// A Job and its pods; `None` if it is gone.
@@ -82,13 +92,8 @@ impl Cluster {
         Ok(Some((job, pods.map_err(|cause| cause.while_doing(&doing))?.items)))
     }
 
-    /// Why a Job gets no pod, if it has been waiting for one for a while and the cluster says so.
-    pub(super) async fn refusal(&self, job: &Job, pods: &[Pod]) -> Option<Failure> {
-        let created = job.metadata.creation_timestamp.as_ref()?.0;
-        let age = Duration::try_from(Timestamp::now().duration_since(created)).ok()?;
-        if !pods.is_empty() || age < JOB_POD_WAIT {
-            return None;
-        }
+    /// Why a Job gets no pod, if the cluster says so.
+    pub(super) async fn refusal(&self, job: &Job) -> Option<Failure> {
         let uid = job.uid()?;
         let parameters = ListParams::default()
             .fields(&format!("involvedObject.uid={uid},reason=FailedCreate"))
@@ -104,13 +109,17 @@ impl Cluster {
         if job.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let name = job.name_any();
+        self.delete_by(&job.name_any(), job.uid()).await
+    }
+
+    /// Deletes the Job that has this name and this identity.
+    pub(super) async fn delete_by(&self, name: &str, uid: Option<String>) -> Result<(), Failure> {
         let parameters = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Foreground),
-            preconditions: Some(Preconditions { uid: job.uid(), resource_version: None }),
+            preconditions: Some(Preconditions { uid, resource_version: None }),
             ..DeleteParams::default()
         };
-        match within(self.jobs.delete(&name, &parameters)).await {
+        match within(self.jobs.delete(name, &parameters)).await {
             Ok(_) => Ok(()),
             // Gone, or another one has its name.
             Err(Refused::Answer(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
@@ -132,14 +141,42 @@ impl Cluster {
         }
     }
 
-    /// Waits until no Job that goes on has this label. Those of this operator take turns by themselves: this is for what
-    /// an earlier one has left.
-    pub(super) async fn wait_until_unused(&self, label: &str) -> Result<(), Failure> {
-        while self.list(label).await?.iter().any(goes_on) {
-            sleep(JOB_POLL).await;
+    /// Who uses the volume of this label: a Job that goes on, or a pod that has outlived its Job.
+    pub(super) async fn user_of(&self, label: &str) -> Result<Option<String>, Failure> {
+        let jobs = self.list(label).await?;
+        if let Some(job) = jobs.iter().find(|job| is_of_an_image_push(job) && goes_on(job)) {
+            return Ok(Some(format!("the Job `{}`", job.name_any())));
         }
-        Ok(())
+        let parameters = ListParams::default().labels(label);
+        let pods = within(self.pods.list(&parameters)).await;
+        let pods = pods.map_err(|cause| cause.while_doing("listing pods"))?;
+        let pod = pods
+            .items
+            .iter()
+            .find(|pod| pod.metadata.deletion_timestamp.is_some() && !is_over(pod));
+        Ok(pod.map(|pod| format!("the pod `{}`", pod.name_any())))
     }
+}
+
+/// A Job that was to be created is there: it has to be the same. Names are short, and anybody may have made it.
+fn same(found: Job, wanted: &Job) -> Result<Job, Failure> {
+    let is_ours = object::is_same(&found, wanted) && found.metadata.deletion_timestamp.is_none();
+    if is_ours {
+        return Ok(found);
+    }
+    let message = format!("another Job has the name `{}`", found.name_any());
+    Err(Failure::of_job(reasons::EXECUTOR_LOST, &message, Class::Transient))
+}
+
+/// Anybody may give a Job of theirs our labels.
+fn is_of_an_image_push(job: &Job) -> bool {
+    let owners = job.owner_references();
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.kind == ImagePush::kind(&()))
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn goes_on(job: &Job) -> bool {
@@ -153,7 +190,7 @@ fn reason_of(message: &str) -> &'static str {
 }
 
 /// Why a request of ours came to nothing.
-enum Refused {
+pub(super) enum Refused {
     /// The API server said so.
     Answer(Box<Status>),
     /// It was not reached, or did not answer.
@@ -163,7 +200,7 @@ enum Refused {
 // === impl Refused ===
 
 impl Refused {
-    fn while_doing(&self, doing: &str) -> Failure {
+    pub(super) fn while_doing(&self, doing: &str) -> Failure {
         match self {
             Self::Answer(answer) => {
                 let message = format!("{doing}: {}", answer.message);
@@ -199,7 +236,9 @@ fn names_a_field(answer: &Status) -> bool {
 }
 
 /// Waits for an answer for as long as is worth it.
-async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Refused> {
+pub(super) async fn within<T>(
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Refused> {
     match tokio::time::timeout(API_DEADLINE, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(answer))) => Err(Refused::Answer(answer)),

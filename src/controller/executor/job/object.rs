@@ -47,6 +47,13 @@ pub const TASK_FILE: &str = "/etc/imagepush/task/task.json";
 /// See [`TASK_FILE`].
 pub const SECRETS_FOLDER: &str = "/etc/imagepush/secrets";
 
+/// The label that says which work a Job is for, however often that has been tried before.
+const WORK_LABEL: &str = "imagepush.dev/work";
+
+/// The labels of every Job that an operator makes.
+pub(crate) const MANAGED: &str =
+    "app.kubernetes.io/managed-by=imagepush,app.kubernetes.io/component=push";
+
 const TASK_ANNOTATION: &str = "imagepush.dev/task";
 
 /// The user and group of the container, and the group that volumes are given to.
@@ -100,7 +107,32 @@ pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings) -> Job
 /// make the same attempt twice.
 pub(crate) fn name(attempt: &Attempt) -> String {
     let Attempt { uid, work, failures, .. } = attempt;
-    format!("ipush-{}", &short(&format!("{uid} {work} {failures}"))[..10])
+    format!("ipush-{}", &short(&format!("{uid} {work} {failures}"))[..16])
+}
+
+/// Whether a Job does what an attempt is for.
+pub(crate) fn is_for(job: &Job, attempt: &Attempt) -> bool {
+    let of = |label: &str| job.metadata.labels.as_ref()?.get(label);
+    let labelled = of(UID_LABEL) == Some(&attempt.uid) && of(WORK_LABEL) == Some(&work(attempt));
+    labelled && is_owned(job, &attempt.uid)
+}
+
+/// Whether two Jobs are for the same object and the same work.
+pub(crate) fn is_same(found: &Job, wanted: &Job) -> bool {
+    let of = |job: &Job, label: &str| job.metadata.labels.as_ref()?.get(label).cloned();
+    let same = |label: &str| of(wanted, label).is_some() && of(found, label) == of(wanted, label);
+    same(UID_LABEL)
+        && same(WORK_LABEL)
+        && of(wanted, UID_LABEL).is_some_and(|uid| is_owned(found, &uid))
+}
+
+fn is_owned(job: &Job, uid: &str) -> bool {
+    let owners = job.metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+fn work(attempt: &Attempt) -> String {
+    short(&format!("{} {}", attempt.uid, attempt.work))[..16].to_owned()
 }
 
 /// The label of Jobs that use a claim or a path of a node; names can be longer than labels.
@@ -128,6 +160,7 @@ fn labels(attempt: &Attempt, settings: &PodSettings) -> BTreeMap<String, String>
         // Newer meshes look at the label, older ones at the annotation.
         ("sidecar.istio.io/inject".into(), "false".into()),
         (UID_LABEL.into(), attempt.uid.clone()),
+        (WORK_LABEL.into(), work(attempt)),
     ]);
     // A mesh is the administrator's business.
     labels.extend(settings.labels.get_key_value("sidecar.istio.io/inject").map(owned));
@@ -204,12 +237,7 @@ fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
         mounts.push(mount("secrets", SECRETS_FOLDER, true));
     }
     mounts.push(mount("scratch", "/tmp", false));
-    mounts.extend(volumes(task).map(|(side, volume)| {
-        let path = format!("{VOLUMES}/{side}");
-        let below = host_mount(task, volume, settings).map(|it| it.below);
-        let sub_path = below.filter(|below| !below.is_empty());
-        VolumeMount { sub_path, ..mount(side.as_str(), &path, side == Side::Source) }
-    }));
+    mounts.extend(side_volumes(task, settings).into_iter().flat_map(|(_, mounts)| mounts));
     let mut arguments = vec!["attempt".to_owned()];
     arguments.extend(settings.arguments.iter().cloned());
     Container {
@@ -244,11 +272,45 @@ fn pod_volumes(task: &Task, settings: &JobSettings) -> Vec<Volume> {
         }),
         ..named("scratch")
     });
-    list.extend(volumes(task).map(|(side, volume)| {
-        let folder = host_mount(task, volume, settings).map(|it| it.folder);
-        mounted(named(side.as_str()), side, volume, folder)
-    }));
+    list.extend(side_volumes(task, settings).into_iter().map(|(volume, _)| volume));
     list
+}
+
+/// The volumes of the sides, each once, with its mounts: many a kubelet waits for ever for a claim that a pod names twice.
+fn side_volumes(task: &Task, settings: &JobSettings) -> Vec<(Volume, Vec<VolumeMount>)> {
+    let mut list: Vec<(Volume, Vec<VolumeMount>)> = vec![];
+    for (side, source) in volumes(task) {
+        let host = host_mount(task, source, settings);
+        let volume = mounted(side, source, host.as_ref());
+        let read_only = side == Side::Source;
+        let mount = |name: &str| VolumeMount {
+            name: name.into(),
+            mount_path: format!("{VOLUMES}/{side}"),
+            read_only: read_only.then_some(true),
+            sub_path: host.as_ref().map(|it| it.below.clone()).filter(|below| !below.is_empty()),
+            ..VolumeMount::default()
+        };
+        let Some((known, mounts)) = list.iter_mut().find(|(known, _)| is_one(known, &volume))
+        else {
+            let mounts = vec![mount(&volume.name)];
+            list.push((volume, mounts));
+            continue;
+        };
+        mounts.push(mount(&known.name));
+        // It can be written if one side writes; the other one's mount can't be.
+        if let Some(claim) = &mut known.persistent_volume_claim {
+            let other = volume.persistent_volume_claim.and_then(|it| it.read_only);
+            claim.read_only = claim.read_only.and(other);
+        }
+    }
+    list
+}
+
+/// Whether two volumes of a pod are the same claim, or the same folder of the node.
+fn is_one(one: &Volume, other: &Volume) -> bool {
+    let claim = |it: &Volume| it.persistent_volume_claim.as_ref().map(|it| it.claim_name.clone());
+    let folder = |it: &Volume| it.host_path.as_ref().map(|it| it.path.clone());
+    (claim(one), folder(one)) == (claim(other), folder(other))
 }
 
 /// How a folder of a node gets into the pod. One that the namespace may not have was refused before; here it is a path that
@@ -258,8 +320,9 @@ fn host_mount(task: &Task, volume: &VolumeSource, settings: &JobSettings) -> Opt
     Some(settings.host_mount(&task.namespace, host).unwrap_or_default())
 }
 
-fn mounted(empty: Volume, side: Side, source: &VolumeSource, folder: Option<String>) -> Volume {
+fn mounted(side: Side, source: &VolumeSource, host: Option<&HostMount>) -> Volume {
     Volume {
+        name: side.as_str().into(),
         persistent_volume_claim: source.persistent_volume_claim.as_ref().map(|claim| {
             let read_only = side == Side::Source || claim.read_only;
             PersistentVolumeClaimVolumeSource {
@@ -267,9 +330,11 @@ fn mounted(empty: Volume, side: Side, source: &VolumeSource, folder: Option<Stri
                 read_only: read_only.then_some(true),
             }
         }),
-        host_path: folder
-            .map(|path| HostPathVolumeSource { path, type_: Some("Directory".into()) }),
-        ..empty
+        host_path: host.map(|host| HostPathVolumeSource {
+            path: host.folder.clone(),
+            type_: Some("Directory".into()),
+        }),
+        ..Volume::default()
     }
 }
 

@@ -3,7 +3,8 @@
 //! The pod's report counts wherever there is one. Without it the pod was ended from outside, and what that was is told:
 //! nothing is known of the destination then but that its name has the old image or the new one, so another attempt is safe.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
@@ -13,7 +14,7 @@ use crate::api::reasons;
 use crate::controller::decide::Outcome;
 use crate::controller::failure::Failure;
 use crate::error::{Class, Kind};
-use crate::limits::JOB_LOST_AFTER;
+use crate::limits::{JOB_GRACE_PERIOD, JOB_LOST_AFTER};
 
 /// How far a Job is.
 #[derive(Clone, Debug)]
@@ -27,11 +28,10 @@ pub(crate) enum State {
 /// The exit code of a process that was killed, by the kernel for want of memory most of the time.
 const KILLED: i32 = 137;
 
-/// Reads the state of a Job and its pods.
-pub(crate) fn state(job: &Job, pods: &[Pod], now: Timestamp) -> State {
-    let created = |pod: &&Pod| pod.metadata.creation_timestamp.clone();
-    let pod = pods.iter().max_by_key(created);
-    if let Some(ended) = pod.and_then(|pod| ended(pod, now)) {
+/// Reads the state of a Job and its pods, whose latest is being deleted since so long ago by our own clock.
+pub(crate) fn state(job: &Job, pods: &[Pod], gone_for: Duration) -> State {
+    let pod = latest(pods);
+    if let Some(ended) = pod.and_then(|pod| ended(pod, gone_for)) {
         return State::Ended(ended);
     }
     let waits_for = pod.map_or_else(|| Some("it has no pod yet".to_owned()), waits_for);
@@ -59,7 +59,7 @@ fn over(job: &Job) -> Option<&str> {
 }
 
 /// How a pod ended, if it has.
-fn ended(pod: &Pod, now: Timestamp) -> Option<Outcome> {
+fn ended(pod: &Pod, gone_for: Duration) -> Option<Outcome> {
     let container = container(pod);
     let terminated = container.and_then(|it| it.state.as_ref()?.terminated.as_ref());
     if let Some(terminated) = terminated {
@@ -78,10 +78,22 @@ fn ended(pod: &Pod, now: Timestamp) -> Option<Outcome> {
         return Some(lost(&because(pod).unwrap_or_else(|| "its pod failed".to_owned())));
     }
     // Nobody on a node that is gone will ever say that the pod has ended.
-    let deleted = pod.metadata.deletion_timestamp.as_ref()?.0;
-    let allowance = SignedDuration::try_from(JOB_LOST_AFTER).ok()?;
-    (now.duration_since(deleted) > allowance)
+    (is_going(pod) && gone_for > JOB_GRACE_PERIOD + JOB_LOST_AFTER)
         .then(|| lost(&because(pod).unwrap_or_else(|| "its node does not answer".to_owned())))
+}
+
+/// Whether a pod is being deleted.
+fn is_going(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether the latest pod is being deleted.
+pub(crate) fn latest_is_going(pods: &[Pod]) -> bool {
+    latest(pods).is_some_and(is_going)
+}
+
+fn latest(pods: &[Pod]) -> Option<&Pod> {
+    pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone())
 }
 
 fn without_report(pod: &Pod, terminated: &ContainerStateTerminated) -> Outcome {

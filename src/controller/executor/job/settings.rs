@@ -20,7 +20,7 @@ pub struct JobSettings {
     pub image: Option<String>,
     /// Arguments that say where connections may lead, as the operator was given them.
     pub arguments: Vec<String>,
-    /// Whether every push runs in a Job where the object doesn't say otherwise.
+    /// Whether every push runs in a Job.
     pub always: bool,
     /// Folders of nodes that `hostPath` volumes may be.
     pub host_folders: Vec<HostFolder>,

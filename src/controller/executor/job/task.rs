@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1::{ImagePush, ImagePushSpec};
 use crate::controller::delivery::Delivery;
 use crate::controller::resolve::{self, DOCKER_CONFIG, Secrets};
+use crate::image::Platform;
 
 /// What a Job's pod is told to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Task {
     pub(crate) delivery: Delivery,
     /// How long it may take.
     pub timeout_seconds: u64,
+    /// The operator's own platform, which the mode `System` is about, whatever node the pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// The Secrets that the spec names, itself or by a ServiceAccount.
     pub secrets: BTreeMap<String, SecretFacts>,
     /// The names of each ServiceAccount's pull secrets, in its order.
@@ -76,6 +80,7 @@ impl Task {
             spec: object.spec.clone(),
             delivery,
             timeout_seconds: timeout.as_secs().max(1),
+            platform: Some(Platform::of_this_machine().to_string()),
             secrets: facts.collect(),
             accounts: secrets.accounts.clone(),
         }

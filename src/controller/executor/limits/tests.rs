@@ -2,13 +2,18 @@
 
 use futures::FutureExt as _;
 
+use std::time::Duration;
+
 use super::super::tests::order_between;
+use super::super::{JobAttempt, JobOrder, Task};
 use super::*;
 use crate::blob::Codec;
+use crate::controller::delivery::Delivery;
+use crate::controller::resolve::Secrets;
 use crate::image::Compression;
 
 const BOUNDS: Bounds =
-    Bounds { all: 8, per_namespace: Some(8), per_host: 4, memory_bytes: 1 << 30, jobs: 2 };
+    Bounds { all: 8, per_namespace: Some(16), per_host: 4, memory_bytes: 1 << 30, jobs: 2 };
 
 /// An attempt that waits or runs.
 struct Waiter {
@@ -58,7 +63,7 @@ fn each_bound_holds() {
         ("per namespace", Bounds { per_namespace: Some(2), ..BOUNDS }, 2),
         ("half of all", Bounds { per_namespace: None, ..BOUNDS }, 4),
         ("per host", Bounds { per_host: 5, ..BOUNDS }, 5),
-        ("memory", Bounds { memory_bytes: 3 * MEMORY_OF_PUSH + 1, ..BOUNDS }, 3),
+        ("memory of a namespace", Bounds { memory_bytes: 6 * MEMORY_OF_PUSH, ..BOUNDS }, 3),
         ("never nothing", Bounds { all: 0, memory_bytes: 0, ..BOUNDS }, 1),
     ];
     for (bound, bounds, expected) in cases {
@@ -94,6 +99,97 @@ fn fifty_that_hang_on_one_registry_do_not_delay_another() {
         let running = started(&mut waiters);
         assert_eq!(names(&running), ["well"]);
     }
+}
+
+/// Its own namespace has places left, too, from wherever what hangs comes.
+#[test]
+fn fifty_that_hang_on_one_registry_leave_places_to_their_namespace() {
+    for same_source in [true, false] {
+        let limits = Limits::new(Bounds { per_namespace: None, ..BOUNDS });
+        let mut waiters: Vec<_> = (0..50)
+            .map(|n| {
+                let from = if same_source { "hangs.io".into() } else { format!("s{n}.io") };
+                attempt(&limits, "a", &format!("stuck {n}"), (&from, "hangs.io"))
+            })
+            .collect();
+        let stuck = started(&mut waiters);
+        assert_eq!(stuck.len(), 3);
+        waiters.push(attempt(&limits, "a", "well", ("from.example", "well.example")));
+        assert_eq!(names(&started(&mut waiters)), ["well"], "{same_source}");
+    }
+}
+
+/// As many as can be that compress, and hang, leave memory to those of other namespaces at other registries.
+#[test]
+fn what_hangs_with_much_memory_does_not_delay_another() {
+    let bounds = Bounds { memory_bytes: 3 * MEMORY_OF_REWRITE, per_namespace: None, ..BOUNDS };
+    let rewrite = |limits: &Arc<Limits>, namespace: &str, route: (&str, &str)| {
+        let mut order = order_between("rewrite", route);
+        order.options.layers = Layers::Compress(Codec::new(Compression::Gzip, None).unwrap());
+        wait(limits, namespace, "rewrite", order)
+    };
+    // They have the namespace in common, or the registry.
+    for (same_namespace, same_host) in [(true, false), (false, true)] {
+        let limits = Limits::new(bounds);
+        let mut waiters: Vec<_> = (0..9)
+            .map(|n| {
+                let namespace = if same_namespace { "a".into() } else { format!("a{n}") };
+                let host = if same_host { "hangs.io".into() } else { format!("h{n}.io") };
+                rewrite(&limits, &namespace, (host.as_str(), host.as_str()))
+            })
+            .collect();
+        let stuck = started(&mut waiters);
+        assert_eq!(stuck.len(), 1);
+        waiters.push(attempt(&limits, "b", "well", ("from.example", "well.example")));
+        assert_eq!(names(&started(&mut waiters)), ["well"], "{same_namespace} {same_host}");
+    }
+}
+
+/// An attempt that has a Job, from a claim to a registry.
+fn job_to(limits: &Arc<Limits>, namespace: &str, name: &str, host: &str) -> Waiter {
+    let mut order = order_between(name, (host, host));
+    let object = serde_json::json!({
+        "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
+        "metadata": {"name": name, "namespace": namespace, "uid": name},
+        "spec": {
+            "source": {"reference": "oci:x:1",
+                "volume": {"persistentVolumeClaim": {"claimName": name}}},
+            "destination": {"reference": format!("docker://{host}/x:1")}, "runPolicy": "Once",
+        },
+    });
+    let object = serde_json::from_value(object).unwrap();
+    let task = Task::new(&object, &Secrets::default(), Delivery::default(), Duration::from_mins(1));
+    let attempt = JobAttempt { task, uid: name.into(), work: "sha256:work".into(), failures: 0 };
+    order.job = Some(JobOrder { attempt, reported: None });
+    wait(limits, namespace, name, order)
+}
+
+/// Jobs wait for nodes and volumes; nobody else's push to the same registry waits for them.
+#[test]
+fn jobs_that_do_not_run_hold_up_their_own_namespace_only() {
+    let limits = Limits::new(Bounds { jobs: 20, ..BOUNDS });
+    let mut waiters: Vec<_> =
+        (0..20).map(|n| job_to(&limits, "a", &format!("stuck-{n}"), "r.example")).collect();
+    let stuck = started(&mut waiters);
+    assert_eq!(stuck.len(), 4);
+    waiters.push(attempt(&limits, "a", "in the operator", ("from.example", "r.example")));
+    waiters.push(job_to(&limits, "b", "of another", "r.example"));
+    assert_eq!(names(&started(&mut waiters)), ["in the operator", "of another"]);
+}
+
+/// A Job's pod has memory of its own.
+#[test]
+fn who_waits_for_memory_does_not_hold_up_jobs() {
+    let limits = Limits::new(Bounds { memory_bytes: MEMORY_OF_REWRITE, ..BOUNDS });
+    let small = |name: &str| attempt(&limits, "n", name, ("s.example", "d.example"));
+    let mut waiters = vec![small("first")];
+    let _first = started(&mut waiters);
+    let mut order = order_between("large", ("t.example", "e.example"));
+    order.options.layers = Layers::Compress(Codec::new(Compression::Zstd, None).unwrap());
+    waiters.push(wait(&limits, "m", "large", order));
+    waiters.push(small("small"));
+    waiters.push(job_to(&limits, "n", "job", "j.example"));
+    assert_eq!(names(&started(&mut waiters)), ["job"]);
 }
 
 #[test]

@@ -129,6 +129,7 @@ fn the_whole_job() {
         "app.kubernetes.io/component": "push",
         "app.kubernetes.io/managed-by": "imagepush",
         "imagepush.dev/uid": "u-1",
+        "imagepush.dev/work": &Digest::of(b"u-1 w").hex()[..16],
         "sidecar.istio.io/inject": "false",
         format!("volume.imagepush.dev/{}", &Digest::of(b"claim in").hex()[..16]): "",
         format!("volume.imagepush.dev/{}", &Digest::of(b"claim out").hex()[..16]): "",
@@ -183,7 +184,7 @@ fn the_whole_job() {
     });
     let made = made(&attempt, &settings);
     assert_eq!(made, expected, "{made:#}");
-    assert!(name.starts_with("ipush-") && name.len() == 16, "{name}");
+    assert!(name.starts_with("ipush-") && name.len() == 22, "{name}");
 }
 
 #[test]
@@ -254,6 +255,41 @@ fn volumes_are_mounted_as_they_are_meant() {
     assert!(labels.iter().all(|label| label.split_once('/').unwrap().1.len() <= 63), "{labels:?}");
     assert_eq!(volume_label(&volume(&claim("c", true))), volume_label(&volume(&claim("c", false))));
     assert_eq!(labels.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+    for spelt in ["/srv/images/n/app/", "/srv//images/n/./app"] {
+        let other = json!({"hostPath": {"path": spelt}});
+        assert_eq!(volume_label(&volume(&other)), labels[0], "{spelt}");
+    }
+}
+
+/// Many a kubelet waits for ever for a claim that a pod names twice.
+#[test]
+fn one_volume_for_both_sides_is_named_once() {
+    let host = json!({"hostPath": {"path": "/srv/images/n/app"}});
+    let settings = JobSettings {
+        host_folders: vec!["/srv/images".parse().unwrap()],
+        ..JobSettings::default()
+    };
+    let cases = [
+        (claim("images", false), json!({"persistentVolumeClaim": {"claimName": "images"}})),
+        (claim("images", true), json!({"persistentVolumeClaim": {"claimName": "images"}})),
+        (host, json!({"hostPath": {"path": "/srv/images", "type": "Directory"}})),
+    ];
+    for (volume, expected) in cases {
+        let destination =
+            if volume["hostPath"].is_null() { claim("images", false) } else { volume.clone() };
+        let made = made(&attempt(&volumes_of(&volume, &destination)), &settings);
+        let pod = &made["spec"]["template"]["spec"];
+        let mut named = expected;
+        named["name"] = json!("source");
+        assert_eq!(pod["volumes"].as_array().unwrap()[3..], [named], "{volume}");
+        let mounts = &pod["containers"][0]["volumeMounts"].as_array().unwrap()[3..];
+        let seen: Vec<_> =
+            mounts.iter().map(|it| (&it["name"], &it["mountPath"], &it["readOnly"])).collect();
+        let (source, destination) = (json!("/volumes/source"), json!("/volumes/destination"));
+        let (name, yes) = (json!("source"), json!(true));
+        let expected = [(&name, &source, &yes), (&name, &destination, &Value::Null)];
+        assert_eq!(seen, expected, "{volume}");
+    }
 }
 
 #[test]

@@ -4,14 +4,17 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const NOW: &str = "2026-11-22T12:10:00Z";
-
 /// `going`, `going: what it waits for`, or the reason and message of the end.
 fn read(job: &Value, pods: &[Value]) -> String {
+    read_after(job, pods, Duration::ZERO)
+}
+
+/// The same after the latest pod has been going for so long.
+fn read_after(job: &Value, pods: &[Value], gone_for: Duration) -> String {
     let job = serde_json::from_value(json!({"metadata": {}, "status": job})).unwrap();
     let pods: Vec<Pod> =
         pods.iter().map(|pod| serde_json::from_value(pod.clone()).unwrap()).collect();
-    match state(&job, &pods, NOW.parse().unwrap()) {
+    match state(&job, &pods, gone_for) {
         State::Going(None) => "going".to_owned(),
         State::Going(Some(what)) => format!("going: {what}"),
         State::Ended(Outcome::Failed(failure)) => {
@@ -128,13 +131,15 @@ fn each_state_is_told() {
 
 #[test]
 fn a_pod_that_never_ends_counts_as_lost_after_a_while() {
-    for (deleted, expected) in [
-        ("2026-11-22T12:09:30Z", "going"),
-        ("2026-11-22T12:08:00Z", "ExecutorLost: the Job was lost: its node does not answer"),
-    ] {
-        let mut pod = with_container(&json!({"running": {}}));
-        pod["metadata"]["deletionTimestamp"] = deleted.into();
-        assert_eq!(read(&json!({}), &[pod]), expected);
+    let lost = "ExecutorLost: the Job was lost: its node does not answer";
+    // Whatever its time says: that is by another clock.
+    for deleted in ["2020-01-01T00:00:00Z", "2040-01-01T00:00:00Z"] {
+        for (seconds, expected) in [(0, "going"), (89, "going"), (91, lost)] {
+            let mut pod = with_container(&json!({"running": {}}));
+            pod["metadata"]["deletionTimestamp"] = deleted.into();
+            let found = read_after(&json!({}), &[pod], Duration::from_secs(seconds));
+            assert_eq!(found, expected, "{deleted} {seconds}");
+        }
     }
 }
 
