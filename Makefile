@@ -38,27 +38,27 @@ lint: deny ## Check format, lints, documentation and dependencies
 deny: ## Check licences, sources and bans of the dependencies
 	scripts/cargo-deny --locked check bans licenses sources
 
-bench: install peers ## Measure beside skopeo, crane and regctl (builds with optimisation first)
-	cargo build --locked --release
-	cargo build --locked --release --example checks
-	IMAGEPUSH_BINARY=$(CARGO_TARGET_DIR)/release/imagepush \
+# What the image has. A target of its own keeps procedural macros and build scripts, which can't be static, out of these
+# flags; where things lay on this machine is kept out of the program.
+TARGET := $(shell uname -m)-unknown-linux-gnu
+RELEASE := $(CARGO_TARGET_DIR)/$(TARGET)/release
+STATIC := RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/imagepush --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo"
+
+bench: image peers ## Measure the image's program beside skopeo, crane and regctl
+	$(STATIC) cargo build --locked --release --target $(TARGET) --example checks
+	IMAGEPUSH_BINARY=$(RELEASE)/imagepush \
 		cargo test --locked --test it bench:: -- --ignored --nocapture --test-threads=1 --skip bench::operator::
 
-# A target of its own keeps procedural macros and build scripts, which can't be static, out of these flags; where things lay
-# on this machine is kept out of the program.
-image: TARGET := $(shell uname -m)-unknown-linux-gnu
 image: install ## Build the operator's container image, as archives, and print their paths
-	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/imagepush --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo" \
-		cargo build --locked --release --target $(TARGET) --bin imagepush
-	@scripts/image $(CARGO_TARGET_DIR)/$(TARGET)/release/imagepush $(CARGO_TARGET_DIR)/image
+	$(STATIC) cargo build --locked --release --target $(TARGET) --bin imagepush
+	@scripts/image $(RELEASE)/imagepush $(CARGO_TARGET_DIR)/image
 
 e2e: image control-plane ## Run the operator on a whole node of Kubernetes, as root (builds with optimisation first)
 	@scripts/control-plane node
 	IMAGEPUSH_IMAGE=$$(ls -t $(CARGO_TARGET_DIR)/image/*.oci.tar | head -1) scripts/e2e
 
-bench-operator: control-plane ## Measure the operator with thousands of objects (builds with optimisation first)
-	cargo build --locked --release
-	IMAGEPUSH_BINARY=$(CARGO_TARGET_DIR)/release/imagepush \
+bench-operator: image control-plane ## Measure the operator with thousands of objects
+	IMAGEPUSH_BINARY=$(RELEASE)/imagepush \
 		cargo test --locked --test it bench::operator:: -- --ignored --nocapture
 
 generate: ## Write the generated files anew
