@@ -304,6 +304,8 @@ async fn the_operator_asks_for_nothing_of_a_bundle_as_itself() {
             "get imagepushes",
             "get serviceaccounts",
             "list imagepushes",
+            // What an earlier operator may have left, once.
+            "list jobs",
             "patch imagepushes",
             "watch imagepushes",
         ];
