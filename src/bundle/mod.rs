@@ -30,7 +30,9 @@ pub use search::LABEL;
 
 use crate::error::{Error, Kind, Result};
 use crate::image::Digest;
-use crate::limits::{MAX_BUNDLE, MAX_BUNDLE_OBJECT, MAX_BUNDLE_OBJECTS};
+use crate::limits::{
+    MAX_BUNDLE, MAX_BUNDLE_KEY, MAX_BUNDLE_NODES, MAX_BUNDLE_OBJECT, MAX_BUNDLE_OBJECTS,
+};
 
 /// The objects of an image, in their canonical form: the same objects give the same bytes, however they were written.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +70,7 @@ impl Bundle {
         at_most_objects(objects.len())?;
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         check_unique(&objects)?;
+        check_readable(&objects)?;
         let mut yaml = String::new();
         for object in &objects {
             let text = canonical::document(&object.content, MAX_BUNDLE_OBJECT);
@@ -145,6 +148,26 @@ fn check_unique(objects: &[Object]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is written has to be readable again, where it is one text whatever it came from.
+fn check_readable(objects: &[Object]) -> Result<()> {
+    let mut nodes = 0;
+    for Object { key, content } in objects {
+        let counted = objects::count(content);
+        nodes += counted.nodes;
+        if counted.longest_key > MAX_BUNDLE_KEY {
+            let message =
+                format!("`{key}` has a key of more than the limit of {MAX_BUNDLE_KEY} bytes");
+            return Err(Error::new(Kind::LimitExceeded, message));
+        }
+    }
+    if nodes <= MAX_BUNDLE_NODES {
+        return Ok(());
+    }
+    let message =
+        format!("the bundle has more than the limit of {MAX_BUNDLE_NODES} keys and values");
+    Err(Error::new(Kind::LimitExceeded, message))
 }
 
 fn invalid(message: impl Into<String>) -> Error {

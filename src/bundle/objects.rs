@@ -167,6 +167,45 @@ fn is_name(text: &str) -> bool {
         && ![".", ".."].contains(&text)
 }
 
+/// What reading an object takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Keys and values, itself included.
+    pub(super) nodes: usize,
+    /// Bytes of its longest key.
+    pub(super) longest_key: usize,
+}
+
+/// Counts what reading an object takes.
+pub(super) fn count(content: &Map<String, Value>) -> Counted {
+    let mut counted = Counted { nodes: 1, longest_key: 0 };
+    for (key, value) in content {
+        counted.longest_key = counted.longest_key.max(key.len());
+        counted.nodes += 1;
+        counted.add(value);
+    }
+    counted
+}
+
+impl Counted {
+    fn add(&mut self, value: &Value) {
+        match value {
+            Value::Object(entries) => {
+                let below = count(entries);
+                self.nodes += below.nodes;
+                self.longest_key = self.longest_key.max(below.longest_key);
+            }
+            Value::Array(items) => {
+                self.nodes += 1;
+                for item in items {
+                    self.add(item);
+                }
+            }
+            _ => self.nodes += 1,
+        }
+    }
+}
+
 fn depth(value: &Value) -> usize {
     let below = match value {
         Value::Array(items) => items.iter().map(depth).max(),

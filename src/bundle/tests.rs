@@ -71,6 +71,28 @@ fn faults_name_the_file() {
     assert_eq!(fault(&[not_text]), "reading `a.yaml`: it is not UTF-8");
 }
 
+/// Whatever it came from, what is written is read as one text: where that would not be possible, it is no bundle.
+#[test]
+fn every_bundle_can_be_read_again() {
+    let thing = |name: &str, key: &str, items: usize| {
+        let list = vec!["0"; items].join(",");
+        let text = format!(
+            "{{\"apiVersion\":\"a.b/v1\",\"kind\":\"T\",\"metadata\":{{\"name\":\"{name}\"}},\"spec\":{{\"{key}\":[{list}]}}}}"
+        );
+        file(&format!("{name}.json"), &text)
+    };
+    let long = "k".repeat(MAX_BUNDLE_KEY + 1);
+    assert!(fault(&[thing("a", &long, 1)]).contains("has a key of more than"));
+    let four = |items: usize| ["a", "b", "c", "d"].map(|name| thing(name, "k", items));
+    let quarter = MAX_BUNDLE_NODES / 4;
+    assert!(fault(&four(quarter)).contains("keys and values"));
+    // With the keys and values around them, these are as many as there may be.
+    for files in [vec![thing("a", &long[1..], 1)], four(quarter - 13).to_vec()] {
+        let bundle = Bundle::of_files(&files).unwrap().unwrap();
+        assert_eq!(Bundle::parse(bundle.yaml().as_bytes()).unwrap().digest(), bundle.digest());
+    }
+}
+
 #[test]
 fn limits_hold_to_the_last_one() {
     let thing = |n: usize, text: &str| {
