@@ -101,6 +101,7 @@ struct Inner {
     retry_after: Option<Duration>,
     send_again: bool,
     absence: bool,
+    beside: bool,
 }
 
 /// ENFILE and EMFILE of Linux, for which the standard library has no names.
@@ -229,6 +230,7 @@ impl Error {
             retry_after: None,
             send_again: false,
             absence: false,
+            beside: false,
         }))
     }
 
@@ -352,6 +354,18 @@ impl Error {
     /// Whether what was asked for isn't there, for all that is known; see [`Error::absence`].
     pub fn is_absence(&self) -> bool {
         self.0.absence || self.0.kind == Kind::NotFound
+    }
+
+    /// Marks a failure of what belongs beside an image that is at the destination.
+    #[must_use]
+    pub fn beside(mut self) -> Self {
+        self.0.beside = true;
+        self
+    }
+
+    /// Whether the image itself is at the destination; see [`Error::beside`].
+    pub fn is_beside(&self) -> bool {
+        self.0.beside
     }
 
     /// What went wrong.

@@ -405,17 +405,21 @@ pub const CLAIMS_WAIT: Duration = Duration::from_secs(30);
 /// How often an object's metadata is read anew because somebody else has changed it meanwhile.
 pub const MAX_CONFLICTS: u32 = 5;
 
-/// One try to take a deleted object's image away, and the wait before the next one.
+/// One try to take away what a deleted object has left, its image or what was applied, and the wait before the next one.
 pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// See [`CLEANUP_TIMEOUT`].
 pub const CLEANUP_RETRY: Duration = Duration::from_secs(30);
 
-/// Images of deleted objects that are taken away from one registry at the same time: each is two small requests.
+/// Images of deleted objects that are taken away from one registry at the same time, and objects of one namespace whose
+/// bundles are: each is two small requests, or two for each object of a bundle.
 pub const PARALLEL_REMOVALS: usize = 4;
 
-/// How long, from the first try, a deleted object waits for its image to be taken away: a namespace must not wait for ever
-/// for a registry.
+/// How long, from the first try, a deleted object waits for its image to be taken away, and as long for what was applied: a
+/// namespace must not wait for ever for a registry, or for rights.
 pub const CLEANUP_PATIENCE: Duration = Duration::from_mins(10);
+
+/// The same where the account is gone as which it would be done: its namespace may be on its way, too.
+pub const CLEANUP_HOPE: Duration = Duration::from_mins(1);
 
 /// Pull secrets of a ServiceAccount that are read: each is a request for each attempt.
 pub const MAX_PULL_SECRETS: usize = 16;

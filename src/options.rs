@@ -7,6 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::access::Access;
 use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result};
@@ -35,6 +37,8 @@ pub struct PushOptions {
     pub pace: Pace,
     /// What happens to the custom resources that the image carries.
     pub custom_resources: CustomResources,
+    /// What is known of them.
+    pub clues: BundleClues,
     /// Whether what was written is read back: manifests, and whether each of their blobs is there.
     pub verify_after_push: bool,
     /// What the destination's name must have right before it is changed; `None` overwrites whatever is there.
@@ -94,6 +98,23 @@ pub enum CustomResources {
     /// Each is pushed if it differs from what is there; layers are not read only to look for them.
     #[default]
     Auto,
+}
+
+/// What whoever makes the options knows of the image's bundle already, where [`CustomResources::Auto`] is to decide. Neither
+/// door has a word for it: the operator finds it in status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BundleClues {
+    /// An earlier push may have left the bundle over. By now all layers may be in place, so that none passes in which it would
+    /// be seen: they are read where nothing else tells.
+    pub left_over: bool,
+    /// The bundle is to be applied in a cluster: what the destination says of itself is not believed, and each image is looked
+    /// into once, whether or not its layers move.
+    pub for_cluster: bool,
+    /// The manifest or index at the source that has been looked into.
+    pub seen: Option<Digest>,
+    /// The digest of the bundle that it has; none if it has none that can be used.
+    pub bundle: Option<Digest>,
 }
 
 /// How often and when an operation is tried again.

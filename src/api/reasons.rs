@@ -325,7 +325,7 @@ pub static REASONS: &[Reason] = &[
     of(
         SECRET_NOT_FOUND,
         Follows::Retry,
-        "a Secret that the spec names is not in this namespace",
+        "a Secret, or the ServiceAccount of `apply`, that the spec names is not in this namespace",
         "create it, or correct the name",
     ),
     of(

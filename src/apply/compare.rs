@@ -3,7 +3,8 @@
 //! Each object is read, and then applied as a dry run: the answer has gone through the server's defaults, validation and
 //! admission, so that what differs from the live object is what an apply would change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -11,7 +12,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
 use super::diff::{self, FieldChange};
-use super::kinds::served_by;
+use super::kinds::{Kinds, served_by};
 use super::plan::{self, Planned, ServedKinds};
 use super::policy::Policy;
 use super::{FIELD_MANAGER, OWNER_LABEL, client, refusal};
@@ -73,8 +74,9 @@ pub async fn differences(
     namespace: &str,
     bundle: &Bundle,
 ) -> Result<Vec<ChangedObject>> {
+    let kinds = Kinds::new(client);
     let client = client::with_own_rights(client.clone());
-    plan::judge(bundle, namespace, &Policy::default())?;
+    let only_custom = plan::judge(bundle, namespace, &Policy::default())?;
     let mut versions = BTreeMap::new();
     let mut served = ServedKinds::new();
     for (api_version, kind) in plan::kinds(bundle) {
@@ -86,10 +88,32 @@ pub async fn differences(
         served.insert((api_version, kind), found);
     }
     plan::check_scope(&served)?;
+    match check_custom(&kinds, &served, &only_custom).await {
+        // Who may not read definitions is not told which kinds are built in.
+        Err(error) if error.is_absence() => {}
+        checked => checked?,
+    }
     let planned = plan::plan(bundle, namespace, None, &served)?;
     let compared = compare(&client, namespace, planned, Claim::None).await?;
     let changed = |Compared { planned, change, .. }| ChangedObject { object: planned.key, change };
     Ok(compared.into_iter().map(changed).collect())
+}
+
+/// Refuses kinds that no definition makes.
+pub(super) async fn check_custom(
+    kinds: &Kinds,
+    served: &ServedKinds,
+    only_custom: &BTreeSet<(String, String)>,
+) -> Result<()> {
+    let mut built_in = Vec::new();
+    for (kind, served) in served.iter().filter(|(kind, _)| only_custom.contains(*kind)) {
+        let Some(served) = served else { continue };
+        if !kinds.is_custom(&served.resource).await? {
+            let (api_version, kind) = kind;
+            built_in.push(format!("`{api_version} {kind}`: it is no custom resource"));
+        }
+    }
+    plan::refuse(&built_in)
 }
 
 /// Tries all objects. If the server would not take one of them, the error tells of each such object.
@@ -117,12 +141,12 @@ pub(super) async fn compare(
     if failed.is_empty() { Ok(compared) } else { Err(together(&failed)) }
 }
 
-fn is_unreachable(error: &Error) -> bool {
+pub(super) fn is_unreachable(error: &Error) -> bool {
     matches!(error.kind(), Kind::NetworkError | Kind::Timeout)
 }
 
 /// One error for several objects: of the worst kind there is, with what is said of each object of that kind.
-fn together(failed: &[(ObjectKey, Error)]) -> Error {
+pub(super) fn together<N: fmt::Display>(failed: &[(N, Error)]) -> Error {
     const WORST: [Kind; 4] = [
         Kind::CustomResourcesForbidden,
         Kind::CustomResourcesInvalid,
@@ -133,7 +157,7 @@ fn together(failed: &[(ObjectKey, Error)]) -> Error {
     let worst = failed.iter().min_by_key(|(_, error)| rank(error).unwrap_or(WORST.len()));
     let Some((_, worst)) = worst else { return Error::internal("nothing has failed") };
     let alike = || failed.iter().filter(|(_, error)| error.kind() == worst.kind());
-    let told: Vec<String> = alike().map(|(key, error)| format!("`{key}`: {error}")).collect();
+    let told: Vec<String> = alike().map(|(name, error)| format!("`{name}`: {error}")).collect();
     let mut all = Error::new(worst.kind(), refusal::some_of(&told, "; "));
     if let Some(hint) = worst.next_step() {
         all = all.hint(hint);
@@ -195,11 +219,21 @@ fn check_claim(live: &DynamicObject, claim: Claim<'_>) -> Result<()> {
     match live.labels().get(OWNER_LABEL) {
         Some(owner) if owner == name => Ok(()),
         Some(owner) => Err(conflict(format!("it belongs to the ImagePush `{owner}`"))
-            .hint("take it out of one of the two bundles")),
-        None if force => Ok(()),
+            .hint(format!(
+                "take it out of one of the two bundles; where that ImagePush is gone, take the label `{OWNER_LABEL}` off it"
+            ))),
+        None if force || is_given_up(live) => Ok(()),
         None => Err(conflict("it is there already, and was not applied from here".into())
             .hint("delete it, or set `customResources.apply.forceConflicts` to take it over")),
     }
+}
+
+/// Whether it was applied from here, and belongs to no ImagePush any more.
+fn is_given_up(live: &DynamicObject) -> bool {
+    live.managed_fields().iter().any(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+    })
 }
 
 /// Who only wants to know doesn't take the owner's label away.
@@ -239,11 +273,15 @@ mod tests {
         let other = json!({"labels": {OWNER_LABEL: "api"}});
         let going =
             json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "labels": {OWNER_LABEL: "web"}});
+        let given_up = json!({"managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}]});
+        let edited = json!({"managedFields": [{"manager": FIELD_MANAGER, "operation": "Update"}]});
         let not_ours = "it is there already, and was not applied from here";
         for (metadata, force, expected) in [
             (&ours, false, Ok(())),
             (&nobody, false, Err((Kind::CustomResourcesConflict, not_ours))),
             (&nobody, true, Ok(())),
+            (&given_up, false, Ok(())),
+            (&edited, false, Err((Kind::CustomResourcesConflict, not_ours))),
             (
                 &other,
                 false,

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use axum::http::Request;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResource, APIResourceList};
 use kube::api::ApiResource;
 use kube::{Api, Client};
 use tokio::time::Instant;
@@ -57,6 +58,27 @@ impl Kinds {
         Ok(list.into_iter().find(|served| served.resource.kind == kind))
     }
 
+    /// How a kind is served in whatever version of its group; `None` if it isn't.
+    pub(super) async fn find_in_group(
+        &self,
+        who: &Impersonated,
+        group: &str,
+        kind: &str,
+    ) -> Result<Option<Served>> {
+        for version in versions(who.client(), group).await? {
+            if let Some(served) = self.find(who, &version, kind).await? {
+                return Ok(Some(served));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks for these versions anew when they are needed next.
+    pub(super) fn forget(&self, api_versions: impl Iterator<Item = String>) {
+        let mut known = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        api_versions.for_each(|version| drop(known.remove(&version)));
+    }
+
     /// Whether a CustomResourceDefinition defines it.
     pub(super) async fn is_custom(&self, resource: &ApiResource) -> Result<bool> {
         let name = format!("{}.{}", resource.plural, resource.group);
@@ -91,14 +113,34 @@ pub(super) async fn served_by(client: &Client, api_version: &str) -> Result<Vec<
     }
 }
 
+/// The versions of a group that are served, the preferred one first.
+async fn versions(client: &Client, group: &str) -> Result<Vec<String>> {
+    // It becomes a part of a path.
+    if group.is_empty() || !is_part_of_path(group) {
+        return Ok(vec![]);
+    }
+    let request = Request::get(format!("/apis/{group}")).body(vec![]);
+    let request = request.map_err(|cause| Error::internal(cause.to_string()))?;
+    let found: APIGroup = match client.request(request).await {
+        Ok(found) => found,
+        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(vec![]),
+        Err(cause) => return Err(refusal::of_kinds(group, &cause)),
+    };
+    let versions = found.preferred_version.into_iter().chain(found.versions);
+    Ok(versions.map(|version| format!("{group}/{}", version.version)).collect())
+}
+
+fn is_part_of_path(name: &str) -> bool {
+    (1..=MAX_OBJECT_NAME).contains(&name.len())
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c))
+}
+
 fn read(api_version: &str, list: APIResourceList) -> Result<Vec<Served>> {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let objects = list.resources.into_iter().filter(|it| !it.name.contains('/'));
     let served = |APIResource { name, kind, namespaced, .. }: APIResource| {
         // It becomes a part of a path.
-        let fits = (1..=MAX_OBJECT_NAME).contains(&name.len())
-            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c));
-        if !fits {
+        if !is_part_of_path(&name) {
             let message = format!("the API server says that `{kind}` is served as `{name}`");
             return Err(Error::new(Kind::CustomResourcesInvalid, message));
         }

@@ -27,6 +27,7 @@ pub use inventory::{Entry, owner_value};
 pub use kinds::Kinds;
 pub use policy::{KindPattern, Policy};
 pub use run::{Journal, Report, Wish, preview, prune_all, run};
+pub use wait::{Awaited, until_current};
 
 /// The field manager under which bundles are applied. Another name would leave behind what this one owns.
 pub const FIELD_MANAGER: &str = "imagepush-bundle";

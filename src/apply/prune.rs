@@ -1,20 +1,23 @@
-//! Takes an object away that was applied and is wanted no more.
+//! Takes an object away that was applied and is wanted no more, or gives it up.
 
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy};
+use kube::api::{
+    DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
+};
 use kube::core::ObjectMeta;
+use serde_json::json;
 
 use super::client::Impersonated;
 use super::inventory::Entry;
 use super::kinds::Kinds;
-use super::{OWNER_LABEL, refusal};
-use crate::error::{Error, Result};
+use super::{FIELD_MANAGER, OWNER_LABEL, refusal};
+use crate::error::Result;
 
-/// What becomes of an object that is wanted no more.
+/// Whose an object is that is wanted no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is deleted if it still has this uid.
-    Delete(String),
+    /// Ours, while it has this uid.
+    Ours(String),
     /// It is left, for this reason.
     Leave(&'static str),
 }
@@ -26,23 +29,7 @@ pub(super) async fn take_away(
     owner: &str,
     entry: &Entry,
 ) -> Result<bool> {
-    let doing = |error: Error| error.doing(format!("pruning `{}`", entry.shown()));
-    let served = kinds.find(who, &entry.api_version(), &entry.kind).await.map_err(doing)?;
-    // With its definition, all objects of a kind have gone.
-    let Some(served) = served.filter(|served| served.namespaced) else { return Ok(false) };
-    let namespace = who.account().namespace();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(who.client().clone(), namespace, &served.resource);
-    let live = api.get_metadata_opt(&entry.name).await;
-    let live = live.map_err(|cause| doing(refusal::of_object("get", &cause)))?;
-    let Some(live) = live else { return Ok(false) };
-    let uid = match fate(&live.metadata, owner, entry.uid.as_deref()) {
-        Fate::Delete(uid) => uid,
-        Fate::Leave(reason) => {
-            tracing::info!(object = entry.shown(), namespace, reason, "an object is not pruned");
-            return Ok(false);
-        }
-    };
+    let Some((api, uid)) = find(who, kinds, owner, entry).await? else { return Ok(false) };
     let parameters = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
         propagation_policy: Some(PropagationPolicy::Background),
@@ -52,7 +39,54 @@ pub(super) async fn take_away(
         Ok(_) => Ok(true),
         // Gone, or made anew by somebody else since it was read.
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(false),
-        Err(cause) => Err(doing(refusal::of_object("delete", &cause))),
+        Err(cause) => Err(refusal::of_object("delete", &cause)),
+    }
+}
+
+/// Takes the owner's label off an object that stays, so that another ImagePush may have it.
+pub(super) async fn give_up(
+    who: &Impersonated,
+    kinds: &Kinds,
+    owner: &str,
+    entry: &Entry,
+) -> Result<()> {
+    let Some((api, uid)) = find(who, kinds, owner, entry).await? else { return Ok(()) };
+    let manager = Some(FIELD_MANAGER.to_owned());
+    let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
+    let patch = json!({"metadata": {"uid": uid, "labels": {OWNER_LABEL: null}}});
+    match api.patch_metadata(&entry.name, &parameters, &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        Err(cause) => Err(refusal::of_object("patch", &cause)),
+    }
+}
+
+/// The object that was applied, with its uid, if it is there and still ours.
+async fn find(
+    who: &Impersonated,
+    kinds: &Kinds,
+    owner: &str,
+    entry: &Entry,
+) -> Result<Option<(Api<DynamicObject>, String)>> {
+    let served = match kinds.find(who, &entry.api_version(), &entry.kind).await? {
+        Some(served) => Some(served),
+        // The version by which it was applied may be served no more.
+        None => kinds.find_in_group(who, &entry.group, &entry.kind).await?,
+    };
+    // With its definition, all objects of a kind have gone.
+    let Some(served) = served.filter(|served| served.namespaced) else { return Ok(None) };
+    let namespace = who.account().namespace();
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(who.client().clone(), namespace, &served.resource);
+    let live = api.get_metadata_opt(&entry.name).await;
+    let live = live.map_err(|cause| refusal::of_object("get", &cause))?;
+    let Some(live) = live else { return Ok(None) };
+    match fate(&live.metadata, owner, entry.uid.as_deref()) {
+        Fate::Ours(uid) => Ok(Some((api, uid))),
+        Fate::Leave(reason) => {
+            tracing::info!(object = entry.shown(), namespace, reason, "an object is left alone");
+            Ok(None)
+        }
     }
 }
 
@@ -61,27 +95,27 @@ fn fate(live: &ObjectMeta, owner: &str, recorded: Option<&str>) -> Fate {
     match &live.uid {
         _ if live.deletion_timestamp.is_some() => Fate::Leave("it is being deleted"),
         _ if label.is_none_or(|label| label != owner) => Fate::Leave("it belongs to somebody else"),
-        Some(uid) if recorded.is_none_or(|recorded| recorded == uid) => Fate::Delete(uid.clone()),
+        Some(uid) if recorded.is_none_or(|recorded| recorded == uid) => Fate::Ours(uid.clone()),
         _ => Fate::Leave("somebody has made it anew"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
     #[test]
     fn only_what_was_applied_is_deleted() {
-        let delete = || Fate::Delete("1".into());
+        let ours = || Fate::Ours("1".into());
         let labelled = |owner: &str| json!({"uid": "1", "labels": {OWNER_LABEL: owner}});
         let mut going = labelled("web");
         going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         for (live, recorded, expected) in [
-            (labelled("web"), Some("1"), delete()),
+            (labelled("web"), Some("1"), ours()),
             // It was remembered before it was made, and then nobody could say what its uid was.
-            (labelled("web"), None, delete()),
+            (labelled("web"), None, ours()),
             (labelled("web"), Some("2"), Fate::Leave("somebody has made it anew")),
             (labelled("api"), Some("1"), Fate::Leave("it belongs to somebody else")),
             (json!({"uid": "1"}), Some("1"), Fate::Leave("it belongs to somebody else")),

@@ -30,7 +30,9 @@ pub(super) fn of_definition(what: &str, cause: &kube::Error) -> Error {
     let error = match cause {
         kube::Error::Api(answer) if matches!(answer.code, 401 | 403) => {
             let message = "the operator has no permission to read definitions of custom resources";
+            // Nobody is told whether it is there.
             Error::new(Kind::CustomResourcesForbidden, message)
+                .absence()
                 .hint("have whoever runs the operator set `customResources.enabled` of its chart")
         }
         cause => of_object("get", cause),

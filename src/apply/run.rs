@@ -3,24 +3,28 @@
 //! It may be cut off at any await. What is about to be made is remembered before it is made, so that the next run knows of
 //! everything that may be there, and a run that finds all as it should be writes nothing.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use kube::api::{DynamicObject, Patch};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::client::Impersonated;
-use super::compare::{Change, ChangedObject, Claim, Compared, compare, parameters};
+use super::compare::{
+    Change, ChangedObject, Claim, Compared, check_custom, compare, is_unreachable, parameters,
+    together,
+};
 use super::inventory::{self, Entry};
 use super::kinds::Kinds;
-use super::plan::{self, ServedKinds};
+use super::plan::{self, Planned, ServedKinds};
 use super::policy::Policy;
-use super::{prune, refusal, wait};
+use super::wait::Awaited;
+use super::{prune, refusal};
 use crate::bundle::Bundle;
 use crate::error::{Error, Kind, Result};
-use crate::limits::MAX_CHANGED_OBJECTS;
+use crate::limits::{MAX_CHANGED_OBJECTS, MAX_INVENTORY};
+
+/// A version that no object has, by which the API server lets one be made and none be changed.
+const OF_NO_OBJECT: &str = "1";
 
 /// What is to be in the cluster.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +37,8 @@ pub struct Wish<'a> {
     pub owner: &'a str,
     /// Whether fields of other managers, and objects that nobody owns, are taken over.
     pub force_conflicts: bool,
-    /// Whether what was applied before and is wanted no more is deleted; else it is left, and forgotten.
+    /// Whether what was applied before and is wanted no more is deleted; else it is left, and given up.
     pub prune: bool,
-    /// How long to wait until the objects work; not at all if not set.
-    pub wait: Option<Duration>,
     /// What was applied before.
     pub known: &'a [Entry],
 }
@@ -68,6 +70,8 @@ pub struct Report {
     pub changes: Vec<ChangedObject>,
     /// What is there now.
     pub inventory: Vec<Entry>,
+    /// What is there of the bundle: for [`super::until_current`].
+    pub stored: Vec<Awaited>,
     /// Why it ended early.
     pub failure: Option<Error>,
 }
@@ -127,33 +131,33 @@ async fn apply(
 ) -> Result<()> {
     let compared = foresee(who, kinds, wish).await?;
     let wanted = entries(&compared);
-    if !inventory::covers(wish.known, &wanted) {
+    if wish.prune && inventory::union(wish.known, &wanted).len() > MAX_INVENTORY {
+        // There is no room to remember both: what is wanted no more goes first.
+        let gone = inventory::without(wish.known, &wanted);
+        prune(who, kinds, wish.owner, &gone, journal, report).await?;
+    }
+    if !inventory::covers(&report.inventory, &wanted) {
         journal.still_wanted()?;
-        report.inventory = inventory::union(wish.known, &wanted);
+        report.inventory = inventory::union(&report.inventory, &wanted);
         journal.remember(&report.inventory).await?;
     }
     let before = report.inventory.clone();
     let stored = store_all(who, wish, compared, journal, report).await;
     let settled = match stored {
-        Ok(objects) => {
+        Ok(()) => {
             let gone = inventory::without(&before, &wanted);
-            let pruned = if wish.prune {
+            if wish.prune {
                 prune(who, kinds, wish.owner, &gone, journal, report).await
             } else {
-                report.forget(&gone);
-                Ok(())
-            };
-            pruned.map(|()| objects)
+                give_up(who, kinds, wish.owner, &gone, journal, report).await
+            }
         }
         Err(error) => Err(error),
     };
     if report.inventory != wish.known {
         journal.remember(&report.inventory).await?;
     }
-    match (settled?, wish.wait) {
-        (objects, Some(patience)) => wait::until_current(who, &objects, patience).await,
-        (_, None) => Ok(()),
-    }
+    settled
 }
 
 /// Finds out how everything is served, and tries it.
@@ -172,23 +176,6 @@ async fn foresee(who: &Impersonated, kinds: &Kinds, wish: Wish<'_>) -> Result<Ve
     compare(who.client(), namespace, planned, wish.claim()).await
 }
 
-/// Refuses kinds that no definition makes.
-async fn check_custom(
-    kinds: &Kinds,
-    served: &ServedKinds,
-    only_custom: &BTreeSet<(String, String)>,
-) -> Result<()> {
-    let mut built_in = Vec::new();
-    for (kind, served) in served.iter().filter(|(kind, _)| only_custom.contains(*kind)) {
-        let Some(served) = served else { continue };
-        if !kinds.is_custom(&served.resource).await? {
-            let (api_version, kind) = kind;
-            built_in.push(format!("`{api_version} {kind}`: it is no custom resource"));
-        }
-    }
-    plan::refuse(&built_in)
-}
-
 /// Stores what differs, one after the other.
 async fn store_all(
     who: &Impersonated,
@@ -196,8 +183,7 @@ async fn store_all(
     compared: Vec<Compared>,
     journal: &dyn Journal,
     report: &mut Report,
-) -> Result<Vec<Compared>> {
-    let mut stored = Vec::new();
+) -> Result<()> {
     let mut rest = compared.into_iter();
     while let Some(mut object) = rest.next() {
         if object.change != Change::Unchanged {
@@ -213,22 +199,28 @@ async fn store_all(
                 }
             }
         }
-        report.has(Entry::of(&object.planned.key, object.uid.clone()));
-        report.count(object.clone());
-        stored.push(object);
+        let Planned { key, resource, .. } = &object.planned;
+        report.has(Entry::of(key, object.uid.clone()));
+        report.stored.push(Awaited { key: key.clone(), resource: resource.clone() });
+        report.count(object);
     }
-    Ok(stored)
+    Ok(())
 }
 
-/// Stores an object, and returns its uid. What was there when it was tried has to be there still.
+/// Stores an object, and returns its uid. What was there when it was tried has to be there still, and nothing
+/// else.
 async fn store(who: &Impersonated, object: &Compared, claim: Claim<'_>) -> Result<Option<String>> {
     let Compared { planned, uid, .. } = object;
     let namespace = who.account().namespace();
     let client = who.client().clone();
     let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &planned.resource);
     let mut content = planned.content.clone();
-    if let (Some(uid), Some(Value::Object(metadata))) = (uid, content.get_mut("metadata")) {
-        metadata.insert("uid".into(), json!(uid));
+    if let Some(Value::Object(metadata)) = content.get_mut("metadata") {
+        match uid {
+            Some(uid) => metadata.insert("uid".into(), json!(uid)),
+            // What was not there has to be absent still: an apply would take over what somebody else has made since.
+            None => metadata.insert("resourceVersion".into(), json!(OF_NO_OBJECT)),
+        };
     }
     let name = &planned.key.name;
     let written = api.patch(name, &parameters(claim), &Patch::Apply(&content)).await;
@@ -241,6 +233,7 @@ async fn store(who: &Impersonated, object: &Compared, claim: Claim<'_>) -> Resul
     Ok(written.uid())
 }
 
+/// Takes away what is wanted no more, as far as that can be: one that stays keeps no other.
 async fn prune(
     who: &Impersonated,
     kinds: &Kinds,
@@ -249,10 +242,49 @@ async fn prune(
     journal: &dyn Journal,
     report: &mut Report,
 ) -> Result<()> {
+    kinds.forget(gone.iter().map(Entry::api_version));
+    let mut failed = Vec::new();
     for entry in gone.iter().rev() {
         journal.still_wanted()?;
-        if prune::take_away(who, kinds, owner, entry).await? {
-            report.pruned += 1;
+        match prune::take_away(who, kinds, owner, entry).await {
+            Ok(pruned) => {
+                report.pruned += usize::from(pruned);
+                report.forget(std::slice::from_ref(entry));
+            }
+            Err(error) => {
+                let ends = is_unreachable(&error);
+                failed.push((entry.shown(), error));
+                // The rest would wait as long.
+                if ends {
+                    break;
+                }
+            }
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(together(&failed).doing("pruning what is wanted no more"))
+}
+
+/// Leaves what is wanted no more to whoever wants it next. That some of it may not be written to is no failure: it stays as
+/// it is, as was asked for, and who wants it is told how.
+async fn give_up(
+    who: &Impersonated,
+    kinds: &Kinds,
+    owner: &str,
+    gone: &[Entry],
+    journal: &dyn Journal,
+    report: &mut Report,
+) -> Result<()> {
+    for entry in gone {
+        journal.still_wanted()?;
+        match prune::give_up(who, kinds, owner, entry).await {
+            Err(error) if is_unreachable(&error) => {
+                return Err(error.doing(format!("giving `{}` up", entry.shown())));
+            }
+            Err(error) => tracing::warn!(%error, object = entry.shown(), "its label stays"),
+            Ok(()) => {}
         }
         report.forget(std::slice::from_ref(entry));
     }

@@ -4,24 +4,31 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::Api;
-use kube::api::DynamicObject;
+use kube::api::{ApiResource, DynamicObject};
 use tokio::time::{Instant, sleep};
 
 use super::client::Impersonated;
-use super::compare::Compared;
 use super::refusal::{self, some_of};
 use super::standing::{Standing, standing};
+use crate::bundle::ObjectKey;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{APPLY_WIDTH, STANDING_POLL};
 
+/// An object that was stored, or was as it should be.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    pub(super) key: ObjectKey,
+    pub(super) resource: ApiResource,
+}
+
 /// Waits until all objects are current; fails at once if one says that it has failed, and when patience ends.
-pub(super) async fn until_current(
+pub async fn until_current(
     who: &Impersonated,
-    objects: &[Compared],
+    objects: &[Awaited],
     patience: Duration,
 ) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    let mut awaited: Vec<&Compared> = objects.iter().collect();
+    let began = Instant::now();
+    let mut awaited: Vec<&Awaited> = objects.iter().collect();
     loop {
         let mut unfinished = Vec::new();
         let looks: Vec<_> =
@@ -37,22 +44,29 @@ pub(super) async fn until_current(
         if unfinished.is_empty() {
             return Ok(());
         }
-        if Instant::now() + STANDING_POLL > deadline {
+        let pause = pause(began.elapsed());
+        if began.elapsed() + pause > patience {
             return Err(late(&unfinished, patience));
         }
-        sleep(STANDING_POLL).await;
+        sleep(pause).await;
         awaited = unfinished.into_iter().map(|(object, _)| object).collect();
     }
 }
 
-async fn look_at<'a>(who: &Impersonated, object: &'a Compared) -> (&'a Compared, Result<Standing>) {
+/// Until the next look, after so much waiting: a tenth more.
+fn pause(waited: Duration) -> Duration {
+    let (first, longest) = STANDING_POLL;
+    (waited / 10).clamp(first, longest)
+}
+
+async fn look_at<'a>(who: &Impersonated, object: &'a Awaited) -> (&'a Awaited, Result<Standing>) {
     (object, look(who, object).await)
 }
 
-async fn look(who: &Impersonated, object: &Compared) -> Result<Standing> {
+async fn look(who: &Impersonated, object: &Awaited) -> Result<Standing> {
     let (client, namespace) = (who.client().clone(), who.account().namespace());
-    let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &object.planned.resource);
-    let key = &object.planned.key;
+    let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &object.resource);
+    let key = &object.key;
     let found = api
         .get_opt(&key.name)
         .await
@@ -62,15 +76,14 @@ async fn look(who: &Impersonated, object: &Compared) -> Result<Standing> {
     Ok(value.map_or(Standing::InProgress("it can't be read"), |value| standing(&value)))
 }
 
-fn failed(object: &Compared, reason: &str) -> Error {
-    let message =
-        format!("`{}` was applied and says that it has stalled: {reason}", object.planned.key);
+fn failed(object: &Awaited, reason: &str) -> Error {
+    let message = format!("`{}` was applied and says that it has stalled: {reason}", object.key);
     Error::new(Kind::CustomResourcesPending, message).hint("look at the conditions of that object")
 }
 
-fn late(unfinished: &[(&Compared, &'static str)], patience: Duration) -> Error {
+fn late(unfinished: &[(&Awaited, &'static str)], patience: Duration) -> Error {
     let told: Vec<String> =
-        unfinished.iter().map(|(object, how)| format!("`{}`: {how}", object.planned.key)).collect();
+        unfinished.iter().map(|(object, how)| format!("`{}`: {how}", object.key)).collect();
     let message = format!(
         "what was applied does not work after {} s: {}",
         patience.as_secs(),

@@ -4,6 +4,7 @@
 //! sound is not published; it is written after, since it belongs to what the name points to. `auto` never fails for what an
 //! image carries, and reads no layer only to look.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use crate::blob::LayerObserver;
 use crate::engine::{Beside, Companion, Decision, Ends, Motion, Origin};
 use crate::error::{Class, Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest};
-use crate::options::CustomResources;
+use crate::options::{BundleClues, CustomResources, PushOptions};
 use crate::transport::Locality;
 
 /// The next step where nobody has looked.
@@ -30,9 +31,12 @@ const DRY_RUN: &str = "a dry run reads no layer only to look; label the image `i
 /// Takes the bundle along.
 pub(super) struct Carrier {
     policy: CustomResources,
+    clues: BundleClues,
     now: Timestamp,
     views: Views,
     state: Mutex<State>,
+    /// Whether the image is to be looked into whatever moves: its bundle is to be applied, and nobody has looked yet.
+    is_new: AtomicBool,
 }
 
 /// What is known of the bundle by now.
@@ -50,9 +54,16 @@ enum State {
 // === impl Carrier ===
 
 impl Carrier {
-    pub(super) fn new(policy: CustomResources, now: Timestamp) -> Self {
-        let state = Mutex::new(State::Lead(Lead::Unknown { encrypted: None }));
-        Self { policy, now, views: Views::default(), state }
+    pub(super) fn new(options: &PushOptions, now: Timestamp) -> Self {
+        let PushOptions { custom_resources: policy, clues, .. } = options;
+        Self {
+            policy: *policy,
+            clues: clues.clone(),
+            now,
+            views: Views::default(),
+            state: Mutex::new(State::Lead(Lead::Unknown { encrypted: None })),
+            is_new: AtomicBool::new(false),
+        }
     }
 
     fn state(&self) -> State {
@@ -69,6 +80,18 @@ impl Carrier {
 
     fn is_auto(&self) -> bool {
         self.policy == CustomResources::Auto
+    }
+
+    /// Whether layers are read where nothing says that there is a bundle.
+    fn seeks(&self) -> bool {
+        !self.is_auto() || self.clues.left_over || self.is_new.load(Ordering::Relaxed)
+    }
+
+    /// Whether what the destination says that it holds of this source is so.
+    fn believes(&self, there: &Descriptor, source: &Digest) -> bool {
+        let BundleClues { for_cluster, seen, bundle, .. } = &self.clues;
+        let proven = seen.as_ref() == Some(source) && *bundle == attached::digest_of(there);
+        attached::is_from(there, source) && (!for_cluster || proven)
     }
 
     /// An error about what the image carries: under `auto` a reason to leave it out, and told. What may pass is an error
@@ -141,7 +164,7 @@ impl Carrier {
             Lead::Nowhere => return self.follow(ends, lead).await,
             Lead::Labelled(_) if self.views.is_empty() => return Ok(()),
             Lead::Labelled(folder) => folder.clone(),
-            Lead::Unknown { .. } if self.views.touch() => Folder::default(),
+            Lead::Unknown { .. } if self.seeks() || self.views.touch() => Folder::default(),
             Lead::Unknown { encrypted } => {
                 return self.settle_untouched(ends, encrypted.as_ref()).await;
             }
@@ -183,7 +206,7 @@ impl Carrier {
             }
             State::Lead(Lead::Labelled(_)) => {
                 let origin = ends.origin.digests()?.into_iter().next();
-                origin.is_some_and(|origin| attached::is_from(there, &origin))
+                origin.is_some_and(|origin| self.believes(there, &origin))
             }
             State::Lead(Lead::Unknown { .. } | Lead::Nowhere) | State::Decided(_) => false,
         })
@@ -237,9 +260,11 @@ impl Companion for Carrier {
             return self.heed(Err::<(), _>(error.hint(hint))).map(drop);
         }
         // What is asked for and isn't there is no matter of the bundle.
-        ends.origin.digests()?;
+        let source = ends.origin.digests()?.into_iter().next();
+        let is_new = self.clues.for_cluster && source != self.clues.seen;
+        self.is_new.store(is_new, Ordering::Relaxed);
         let lead = match image {
-            Motion::Stays if self.is_auto() && is_dear(&ends.origin) => {
+            Motion::Stays if !self.seeks() && is_dear(&ends.origin) => {
                 self.decide(Decision::NotSearched(IN_PLACE.to_owned()));
                 return Ok(());
             }
@@ -293,7 +318,7 @@ impl Companion for Carrier {
             }
         }
         match self.state() {
-            State::Lead(Lead::Unknown { .. }) if self.is_auto() => {
+            State::Lead(Lead::Unknown { .. }) if !self.seeks() => {
                 self.set(State::Decided(not_searched(DRY_RUN)));
             }
             State::Lead(lead) => self.follow(ends, &lead).await?,

@@ -21,7 +21,7 @@ pub async fn push(
     progress: &Arc<dyn Progress>,
     wanted: impl Into<Wanted>,
 ) -> Result<Pushed> {
-    let carrier = Carrier::new(options.custom_resources, Timestamp::now());
+    let carrier = Carrier::new(options, Timestamp::now());
     match options.custom_resources {
         CustomResources::Never => engine::push(options, progress, wanted).await,
         CustomResources::Only => engine::accompany(options, &carrier, progress, wanted).await,
@@ -33,7 +33,7 @@ pub async fn push(
 
 /// Tells what [`push`] would do. Writes nothing.
 pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Result<Preview> {
-    let carrier = Carrier::new(options.custom_resources, Timestamp::now());
+    let carrier = Carrier::new(options, Timestamp::now());
     match options.custom_resources {
         CustomResources::Never => engine::preview(options, cancel).await,
         CustomResources::Only => engine::foresee(options, &carrier, cancel).await,

@@ -139,7 +139,7 @@ impl Command {
             Self::Push(arguments) => push::run(*arguments, printer).await?,
             Self::Inspect(arguments) => inspect::run(arguments, printer).await?,
             Self::Bundle(arguments) => return bundle::run(arguments, printer).await,
-            Self::Apply(arguments) => return apply::run(arguments, printer).await,
+            Self::Apply(arguments) => return Box::pin(apply::run(arguments, printer)).await,
             Self::Operator(arguments) => operator::run(*arguments, printer).await?,
             Self::Attempt(arguments) => attempt::run(arguments, printer).await?,
             Self::Crd => crd::run(printer)?,

@@ -22,7 +22,7 @@ use crate::bundle;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, ManifestFormat, Platform};
 use crate::options::{
-    CustomResources, Endpoint, Layers, Overwrites, Platforms, PushOptions, Retry,
+    BundleClues, CustomResources, Endpoint, Layers, Overwrites, Platforms, PushOptions, Retry,
 };
 use crate::transport;
 
@@ -267,6 +267,7 @@ impl PushArgs {
             // One push has the line to itself.
             pace: Pace::default(),
             custom_resources: cr_option.map(CustomResources::from).unwrap_or_default(),
+            clues: BundleClues::default(),
             verify_after_push,
             overwrites: if_tag_matches,
         };

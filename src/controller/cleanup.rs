@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::decide::{Decision, Outcome, Step};
-use super::executor::Memory;
+use super::decide::{Decision, Step};
+use super::executor::{Memory, Record};
+use super::removal::Tried;
 use crate::api::FORCE_CLEANUP;
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush, Mode};
 use crate::engine::{self, Wanted};
@@ -27,15 +28,6 @@ pub(crate) enum Course {
     Remove(Digest),
 }
 
-/// How a try went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tried {
-    /// The registry has answered: the object may go.
-    Settled(Removed),
-    /// It failed, for this reason.
-    Failed(String),
-}
-
 /// Whether an object has something to clean up, or may have at any moment, since `memory` has an attempt that is under way.
 /// What one that has ended has left, the decision tells.
 pub(crate) fn wants(object: &ImagePush, decision: &Decision, memory: &Memory) -> bool {
@@ -46,16 +38,17 @@ pub(crate) fn wants(object: &ImagePush, decision: &Decision, memory: &Memory) ->
         && (pushes || recorded(object, decision.status.artifact.as_ref()).is_some())
 }
 
-fn is_running(memory: &Memory) -> bool {
+/// Whether an attempt is under way.
+pub(crate) fn is_running(memory: &Memory) -> bool {
     memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none())
 }
 
 /// Decides about an object that is being deleted. Pure.
 pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool) -> Course {
-    let ended = memory.attempt.as_ref().and_then(|record| record.outcome.as_ref());
-    let digest = match ended {
-        // The attempt ended after the last look; nothing has told of it yet.
-        Some(Outcome::Pushed(pushed)) => Some(pushed.digest.clone()),
+    // The attempt ended after the last look; nothing has told of it yet.
+    let landed = memory.attempt.as_ref().and_then(Record::landed);
+    let digest = match landed {
+        Some(pushed) => Some(pushed.digest.clone()),
         _ => recorded(object, object.status.as_ref().and_then(|status| status.artifact.as_ref())),
     };
     let forced = is_forced(object);
@@ -73,7 +66,11 @@ pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool) -> Cours
 }
 
 /// Tries to take the tag away.
-pub(crate) async fn remove(options: &PushOptions, digest: &Digest, wanted: &Wanted) -> Tried {
+pub(crate) async fn remove(
+    options: &PushOptions,
+    digest: &Digest,
+    wanted: &Wanted,
+) -> Tried<Removed> {
     let endpoint = &options.destination;
     let reference = &endpoint.reference;
     let removal = engine::remove(endpoint, digest, options.retry, wanted);
@@ -115,6 +112,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::controller::decide::Outcome;
     use crate::controller::executor::Record;
 
     fn object(changes: &Value) -> ImagePush {
@@ -170,6 +168,16 @@ mod tests {
             let found = course(&object(&changes), &Memory::default(), shared);
             assert_eq!(found, expected, "{changes}");
         }
+    }
+
+    #[test]
+    fn what_was_pushed_before_it_was_called_off_is_taken_away() {
+        let mut record = Record::new("sha256:work");
+        let landed = Digest::of(b"landed");
+        record.called_off_after(&landed);
+        let memory = Memory { attempt: Some(record), ..Memory::default() };
+        let fresh = object(&json!({"/status/artifact": null}));
+        assert_eq!(course(&fresh, &memory, false), Course::Remove(landed));
     }
 
     #[test]

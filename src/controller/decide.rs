@@ -122,13 +122,18 @@ pub(crate) enum Step {
 pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp) -> Decision {
     let mut draft = Draft::new(object, now);
     draft.took = observed.took;
-    let told_below = matches!(observed.attempt, Attempt::Ended(_)) && observed.conflict.is_none();
+    let told_below = matches!(observed.attempt, Attempt::Ended(Outcome::Pushed(_)))
+        && observed.conflict.is_none();
     if let Some((pushed, reference)) = observed.landed.filter(|_| !told_below) {
         draft.landed(pushed, reference);
     }
     if object.spec.suspend {
-        if let Attempt::Ended(Outcome::Pushed(pushed)) = &observed.attempt {
+        if let Attempt::Ended(outcome @ Outcome::Pushed(pushed)) = &observed.attempt {
+            let before = draft.status.clone();
             draft.pushed(object, pushed, observed.push_digest);
+            if draft.applied(object, observed.bundle).is_some() {
+                draft.take_back(&before, outcome);
+            }
         }
         return suspend(draft, observed);
     }

@@ -1,6 +1,7 @@
 //! A look at an object that is being deleted.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,13 +10,13 @@ use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
-use super::cleanup::{self, Course, Tried};
+use super::cleanup::{self, Course};
 use super::events::Told;
 use super::executor::Sweep;
 use super::finalizer;
 use super::prepare::prepare;
 use super::reconcile::Context;
-use super::removal::Finished;
+use super::removal::{Finished, Tried};
 use super::resolve::Unresolved;
 use super::resources;
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush};
@@ -33,8 +34,7 @@ pub(super) async fn look(
 ) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if !finalizer::is_set(object) {
-        context.attempts.forget(&uid);
-        context.removals.forget(&uid);
+        forget(context, &uid);
         return Ok(Action::await_change());
     }
     let memory = context.attempts.recall(&uid);
@@ -52,17 +52,16 @@ pub(super) async fn look(
     if let Some(status) = memory.unseen_status(&object) {
         object.status = Some(status.clone());
     }
-    let applied = resources::settle(&context.applier, &object, Timestamp::now()).await;
-    if let resources::Tried::Again(wait) = applied {
-        return Ok(Action::requeue(wait));
-    }
+    let Poll::Ready(of_bundle) = bundle(&object, context, &uid) else {
+        // Its end wakes the object.
+        return Ok(Action::await_change());
+    };
     let shared = context.claims.is_shared(&object);
-    let told = match cleanup::course(&object, &memory, shared) {
+    let of_image = match cleanup::course(&object, &memory, shared) {
         Course::Release(reason) => released(&object, reason),
         Course::Remove(digest) => {
             let Some(finished) = context.removals.finished(&uid) else {
                 start(object, digest, context, &uid);
-                // Its end wakes the object.
                 return Ok(Action::await_change());
             };
             context.metrics.removal(finished.word());
@@ -72,12 +71,37 @@ pub(super) async fn look(
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<ImagePush> = Api::namespaced(context.client.clone(), &namespace);
     finalizer::set(&api, &object, false).await?;
-    if let Some(told) = told {
+    for told in of_bundle.into_iter().chain(of_image) {
         context.recorder.tell(object.object_ref(&()), told);
     }
-    context.attempts.forget(&uid);
-    context.removals.forget(&uid);
+    forget(context, &uid);
     Ok(Action::await_change())
+}
+
+/// The object is gone.
+fn forget(context: &Context, uid: &str) {
+    context.attempts.forget(uid);
+    context.removals.forget(uid);
+    context.prunings.forget(uid);
+}
+
+/// Has what was applied taken away, beside all looks. Once that has ended, what there is to tell of it, if anything.
+fn bundle(object: &ImagePush, context: &Arc<Context>, uid: &str) -> Poll<Option<Told>> {
+    let account = match resources::course(object) {
+        resources::Course::Leave(reason) => return Poll::Ready(resources::left(object, reason)),
+        resources::Course::Prune(account) => account,
+    };
+    if let Some(finished) = context.prunings.finished(uid) {
+        return Poll::Ready(resources::ended(object, &finished));
+    }
+    let (reference, applier) = (ObjectRef::from_obj(object), context.applier.clone());
+    let namespace = reference.namespace.clone().unwrap_or_default();
+    let of = (reference.clone(), uid.to_owned(), account);
+    context.prunings.start(uid, reference, namespace, move |cancel| {
+        let (applier, (object, uid, account)) = (applier.clone(), of.clone());
+        async move { resources::prune(&applier, &object, &uid, &account, &cancel).await }
+    });
+    Poll::Pending
 }
 
 /// Has the image taken away, beside all looks.
@@ -98,7 +122,7 @@ async fn attempt(
     digest: Digest,
     context: Arc<Context>,
     cancel: CancellationToken,
-) -> Tried {
+) -> Tried<Removed> {
     match prepare(&object, &context).await {
         Ok(prepared) => {
             let leads = Arc::new(context.leadership.clone());
@@ -121,7 +145,7 @@ fn released(object: &ImagePush, reason: &str) -> Option<Told> {
     (wanted && pushed).then(|| Told::normal("DeletionSkipped", "Delete", note))
 }
 
-fn ended(object: &ImagePush, digest: &Digest, finished: &Finished) -> Told {
+fn ended(object: &ImagePush, digest: &Digest, finished: &Finished<Removed>) -> Told {
     let reference = &object.spec.destination.reference;
     let (name, namespace) = (object.name_any(), object.namespace());
     tracing::info!(name, namespace, reference, ?finished, "cleaned up");
@@ -130,16 +154,16 @@ fn ended(object: &ImagePush, digest: &Digest, finished: &Finished) -> Told {
         Told::warning("DeletionSkipped", "Delete", note)
     };
     match finished {
-        Finished::Answered(Removed::Done) => {
+        Finished::Settled(Removed::Done) => {
             Told::normal("Deleted", "Delete", format!("`{reference}` was taken away"))
         }
-        Finished::Answered(Removed::Absent) => {
+        Finished::Settled(Removed::Absent) => {
             Told::normal("Deleted", "Delete", format!("`{reference}` was gone already"))
         }
-        Finished::Answered(Removed::Changed(current)) => {
+        Finished::Settled(Removed::Changed(current)) => {
             skipped(&format!("somebody else has made it {current}"))
         }
-        Finished::Answered(Removed::Unsupported) => skipped("the registry can't take a tag away"),
+        Finished::Settled(Removed::Unsupported) => skipped("the registry can't take a tag away"),
         Finished::GivenUp(why) => {
             skipped(&format!("it could not be taken away for too long; the last time, {why}"))
         }

@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::decide::Outcome;
 use super::executor::Engine;
 use super::failure::Failure;
-use super::status::preview;
+use super::resources::{self, Recorded};
+use super::status::{BUNDLE_FAILED, BUNDLE_SKIPPED, preview};
+use crate::api::conditions::{self, READY, RECONCILING, State};
 use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
 use crate::engine::{Progress, Standing, Wanted};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::Digest;
-use crate::options::{CustomResources, PushOptions};
+use crate::options::{BundleClues, CustomResources, PushOptions};
 
 /// What an attempt is to achieve, beside the options of the push.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub(crate) struct Delivery {
     pub(crate) overwrite: OverwritePolicy,
     /// What status has recorded.
     pub(crate) known: Known,
+    /// What is known of the image's bundle.
+    #[serde(default)]
+    pub(crate) clues: BundleClues,
 }
 
 /// What the last success left, as far as it is about the same push.
@@ -60,6 +65,7 @@ pub(crate) async fn deliver(
     progress: &Arc<dyn Progress>,
     wanted: &Wanted,
 ) -> Result<Outcome> {
+    let options = &PushOptions { clues: delivery.clues.clone(), ..options.clone() };
     let cancel = wanted.cancel();
     if delivery.mode == Mode::DryRun {
         let found = engine.preview(options, cancel).await?;
@@ -76,6 +82,38 @@ pub(crate) async fn deliver(
     }
     let pushed = engine.push(options, progress, wanted).await?;
     Ok(Outcome::Pushed(Box::new(pushed)))
+}
+
+/// What status tells of the image's bundle.
+pub(crate) fn clues(object: &ImagePush) -> BundleClues {
+    let wish = object.spec.custom_resources.as_ref();
+    let applies = wish.is_some_and(|wish| wish.apply.is_some());
+    let for_cluster = applies && object.spec.mode == Mode::Apply;
+    let kept = resources::kept(object);
+    let (seen, bundle) = match (skipped(object), kept) {
+        (Some(source), _) => (Some(source), None),
+        (None, Some(Recorded { source, bundle })) => (Some(source), bundle),
+        (None, None) => (None, None),
+    };
+    BundleClues { left_over: owes_bundle(object), for_cluster, seen, bundle }
+}
+
+/// The image at the source that has a bundle which can't be used.
+fn skipped(object: &ImagePush) -> Option<Digest> {
+    let status = object.status.as_ref()?;
+    let decision = &status.custom_resources.as_ref()?.decision;
+    let source = status.source.as_ref().filter(|_| decision == BUNDLE_SKIPPED)?;
+    source.digest.parse().ok()
+}
+
+/// Whether an earlier attempt may have brought the image and ended before its bundle was beside it: it failed there, or an
+/// operator ended while it was under way.
+fn owes_bundle(object: &ImagePush) -> bool {
+    let Some(status) = &object.status else { return false };
+    let failed = status.custom_resources.as_ref().is_some_and(|it| it.decision == BUNDLE_FAILED);
+    let ready = conditions::find(&status.conditions, READY);
+    let in_doubt = ready.is_none_or(|ready| ready.status != State::False.as_str());
+    failed || (conditions::is_true(&status.conditions, RECONCILING) && in_doubt)
 }
 
 /// What was recorded of the last success.

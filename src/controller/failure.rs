@@ -22,6 +22,8 @@ pub struct Failure {
     pub side: Option<Side>,
     /// How long the other side asks us to wait.
     pub retry_after: Option<Duration>,
+    /// Whether the image itself is at the destination, and what belongs beside it is not.
+    pub beside: bool,
 }
 
 // === impl Failure ===
@@ -79,6 +81,7 @@ impl Failure {
             class: Class::Permanent,
             side: Some(Side::Destination),
             retry_after: None,
+            beside: false,
         }
     }
 
@@ -131,7 +134,7 @@ impl Failure {
 
     /// It concerns the Job of an attempt.
     pub(crate) fn of_job(reason: &'static str, message: &str, class: Class) -> Self {
-        Self { reason, message: bounded(message), class, side: None, retry_after: None }
+        Self::of_cluster(reason, message, class)
     }
 
     /// What the pod of a Job told; `None` if it gave no reason that is known.
@@ -143,11 +146,12 @@ impl Failure {
         retry_after: Option<Duration>,
     ) -> Option<Self> {
         let reason = reasons::find(reason)?.name;
-        Some(Self { reason, message: bounded(message), class, side, retry_after })
+        Some(Self { reason, message: bounded(message), class, side, retry_after, beside: false })
     }
 
     fn of_cluster(reason: &'static str, message: &str, class: Class) -> Self {
-        Self { reason, message: bounded(message), class, side: None, retry_after: None }
+        let message = bounded(message);
+        Self { reason, message, class, side: None, retry_after: None, beside: false }
     }
 }
 
@@ -163,6 +167,7 @@ impl From<&Error> for Failure {
             class: error.class(),
             side: error.side(),
             retry_after: error.retry_after(),
+            beside: error.is_beside(),
         }
     }
 }

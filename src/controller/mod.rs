@@ -32,6 +32,7 @@ mod resources;
 mod scope;
 mod secrets;
 mod status;
+mod turns;
 mod unreadable;
 pub mod validate;
 mod watch;
@@ -284,6 +285,7 @@ impl Operator {
             let (wake, woken) = mpsc::channel(WAKE_QUEUE);
             let register = Register::new(claims.clone(), wake.clone());
             let removals = Arc::new(Removals::new(wake.clone()));
+            let prunings = Arc::new(Removals::new(wake.clone()));
             let executor = Arc::new(self.executors(namespace.as_deref(), &leadership, &stop));
             let attempts = Attempts::new(executor, self.metrics.clone(), wake);
             let attempts = attempts.followed_by(applier.clone());
@@ -293,6 +295,7 @@ impl Operator {
                 attempts: Arc::new(attempts),
                 jobs: self.jobs.clone(),
                 removals,
+                prunings,
                 metrics: self.metrics.clone(),
                 claims: claims.clone(),
                 recorder: recorder.clone(),

@@ -22,7 +22,7 @@ use crate::access::Network;
 use crate::api::v1alpha1::{ImagePush, ImagePushSpec};
 use crate::engine::{Progress, Wanted};
 use crate::error::{Error, Kind, Result};
-use crate::options::PushOptions;
+use crate::options::{BundleClues, PushOptions};
 
 /// An object that can be run.
 #[derive(Debug)]
@@ -97,7 +97,8 @@ impl Prepared {
                 return Ok(());
             }
             let ImagePushSpec { mode, overwrite_policy: overwrite, .. } = object.spec;
-            let delivery = Delivery { mode, overwrite, known: Known::default() };
+            let known = Known::default();
+            let delivery = Delivery { mode, overwrite, known, clues: BundleClues::default() };
             let wanted = Wanted::until_cancelled(cancel);
             let outcome = deliver(&RealEngine, &options, &delivery, progress, &wanted).await?;
             draft.now = now();

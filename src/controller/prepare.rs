@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kube::ResourceExt as _;
 
-use super::delivery::{Delivery, known};
+use super::delivery::{Delivery, clues, known};
 use super::executor::Task;
 use super::failure::Failure;
 use super::place::{Place, VOLUMES, confined, place};
@@ -45,7 +45,8 @@ pub(crate) async fn prepare(object: &ImagePush, context: &Context) -> Result<Pre
         })
         .map_err(|error| Failure::from(&error))?;
     let known = known(object, &digests::push(object));
-    let delivery = Delivery { mode: spec.mode, overwrite: spec.overwrite_policy, known };
+    let delivery =
+        Delivery { mode: spec.mode, overwrite: spec.overwrite_policy, known, clues: clues(object) };
     let task = match place {
         Place::InProcess => None,
         Place::Job => Some(Task::new(object, &secrets, delivery.clone(), timeout(object, context))),

@@ -39,6 +39,7 @@ use crate::access::Network;
 use crate::api::conditions::{self, READY};
 use crate::api::v1alpha1::{ExecutorStatus, ImagePush, ImagePushStatus};
 use crate::engine::Pushed;
+use crate::transport::Removed;
 
 /// What every look needs.
 pub(crate) struct Context {
@@ -46,7 +47,9 @@ pub(crate) struct Context {
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) metrics: Arc<Metrics>,
     /// Images of deleted objects that are taken away.
-    pub(crate) removals: Arc<Removals>,
+    pub(crate) removals: Arc<Removals<Removed>>,
+    /// What was applied for deleted objects and is taken away; each comes to a number of objects.
+    pub(crate) prunings: Arc<Removals<usize>>,
     pub(crate) applier: Arc<Applier>,
     /// Who pushes where.
     pub(crate) claims: Arc<Claims>,
@@ -156,10 +159,7 @@ fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
 }
 
 fn landed(memory: &Memory) -> Option<(&Pushed, &str)> {
-    match memory.attempt.as_ref()?.outcome.as_ref()? {
-        Outcome::Pushed(pushed) => Some((pushed, &memory.destination)),
-        _ => None,
-    }
+    Some((memory.attempt.as_ref()?.landed()?, &memory.destination))
 }
 
 /// When a `Continuous` object is to be looked at again: an interval after the end of an attempt. What this process has
@@ -354,7 +354,8 @@ async fn keep(
     memory: &Memory,
     context: &Context,
 ) -> Result<Kept, kube::Error> {
-    let wanted = cleanup::wants(object, decision, memory) || resources::is_wanted(object, decision);
+    let wanted =
+        cleanup::wants(object, decision, memory) || resources::is_wanted(object, decision, memory);
     if wanted == finalizer::is_set(object) {
         return Ok(Kept::Done);
     }

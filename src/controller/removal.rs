@@ -1,8 +1,8 @@
-//! Takes the images of deleted objects away, each in a task of its own: a registry that doesn't answer holds up no look at
-//! other objects.
+//! Takes away what deleted objects leave behind, images and what was applied of their bundles, each in a task of its own: a
+//! registry that doesn't answer, or a bundle of hundreds of objects, holds up no look at other objects.
 //!
-//! Trying has an end, so that neither a namespace nor a person waits for a registry that is gone for ever. Nothing of this is
-//! kept: an operator that starts anew tries anew.
+//! Trying has an end, so that neither a namespace nor a person waits for a registry, or for rights, that are gone for ever.
+//! Nothing of this is kept: an operator that starts anew tries anew.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,44 +15,57 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cleanup::Tried;
+use super::turns::Turns;
 use crate::api::v1alpha1::ImagePush;
-use crate::limits::{CLEANUP_PATIENCE, CLEANUP_RETRY, PARALLEL_REMOVALS, STOP_TIMEOUT};
+use crate::limits::{
+    CLEANUP_HOPE, CLEANUP_PATIENCE, CLEANUP_RETRY, PARALLEL_REMOVALS, STOP_TIMEOUT,
+};
 use crate::transport::Removed;
 
-/// How trying to take an image away has ended.
+/// How a try went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Finished {
-    /// The registry has answered.
-    Answered(Removed),
+pub(crate) enum Tried<T> {
+    /// It came to this: nothing is left to try.
+    Settled(T),
+    /// It failed, for this reason.
+    Failed(String),
+    /// It failed since who was to do it is gone, which hardly anybody mends.
+    Hopeless(String),
+}
+
+/// How trying has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finished<T> {
+    /// It came to this.
+    Settled(T),
     /// It could not be done for too long; the last try failed so.
     GivenUp(String),
 }
 
-/// The removals of the objects of one watch.
-pub(crate) struct Removals {
-    objects: Mutex<HashMap<String, Removal>>,
-    /// Of each registry, how many more may be asked for at the same time.
-    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
+/// The removals of one sort, of the objects of one watch. Each comes to a `T`.
+pub(crate) struct Removals<T> {
+    objects: Mutex<HashMap<String, Removal<T>>>,
+    /// Of each place, how many more may be under way there at the same time.
+    turns: Turns,
     wake: mpsc::Sender<ObjectRef<ImagePush>>,
     tasks: TaskTracker,
 }
 
-struct Removal {
+struct Removal<T> {
     cancel: CancellationToken,
-    finished: Option<Finished>,
+    finished: Option<Finished<T>>,
 }
 
 // === impl Finished ===
 
-impl Finished {
+impl Finished<Removed> {
     /// It in a word, for metrics.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Self::Answered(Removed::Done) => "removed",
-            Self::Answered(Removed::Absent) => "absent",
-            Self::Answered(Removed::Changed(_)) => "changed",
-            Self::Answered(Removed::Unsupported) => "unsupported",
+            Self::Settled(Removed::Done) => "removed",
+            Self::Settled(Removed::Absent) => "absent",
+            Self::Settled(Removed::Changed(_)) => "changed",
+            Self::Settled(Removed::Unsupported) => "unsupported",
             Self::GivenUp(_) => "given_up",
         }
     }
@@ -60,24 +73,25 @@ impl Finished {
 
 // === impl Removals ===
 
-impl Removals {
+impl<T: Clone + Send + 'static> Removals<T> {
     /// Wakes objects by `wake` when theirs has ended.
     pub(crate) fn new(wake: mpsc::Sender<ObjectRef<ImagePush>>) -> Self {
-        Self { objects: Mutex::default(), turns: Mutex::default(), wake, tasks: TaskTracker::new() }
+        let (turns, tasks) = (Turns::new(PARALLEL_REMOVALS), TaskTracker::new());
+        Self { objects: Mutex::default(), turns, wake, tasks }
     }
 
     /// How it ended, if it has.
-    pub(crate) fn finished(&self, uid: &str) -> Option<Finished> {
+    pub(crate) fn finished(&self, uid: &str) -> Option<Finished<T>> {
         self.objects().get(uid)?.finished.clone()
     }
 
-    /// Starts to take an object's image away from a registry, unless that is under way: tries until it is settled, called
-    /// off, or too late.
-    pub(crate) fn start<F: Future<Output = Tried> + Send>(
+    /// Starts to take away what an object has left at a place, such as a registry, unless that is under way: tries until it
+    /// is settled, called off, or too late.
+    pub(crate) fn start<F: Future<Output = Tried<T>> + Send>(
         self: &Arc<Self>,
         uid: &str,
         object: ObjectRef<ImagePush>,
-        registry: String,
+        place: String,
         attempt: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
     ) {
         let cancel = CancellationToken::new();
@@ -91,7 +105,7 @@ impl Removals {
         }
         let (removals, uid) = (self.clone(), uid.to_owned());
         self.tasks.spawn(async move {
-            let turns = removals.turns_of(registry);
+            let turns = removals.turns.of(&place);
             let finished = tokio::select! {
                 finished = persist(&turns, || attempt(cancel.clone())) => finished,
                 () = cancel.cancelled() => return,
@@ -104,7 +118,7 @@ impl Removals {
         });
     }
 
-    /// The object is gone, or its image stays: calls its removal off.
+    /// The object is gone, or what it left stays: calls its removal off.
     pub(crate) fn forget(&self, uid: &str) {
         if let Some(removal) = self.objects().remove(uid) {
             removal.cancel.cancel();
@@ -133,22 +147,16 @@ impl Removals {
         ended
     }
 
-    fn objects(&self) -> std::sync::MutexGuard<'_, HashMap<String, Removal>> {
+    fn objects(&self) -> std::sync::MutexGuard<'_, HashMap<String, Removal<T>>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn turns_of(&self, registry: String) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turns| Arc::strong_count(turns) > 1);
-        turns.entry(registry).or_insert_with(|| Arc::new(Semaphore::new(PARALLEL_REMOVALS))).clone()
     }
 }
 
 /// Tries until it is settled, or for ten minutes from the first try.
-async fn persist<F: Future<Output = Tried>>(
+async fn persist<T, F: Future<Output = Tried<T>>>(
     turns: &Semaphore,
     attempt: impl Fn() -> F,
-) -> Finished {
+) -> Finished<T> {
     let mut first: Option<Instant> = None;
     loop {
         let turn = turns.acquire().await;
@@ -156,11 +164,14 @@ async fn persist<F: Future<Output = Tried>>(
         let tried = attempt().await;
         drop(turn);
         match tried {
-            Tried::Settled(removed) => return Finished::Answered(removed),
+            Tried::Settled(end) => return Finished::Settled(end),
             Tried::Failed(why) if began.elapsed() >= CLEANUP_PATIENCE => {
                 return Finished::GivenUp(why);
             }
-            Tried::Failed(_) => sleep(CLEANUP_RETRY).await,
+            Tried::Hopeless(why) if began.elapsed() >= CLEANUP_HOPE => {
+                return Finished::GivenUp(why);
+            }
+            Tried::Failed(_) | Tried::Hopeless(_) => sleep(CLEANUP_RETRY).await,
         }
     }
 }
@@ -175,7 +186,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn start(removals: &Arc<Removals>, uid: &str, registry: &str, tried: Option<Tried>) {
+    fn start(
+        removals: &Arc<Removals<Removed>>,
+        uid: &str,
+        registry: &str,
+        tried: Option<Tried<Removed>>,
+    ) {
         removals.start(uid, ObjectRef::new(uid), registry.into(), move |_| {
             let tried = tried.clone();
             async move {
@@ -208,6 +224,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn where_nobody_is_left_to_do_it_that_is_soon_over() {
+        let (wake, mut woken) = mpsc::channel(1);
+        let removals = Arc::new(Removals::new(wake));
+        let began = Instant::now();
+        start(&removals, "gone", "n", Some(Tried::Hopeless("no account".into())));
+        assert_eq!(woken.next().await.unwrap().name, "gone");
+        assert_eq!(removals.finished("gone"), Some(Finished::GivenUp("no account".into())));
+        let took = began.elapsed();
+        assert!(took >= CLEANUP_HOPE && took < CLEANUP_HOPE + 2 * CLEANUP_RETRY, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_registry_that_hangs_holds_up_its_own_removals_only() {
         let (wake, mut woken) = mpsc::channel(1);
         let removals = Arc::new(Removals::new(wake));
@@ -216,7 +244,7 @@ mod tests {
         }
         start(&removals, "good", "good.example", Some(Tried::Settled(Removed::Done)));
         assert_eq!(woken.next().await.unwrap().name, "good");
-        assert_eq!(removals.finished("good"), Some(Finished::Answered(Removed::Done)));
+        assert_eq!(removals.finished("good"), Some(Finished::Settled(Removed::Done)));
         removals.forget("stuck-0");
         let stopped = Instant::now();
         assert!(removals.stop().await);

@@ -82,8 +82,9 @@ pub(crate) async fn look_after(
     };
     let stopped = async {
         context.stopping.cancelled().await;
-        let (pushes, removals) = tokio::join!(context.attempts.stop(), context.removals.stop());
-        pushes && removals
+        let (pushes, removals, prunings) =
+            tokio::join!(context.attempts.stop(), context.removals.stop(), context.prunings.stop());
+        pushes && removals && prunings
     };
     // What a look still has to say to an API server that doesn't answer is found out again at the next start.
     let given_up = async {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub(crate) use self::content::preview;
+pub(crate) use self::content::{BUNDLE_FAILED, BUNDLE_SKIPPED, preview};
 pub(crate) use self::write::{Written, write};
 use super::decide::Previewed;
 use super::failure::Failure;
@@ -21,7 +21,9 @@ use crate::api::conditions::{
     self, DRIFTED, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State,
 };
 use crate::api::reasons;
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, SourceStatus};
+use crate::api::v1alpha1::{
+    CustomResourcesStatus, ImagePush, ImagePushStatus, Preview, Progress, SourceStatus,
+};
 use crate::engine::{Beside, Pushed};
 use crate::error::{Class, Kind, Side};
 use crate::image::Digest;
@@ -96,9 +98,10 @@ impl Draft {
         let known = self.is_true_for_this_generation()
             && self.status.artifact.as_ref().is_some_and(|artifact| artifact.digest == digest);
         let artifact = content::artifact(pushed, destination, self.status.artifact.as_ref());
+        let before = self.skipped_of(&pushed.source_digest);
         self.settled(object, &pushed.source_digest, spec_digest);
         self.status.artifact = Some(artifact);
-        self.beside(pushed.beside.as_ref());
+        self.beside(pushed.beside.as_ref(), before.as_ref());
         self.status.preview = None;
         if pushed.already_present {
             // A check that finds what we pushed says nothing new.
@@ -161,13 +164,22 @@ impl Draft {
         };
         self.set(READY, State::True, reasons::DRY_RUN_SUCCEEDED, &message);
         self.status.preview = Some(preview);
-        self.beside(beside.as_ref());
+        self.beside(beside.as_ref(), None);
     }
 
-    fn beside(&mut self, found: Option<&Beside>) {
+    /// What was decided about the bundle of the image of this source, if that was that it can't be used.
+    fn skipped_of(&self, source: &Digest) -> Option<CustomResourcesStatus> {
+        let same = self.status.source.as_ref()?.digest == source.to_string();
+        let before = self.status.custom_resources.clone();
+        before.filter(|before| same && before.decision == BUNDLE_SKIPPED)
+    }
+
+    /// What was decided about the bundle; `before`, if that was that the same image's can't be used.
+    fn beside(&mut self, found: Option<&Beside>, before: Option<&CustomResourcesStatus>) {
         let known = self.status.custom_resources.take();
+        let applied = known.and_then(|known| known.applied);
         self.status.custom_resources =
-            found.map(|found| content::custom_resources(found, known.as_ref()));
+            found.map(|found| content::custom_resources(found, before, applied));
     }
 
     fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {
@@ -219,6 +231,10 @@ impl Draft {
 
     fn failed(&mut self, failure: &Failure) {
         self.set(READY, State::False, failure.reason, &failure.message);
+        if failure.beside {
+            let applied = self.status.custom_resources.take().and_then(|it| it.applied);
+            self.status.custom_resources = Some(content::bundle_failed(&failure.message, applied));
+        }
         if failure.side == Some(Side::Source) {
             self.set(SOURCE_RESOLVED, State::False, failure.reason, &failure.message);
         }

@@ -12,7 +12,9 @@ use crate::api::v1alpha1::{
 use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{self, ManifestFormat, Platform};
-use crate::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
+use crate::options::{
+    BundleClues, CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry,
+};
 use crate::transport;
 
 /// The options of a spec. Fields that say when and whether to push are read by the controller.
@@ -42,6 +44,8 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
     let destination_name =
         transport::parse(&destination_location.reference).map_err(on(Side::Destination))?;
     Ok(PushOptions {
+        // Known of the object, and no part of what it asks for.
+        clues: BundleClues::default(),
         source: Endpoint { reference: source_name, access: source },
         destination: Endpoint { reference: destination_name, access: destination },
         platforms: platforms(wanted.as_ref())?,

@@ -104,6 +104,7 @@ pub(crate) fn keep_account(
         Event::InitDone => {
             context.attempts.keep_only(&listed);
             context.removals.keep_only(&listed);
+            context.prunings.keep_only(&listed);
             context.metrics.keep_only(&listed);
             register.keep_only(&listed);
         }
@@ -111,6 +112,7 @@ pub(crate) fn keep_account(
             let uid = object.uid().unwrap_or_default();
             context.attempts.forget(&uid);
             context.removals.forget(&uid);
+            context.prunings.forget(&uid);
             context.panics.forget(&uid);
             context.denials.forget(&uid);
             context.metrics.gone(&uid);

@@ -173,10 +173,12 @@ impl Session<'_> {
             Ok(attached) => attached,
             Err(error) => {
                 let is_there = !attempt.wrote || self.gate.may_have_changed().await;
-                let there = if is_there { ", which is at the destination," } else { "" };
-                return Err(
-                    error.doing(format!("putting beside the image{there} what belongs to it"))
-                );
+                if !is_there {
+                    return Err(error.doing("putting beside the image what belongs to it"));
+                }
+                let doing =
+                    "putting beside the image, which is at the destination, what belongs to it";
+                return Err(error.doing(doing).beside());
             }
         };
         let wrote = attempt.wrote | attached;

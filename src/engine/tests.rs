@@ -17,7 +17,7 @@ use crate::blob::{Codec, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, Descriptor, Index, Manifest, ManifestFormat};
 use crate::limits::PARALLEL_BLOBS;
-use crate::options::{CustomResources, Endpoint, Layers, Platforms, Retry};
+use crate::options::{BundleClues, CustomResources, Endpoint, Layers, Platforms, Retry};
 use crate::transport::Role;
 
 fn options(source: &Memory, destination: &Memory) -> PushOptions {
@@ -35,6 +35,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         verify_source: false,
         pace: Pace::default(),
         custom_resources: CustomResources::default(),
+        clues: BundleClues::default(),
         verify_after_push: false,
         overwrites: None,
     }

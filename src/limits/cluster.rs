@@ -11,8 +11,11 @@ pub const MAX_OBJECT_ANSWER: usize = 8 << 20;
 /// Objects of a bundle that are tried at the same time: each waits for two answers, and the API server has others to serve.
 pub const APPLY_WIDTH: usize = 4;
 
-/// Bundles that are applied at the same time: each is held in memory.
+/// Bundles that are applied at the same time: each is held in memory. Waiting until objects work needs no turn.
 pub const APPLIERS: usize = 8;
+
+/// Of those, how many may be for objects of the same namespace.
+pub const APPLIERS_PER_NAMESPACE: usize = 4;
 
 /// How long applying a bundle may take where the object doesn't say.
 pub const APPLY_TIMEOUT: Duration = Duration::from_mins(5);
@@ -41,5 +44,5 @@ pub const MAX_FIELD_PATH: usize = 200;
 /// Objects, fields or kinds that one message names.
 pub const MAX_TOLD: usize = 5;
 
-/// Between two looks at applied objects that don't work yet.
-pub const STANDING_POLL: Duration = Duration::from_secs(2);
+/// Between two looks at applied objects that don't work yet, at first and at most: what takes long needs no frequent looks.
+pub const STANDING_POLL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));

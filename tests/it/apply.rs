@@ -2,6 +2,7 @@
 
 mod hostile;
 mod interrupted;
+mod leaving;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imagepush::apply::{
     Account, ChangedObject, Entry, Impersonated, Journal, Kinds, Policy, Report, Wish, differences,
-    prune_all, run,
+    prune_all, run, until_current,
 };
 use imagepush::bundle::Bundle;
 use imagepush::error::{Error, Kind, Result};
@@ -61,6 +62,9 @@ impl Memory {
 impl Journal for Memory {
     async fn remember(&self, entries: &[Entry]) -> Result<()> {
         self.step()?;
+        if entries.len() > 1024 {
+            return Err(Error::new(Kind::LimitExceeded, "as many as status takes"));
+        }
         *self.writes.lock().unwrap() += 1;
         *self.entries.lock().unwrap() = entries.to_vec();
         Ok(())
@@ -102,7 +106,6 @@ impl Place {
             owner: "web",
             force_conflicts: false,
             prune: true,
-            wait: None,
             known: &known,
         };
         run(&self.who, &self.kinds, change(wish), &self.journal).await
@@ -111,6 +114,15 @@ impl Place {
     async fn kubectl(&self, arguments: &[&str]) -> String {
         let arguments = [&["-n", self.namespace.as_str()], arguments].concat();
         self.plane.kubectl(&arguments).await.succeeded()
+    }
+
+    /// Applies, and waits for a second until the objects work.
+    async fn apply_and_wait(&self, objects: &[Value]) -> Report {
+        let mut report = self.apply(objects).await;
+        assert!(report.failure.is_none(), "{report:?}");
+        let patience = Duration::from_secs(1);
+        report.failure = until_current(&self.who, &report.stored, patience).await.err();
+        report
     }
 
     /// The objects of a kind that are there.
@@ -139,10 +151,6 @@ fn thing(name: &str, size: i32) -> Value {
 
 fn forced(wish: Wish<'_>) -> Wish<'_> {
     Wish { force_conflicts: true, ..wish }
-}
-
-fn waiting(wish: Wish<'_>) -> Wish<'_> {
-    Wish { wait: Some(Duration::from_secs(1)), ..wish }
 }
 
 /// Created, configured, unchanged, pruned, failed.
@@ -266,16 +274,16 @@ async fn a_kind_that_is_missing_is_waited_for() {
 async fn objects_are_waited_for_until_they_work() {
     let place = Place::new().await;
     // What says nothing of itself is fine.
-    assert!(place.apply_as(&[thing("a", 1)], waiting).await.failure.is_none());
+    assert!(place.apply_and_wait(&[thing("a", 1)]).await.failure.is_none());
     let ready =
         |state: &str| json!({"status": {"conditions": [{"type": "Ready", "status": state}]}});
     place.patch("a", &["--subresource=status"], &ready("False")).await;
     let message =
         "what was applied does not work after 1 s: `things.example/v1 Thing a`: it is not ready";
-    let report = place.apply_as(&[thing("a", 1)], waiting).await;
+    let report = place.apply_and_wait(&[thing("a", 1)]).await;
     assert_eq!(failure(&report), (Kind::CustomResourcesPending, message.to_owned()));
     place.patch("a", &["--subresource=status"], &ready("True")).await;
-    assert!(place.apply_as(&[thing("a", 1)], waiting).await.failure.is_none());
+    assert!(place.apply_and_wait(&[thing("a", 1)]).await.failure.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,8 @@ fn shown(options: PushOptions) -> String {
         verify_source: _,
         pace: _,
         custom_resources,
+        // What the operator knows of an object, and nobody asks for.
+        clues: _,
         verify_after_push,
         overwrites: _,
     } = options;

@@ -96,6 +96,14 @@ pub struct ImagePushStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {
+    /// Digest of the source's manifest or index that was looked into last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub source: Option<String>,
+    /// Digest of the bundle that it has, which is to be applied; not set where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub digest: Option<String>,
     /// The objects, all in this object's namespace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024))]
@@ -130,7 +138,8 @@ pub struct InventoryEntry {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomResourcesStatus {
-    /// `pushed`, `push` (in a dry run), `unchanged`, `absent` (the image carries none), `notSearched` or `skipped`.
+    /// `pushed`, `push` (in a dry run), `unchanged`, `absent` (the image carries none), `notSearched`, `skipped` or `failed`
+    /// (the image is there without them, and the next attempt looks for them).
     #[schemars(length(max = 64))]
     pub decision: String,
     /// Why nothing was done, where that isn't plain.

@@ -35,6 +35,7 @@ fn without_flags_the_defaults_are_those_of_the_options() {
         verify_source,
         pace: _,
         custom_resources,
+        clues,
         verify_after_push,
         overwrites,
     } = options;
@@ -42,7 +43,7 @@ fn without_flags_the_defaults_are_those_of_the_options() {
     assert_eq!(destination.reference.to_string(), "oci:/a:1");
     assert_eq!(platforms, Platforms::One(Platform::of_this_machine()));
     assert_eq!((format, layers, retry), (None, Layers::default(), Retry::default()));
-    assert_eq!(custom_resources, CustomResources::Auto);
+    assert_eq!((custom_resources, clues), (CustomResources::Auto, BundleClues::default()));
     assert!(!verify_source && !verify_after_push);
     assert_eq!(overwrites, None);
     assert_eq!((digest_file, dry_run), (None, false));

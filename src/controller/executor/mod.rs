@@ -40,6 +40,7 @@ use super::failure::Failure;
 use super::metrics::Metrics;
 use super::resources::{Applier, Finding, Orders};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
+use crate::engine::Pushed;
 use crate::error::Error;
 use crate::limits::{API_ERROR_WAIT, PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
@@ -147,6 +148,8 @@ pub(crate) struct Record {
     /// Whether it is made by a Job, which goes on when the operator ends.
     pub(crate) in_job: bool,
     pub(crate) outcome: Option<Outcome>,
+    /// What it has pushed, where it was called off after that.
+    pushed: Option<Box<Pushed>>,
     /// What became of the image's bundle then.
     pub(crate) bundle: Option<Finding>,
     /// How long it took, once it has ended.
@@ -241,9 +244,36 @@ impl Record {
             progress: Arc::default(),
             in_job: false,
             outcome: None,
+            pushed: None,
             bundle: None,
             took: None,
             cancel: CancellationToken::new(),
+        }
+    }
+
+    /// It was called off after it had pushed an image of this digest.
+    #[cfg(test)]
+    pub(crate) fn called_off_after(&mut self, digest: &crate::image::Digest) {
+        self.outcome = Some(Outcome::Cancelled);
+        self.pushed = Some(Box::new(Pushed {
+            source_digest: digest.clone(),
+            digest: digest.clone(),
+            replaced: None,
+            media_type: crate::image::MediaType::OCI_MANIFEST,
+            size_bytes: None,
+            manifests: vec![],
+            blobs: crate::engine::BlobCounts::default(),
+            bytes_sent: 0,
+            already_present: false,
+            beside: None,
+        }));
+    }
+
+    /// What it has put at the destination, once it has ended, whether or not all that was asked for is done.
+    pub(crate) fn landed(&self) -> Option<&Pushed> {
+        match self.outcome.as_ref()? {
+            Outcome::Pushed(pushed) => Some(pushed),
+            _ => self.pushed.as_deref(),
         }
     }
 }
@@ -401,12 +431,16 @@ impl Attempts {
         let bundle = self.follow(&order, &outcome, &record.cancel).await;
         // Half of what was asked for is nothing to tell of; the next attempt finds the image there.
         let broken_off = order.apply.is_some() && record.cancel.is_cancelled();
-        let outcome = if broken_off { Outcome::Cancelled } else { outcome };
+        let (outcome, pushed) = match outcome {
+            Outcome::Pushed(pushed) if broken_off => (Outcome::Cancelled, Some(pushed)),
+            _ if broken_off => (Outcome::Cancelled, None),
+            outcome => (outcome, None),
+        };
         let known = self.update(&order.uid, |memory| {
             // The object may have been forgotten and found again, and have another attempt by now.
             let own = memory.attempt.as_mut().filter(|it| Arc::ptr_eq(&it.progress, &counters));
             own.map(|record| {
-                (record.outcome, record.bundle) = (Some(outcome), bundle);
+                (record.outcome, record.pushed, record.bundle) = (Some(outcome), pushed, bundle);
                 record.took = Some(began.elapsed());
             })
         });

@@ -14,7 +14,7 @@ use crate::controller::lease::Leadership;
 use crate::engine::{self, Preview, Pushed, Standing, Wanted};
 use crate::error::{Kind, Result};
 use crate::limits::MEMORY_OF_PUSH;
-use crate::options::{CustomResources, Endpoint, Layers, Platforms, Retry};
+use crate::options::{BundleClues, CustomResources, Endpoint, Layers, Platforms, Retry};
 use crate::transport::{self, Gate};
 
 /// What the engine does.
@@ -136,6 +136,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
             verify_source: true,
             pace: Pace::default(),
             custom_resources: CustomResources::default(),
+            clues: BundleClues::default(),
             verify_after_push: false,
             overwrites: None,
         },

@@ -73,6 +73,7 @@ fn context(server: &Server) -> Arc<Context> {
         applier: Arc::new(Applier::new(client.clone(), None, Leadership::undisputed())),
         client,
         removals: Arc::new(Removals::new(mpsc::channel(1).0)),
+        prunings: Arc::new(Removals::new(mpsc::channel(1).0)),
         claims: Claims::new(0),
         attempts: Arc::new(attempts),
         metrics,

@@ -19,9 +19,14 @@ pub(super) async fn agreed(
     let told = |error: Error| Failure::from(&error);
     let account = Account::new(namespace, name).map_err(told)?;
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let found = accounts.get_metadata_opt(name).await.map_err(|cause| {
-        let doing = format!("reading service account `{name}`");
-        told(Error::new(Kind::NetworkError, cause.to_string()).doing(doing))
+    let found = accounts.get_metadata_opt(name).await.map_err(|cause| match cause {
+        kube::Error::Api(answer) if matches!(answer.code, 401 | 403) => {
+            Failure::forbidden("service account", name, "serviceaccounts", &answer.message)
+        }
+        cause => {
+            let doing = format!("reading service account `{name}`");
+            told(Error::new(Kind::NetworkError, cause.to_string()).doing(doing))
+        }
     })?;
     let found = found.ok_or_else(|| Failure::account_not_found(name))?;
     if found.labels().get(APPLY_BUNDLES).is_some_and(|value| value == "true") {
@@ -30,4 +35,61 @@ pub(super) async fn agreed(
     let message = format!("service account `{name}` is not for applying bundles");
     let error = Error::new(Kind::CustomResourcesForbidden, message);
     Err(told(error.hint(format!("label it `{APPLY_BUNDLES}=true` if it is meant"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+    use std::task::{Context, Poll};
+
+    use axum::http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::error::Class;
+
+    /// Answers everything with this code and reason.
+    #[derive(Clone)]
+    struct Server(u16, &'static str);
+
+    impl Service<Request<Body>> for Server {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            let Self(code, reason) = self;
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "code": code, "reason": reason, "message": "no"});
+            let body = Body::from(status.to_string().into_bytes());
+            ready(Ok(Response::builder().status(*code).body(body).unwrap()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_told() {
+        for (code, reason, expected, class, says) in [
+            (403, "Forbidden", "AccessDenied", Class::Permanent, "`get` `serviceaccounts`"),
+            (404, "NotFound", "SecretNotFound", Class::Transient, "create it"),
+            (
+                503,
+                "ServiceUnavailable",
+                "NetworkError",
+                Class::Transient,
+                "reading service account",
+            ),
+        ] {
+            let client = Client::new(Server(code, reason), "n");
+            let failure = agreed(&client, "n", "deployer").await.unwrap_err();
+            assert_eq!((failure.reason, failure.class), (expected, class), "{}", failure.message);
+            assert!(failure.message.contains(says), "{}", failure.message);
+        }
+    }
 }

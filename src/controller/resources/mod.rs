@@ -3,35 +3,40 @@
 //! It follows an attempt, wherever that was made: the attempt says which bundle the image has; the bundle is read from where the
 //! image is now, and has to have the digest that was found at the source, so that nobody who may write to the destination can
 //! put another one in its place. Then it is applied as the ServiceAccount that the object names and that has agreed to it.
+//! Which bundle that is, status keeps before anything is done about it: whatever ends the process, the next attempt knows.
 
 mod account;
 mod cleanup;
 mod journal;
 mod wanted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use kube_runtime::reflector::ObjectRef;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::cleanup::{Tried, is_wanted, settle};
-use self::journal::StatusJournal;
+pub(crate) use self::cleanup::{Course, course, ended, is_wanted, left, prune};
+pub(crate) use self::journal::kept;
+use self::journal::{Kept, StatusJournal};
 use self::wanted::{Place, Wanted, wanted};
 use super::decide::Outcome;
 use super::executor::Order;
 use super::failure::Failure;
 use super::lease::Leadership;
 use super::metrics::Metrics;
+use super::turns::Turns;
 use super::validate;
+use crate::api::conditions::{self, CUSTOM_RESOURCES_APPLIED};
 use crate::api::v1alpha1::{Apply, ImagePush};
-use crate::apply::{self, Impersonated, Kinds, Policy, Report, Wish, owner_value};
+use crate::apply::{self, Entry, Impersonated, Kinds, Policy, Report, Wish, owner_value};
 use crate::bundle::{self, Bundle};
 use crate::error::{Error, Kind, Result};
 use crate::image::Digest;
-use crate::limits::{APPLIERS, APPLY_GRACE, APPLY_TIMEOUT};
+use crate::limits::{APPLIERS, APPLIERS_PER_NAMESPACE, APPLY_GRACE, APPLY_TIMEOUT};
 use crate::options::Platforms;
 
 /// Applies bundles.
@@ -42,7 +47,9 @@ pub(crate) struct Applier {
     policy: Option<Policy>,
     leadership: Leadership,
     /// Bundles are held in memory while they are applied.
-    turns: Semaphore,
+    all: Semaphore,
+    /// The same for each namespace, so that none keeps the others waiting.
+    namespaces: Turns,
 }
 
 /// What the spec asks for.
@@ -54,17 +61,17 @@ pub(crate) struct Orders {
     pub(crate) force_conflicts: bool,
     pub(crate) wait: bool,
     pub(crate) timeout: Duration,
-    /// What was applied last, as status has it.
-    pub(crate) recorded: Option<Recorded>,
+    /// The bundle that was applied as a whole, as status has it.
+    pub(crate) settled: Option<Digest>,
 }
 
-/// A bundle, and the image that it is of.
+/// An image that was looked into, and the bundle that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recorded {
     /// Digest of the source's manifest or index.
     pub(crate) source: Digest,
-    /// Digest of the bundle.
-    pub(crate) bundle: Digest,
+    /// Digest of the bundle; none if it carries none.
+    pub(crate) bundle: Option<Digest>,
 }
 
 /// What became of the bundle.
@@ -79,7 +86,7 @@ pub(crate) enum Finding {
 /// A bundle that was applied, or tried.
 #[derive(Clone, Debug)]
 pub(crate) struct Ran {
-    /// Which, of which image; none if the image carries none any more.
+    /// Which, of which image; not set where that could not be found out.
     pub(crate) of: Option<Recorded>,
     pub(crate) report: Report,
     /// Why it was not done, or not to its end.
@@ -88,6 +95,15 @@ pub(crate) struct Ran {
     pub(crate) is_preview: bool,
     /// Whether the same had been applied before, so that what was changed now had drifted.
     pub(crate) again: bool,
+}
+
+/// A bundle that is to be applied.
+struct Task<'a> {
+    order: &'a Order,
+    orders: &'a Orders,
+    of: Recorded,
+    place: Place,
+    cancel: &'a CancellationToken,
 }
 
 /// What an object's spec asks for; nothing if it doesn't want its bundle applied.
@@ -101,92 +117,139 @@ pub(crate) fn orders(object: &ImagePush) -> Option<Orders> {
         force_conflicts: *force_conflicts,
         wait: *wait,
         timeout: timeout.unwrap_or(APPLY_TIMEOUT),
-        recorded: recorded(object),
+        settled: settled(object),
     })
 }
 
-fn recorded(object: &ImagePush) -> Option<Recorded> {
-    let applied = object.status.as_ref()?.custom_resources.as_ref()?.applied.as_ref()?;
-    let parse = |text: &Option<String>| text.as_ref()?.parse().ok();
-    let recorded = Recorded { source: parse(&applied.source)?, bundle: parse(&applied.digest)? };
-    (!applied.dry_run).then_some(recorded)
+/// The bundle that was applied as a whole.
+fn settled(object: &ImagePush) -> Option<Digest> {
+    let status = object.status.as_ref()?;
+    let applied = status.custom_resources.as_ref()?.applied.as_ref()?;
+    let whole = conditions::is_true(&status.conditions, CUSTOM_RESOURCES_APPLIED);
+    applied.digest.as_ref().filter(|_| whole && !applied.dry_run)?.parse().ok()
+}
+
+// === impl Ran ===
+
+impl Ran {
+    /// It was not even found out which bundle is meant.
+    fn failed(failure: Failure) -> Self {
+        let (report, failure) = (Report::default(), Some(failure));
+        Self { of: None, report, failure, is_preview: false, again: false }
+    }
 }
 
 // === impl Applier ===
 
 impl Applier {
     pub(crate) fn new(client: Client, policy: Option<Policy>, leadership: Leadership) -> Self {
-        let (kinds, turns) = (Kinds::new(&client), Semaphore::new(APPLIERS));
-        Self { client, kinds, policy, leadership, turns }
+        let kinds = Kinds::new(&client);
+        let (all, namespaces) = (Semaphore::new(APPLIERS), Turns::new(APPLIERS_PER_NAMESPACE));
+        Self { client, kinds, policy, leadership, all, namespaces }
     }
 
-    /// What follows from how an attempt ended, if anything; `None` also if it was called off.
+    /// What follows from how an attempt ended, if anything; `None` also if it was called off. A panic ends as an error like
+    /// any other.
     pub(crate) async fn follow(
-        &self,
+        self: &Arc<Self>,
         order: &Order,
         outcome: &Outcome,
         metrics: &Metrics,
         cancel: &CancellationToken,
     ) -> Option<Finding> {
-        let orders = order.apply.as_ref()?;
-        let wanted = wanted(outcome, orders.recorded.as_ref())?;
-        let work = async {
-            let _turn = self.turns.acquire().await;
-            match wanted {
-                Wanted::Leave(reason) => Finding::Nothing(reason),
-                Wanted::Have { of, place } => self.have(order, orders, of, place, cancel).await,
-            }
-        };
-        let finding = cancel.run_until_cancelled(work).await?;
+        order.apply.as_ref()?;
+        let (applier, order, outcome) = (self.clone(), order.clone(), outcome.clone());
+        let token = cancel.clone();
+        let finding = apart(async move {
+            token.run_until_cancelled(applier.go_on(&order, &outcome, &token)).await.flatten()
+        })
+        .await?;
         if let Finding::Ran(ran) = &finding {
             metrics.applied(ran);
         }
         Some(finding)
     }
 
-    async fn have(
+    async fn go_on(
         &self,
         order: &Order,
-        orders: &Orders,
-        of: Option<Recorded>,
-        place: Place,
+        outcome: &Outcome,
         cancel: &CancellationToken,
-    ) -> Finding {
-        let limit = orders.timeout + APPLY_GRACE;
-        let work = self.apply(order, orders, of.as_ref(), place, cancel);
-        let ended = timeout(limit, work).await.unwrap_or_else(|_| {
-            let message = format!("the bundle was not applied after {} s", limit.as_secs());
-            let error = Error::new(Kind::CustomResourcesPending, message);
-            Err(Failure::from(&error.hint("raise `customResources.apply.timeout`")))
-        });
-        let (report, failure) = match ended {
+    ) -> Option<Finding> {
+        let orders = order.apply.as_ref()?;
+        if matches!(outcome, Outcome::Failed(_) | Outcome::Cancelled) {
+            return None;
+        }
+        let journal = self.journal(&order.object, &order.uid, cancel);
+        let ran = match journal.read().await {
+            Err(error) => Ran::failed(Failure::from(&error)),
+            Ok(kept) => match wanted(outcome, kept.of.as_ref())? {
+                Wanted::Leave(reason) => return Some(Finding::Nothing(reason)),
+                Wanted::Have { of, place } => {
+                    self.have(Task { order, orders, of, place, cancel }, kept, &journal).await
+                }
+            },
+        };
+        Some(Finding::Ran(Box::new(ran)))
+    }
+
+    async fn have(&self, task: Task<'_>, kept: Kept, journal: &StatusJournal) -> Ran {
+        let (report, failure) = match self.apply(&task, kept, journal).await {
             Ok(report) => {
                 let failure = report.failure.as_ref().map(Failure::from);
                 (report, failure)
             }
             Err(failure) => (Report::default(), Some(failure)),
         };
-        let again = of.is_some() && of == orders.recorded;
-        let is_preview = matches!(place, Place::Source | Place::Nowhere { preview: true });
-        Finding::Ran(Box::new(Ran { of, report, failure, is_preview, again }))
+        let Task { orders, of, place, .. } = task;
+        let again = of.bundle.is_some() && of.bundle == orders.settled;
+        Ran { of: Some(of), report, failure, is_preview: place.is_preview(), again }
     }
 
     async fn apply(
         &self,
-        order: &Order,
-        orders: &Orders,
-        of: Option<&Recorded>,
-        place: Place,
-        cancel: &CancellationToken,
+        task: &Task<'_>,
+        Kept { entries, of }: Kept,
+        journal: &StatusJournal,
     ) -> Result<Report, Failure> {
+        let Task { order, orders, .. } = task;
+        if !task.place.is_preview() && of.as_ref() != Some(&task.of) {
+            let intended = journal.intend(&entries, &task.of).await;
+            intended.map_err(|error| Failure::from(&error))?;
+        }
+        if task.of.bundle.is_none() && entries.is_empty() {
+            return Ok(Report::default());
+        }
+        let of_namespace =
+            self.namespaces.of(order.object.namespace.as_deref().unwrap_or_default());
+        let turns = (of_namespace.acquire().await, self.all.acquire().await);
+        let began = Instant::now();
+        journal.until(began + orders.timeout);
+        let limit = orders.timeout + APPLY_GRACE;
+        let stored = timeout(limit, self.store(task, &entries, journal)).await;
+        let (who, mut report) = stored.unwrap_or_else(|_| Err(not_done_in(limit)))?;
+        drop(turns);
+        let stored = std::mem::take(&mut report.stored);
+        if orders.wait && report.failure.is_none() {
+            let patience = orders.timeout.saturating_sub(began.elapsed());
+            report.failure = apply::until_current(&who, &stored, patience).await.err();
+        }
+        Ok(report)
+    }
+
+    async fn store(
+        &self,
+        task: &Task<'_>,
+        known: &[Entry],
+        journal: &StatusJournal,
+    ) -> Result<(Impersonated, Report), Failure> {
+        let Task { order, orders, of, place, cancel } = task;
         let who = self.who(&order.object, &orders.account).await?;
         let told = |error: Error| Failure::from(&error);
-        let bundle = match of {
-            Some(of) => Some(self.read(order, &of.bundle, place, cancel).await.map_err(told)?),
+        let bundle = match &of.bundle {
+            Some(digest) => Some(self.read(order, digest, *place, cancel).await.map_err(told)?),
             None => None,
         };
-        let journal = self.journal(&order.object, &order.uid, cancel);
-        let known = journal.read().await.map_err(told)?;
         let policy = self.policy.clone().unwrap_or_default();
         let wish = Wish {
             bundle: bundle.as_ref(),
@@ -194,14 +257,14 @@ impl Applier {
             owner: &owner_value(&order.object.name),
             force_conflicts: orders.force_conflicts,
             prune: orders.prune,
-            wait: orders.wait.then_some(orders.timeout),
-            known: &known,
+            known,
         };
-        Ok(if order.is_preview() {
+        let report = if order.is_preview() {
             apply::preview(&who, &self.kinds, wish).await
         } else {
-            apply::run(&who, &self.kinds, wish, &journal).await
-        })
+            apply::run(&who, &self.kinds, wish, journal).await
+        };
+        Ok((who, report))
     }
 
     /// As whom an object's bundle is applied.
@@ -258,5 +321,63 @@ impl Applier {
         cancel: &CancellationToken,
     ) -> StatusJournal {
         StatusJournal::new(&self.client, object, uid, self.leadership.clone(), cancel.clone())
+    }
+}
+
+/// Does the work in a task of its own, so that a panic in it is one of the ways in which it may end.
+async fn apart(work: impl Future<Output = Option<Finding>> + Send + 'static) -> Option<Finding> {
+    tokio::spawn(work).await.unwrap_or_else(|cause| {
+        let error = Error::internal(format!("applying the bundle ended without a result: {cause}"));
+        Some(Finding::Ran(Box::new(Ran::failed(Failure::from(&error)))))
+    })
+}
+
+fn not_done_in(limit: Duration) -> Failure {
+    let message = format!("the bundle was not applied after {} s", limit.as_secs());
+    let error = Error::new(Kind::CustomResourcesPending, message);
+    Failure::from(&error.hint("raise `customResources.apply.timeout`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let Some(Finding::Ran(ran)) = apart(async { panic!("on purpose") }).await else {
+            unreachable!("it ends")
+        };
+        let failure = ran.failure.unwrap();
+        assert_eq!(failure.reason, "InternalError");
+        let message = "applying the bundle ended without a result: ";
+        assert!(failure.message.starts_with(message), "{}", failure.message);
+    }
+
+    /// Only what was applied as a whole can have drifted.
+    #[test]
+    fn a_bundle_that_failed_half_way_is_not_settled() {
+        let digest = Digest::of(b"bundle");
+        let object = |state: &str, dry_run: bool| -> ImagePush {
+            let side = json!({"reference": "docker://a.example/x:1"});
+            let condition = json!({"type": CUSTOM_RESOURCES_APPLIED, "status": state, "reason": "x",
+                "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let counts =
+                json!({"created": 1, "configured": 0, "unchanged": 0, "pruned": 0, "failed": 0});
+            let mut applied = json!({"dryRun": dry_run, "digest": digest.to_string()});
+            applied.as_object_mut().unwrap().extend(counts.as_object().unwrap().clone());
+            let apply = json!({"serviceAccountName": "a"});
+            let object: Value = json!({
+                "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush", "metadata": {"name": "x"},
+                "spec": {"source": side, "destination": side, "customResources": {"apply": apply}},
+                "status": {"conditions": [condition], "customResources": {"decision": "pushed", "applied": applied}},
+            });
+            serde_json::from_value(object).unwrap()
+        };
+        let settled = |state, dry_run| orders(&object(state, dry_run)).unwrap().settled;
+        assert_eq!(settled("True", false), Some(digest.clone()));
+        assert_eq!(settled("False", false), None);
+        assert_eq!(settled("True", true), None);
     }
 }

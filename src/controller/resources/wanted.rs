@@ -10,8 +10,8 @@ use crate::image::Digest;
 pub(super) enum Wanted {
     /// What is there now, for this reason.
     Leave(String),
-    /// This bundle, or none if the image carries none.
-    Have { of: Option<Recorded>, place: Place },
+    /// The bundle of this image, or nothing if it carries none.
+    Have { of: Recorded, place: Place },
 }
 
 /// Where a bundle can be read.
@@ -25,16 +25,25 @@ pub(super) enum Place {
     Nowhere { preview: bool },
 }
 
+// === impl Place ===
+
+impl Place {
+    /// Whether nothing is to be written.
+    pub(super) fn is_preview(self) -> bool {
+        matches!(self, Self::Source | Self::Nowhere { preview: true })
+    }
+}
+
 /// What is wanted; `None` where the attempt came to nothing.
-pub(super) fn wanted(outcome: &Outcome, recorded: Option<&Recorded>) -> Option<Wanted> {
+pub(super) fn wanted(outcome: &Outcome, known: Option<&Recorded>) -> Option<Wanted> {
     match outcome {
         Outcome::Pushed(pushed) => {
-            Some(of_beside(pushed.beside.as_ref(), &pushed.source_digest, recorded, false))
+            Some(of_beside(pushed.beside.as_ref(), &pushed.source_digest, known, false))
         }
         Outcome::Previewed(preview) => {
-            Some(of_beside(preview.beside.as_ref(), &preview.source_digest, recorded, true))
+            Some(of_beside(preview.beside.as_ref(), &preview.source_digest, known, true))
         }
-        Outcome::Unchanged => Some(of_recorded(recorded, "nothing was looked for")),
+        Outcome::Unchanged => Some(of_known(known, "nothing was looked for")),
         Outcome::Failed(_) | Outcome::Cancelled => None,
     }
 }
@@ -42,34 +51,34 @@ pub(super) fn wanted(outcome: &Outcome, recorded: Option<&Recorded>) -> Option<W
 fn of_beside(
     beside: Option<&Beside>,
     source: &Digest,
-    recorded: Option<&Recorded>,
+    known: Option<&Recorded>,
     preview: bool,
 ) -> Wanted {
     let Some(Beside { decision, digest, .. }) = beside else {
         return Wanted::Leave("the image was pushed alone".to_owned());
     };
-    let of = digest.clone().map(|bundle| Recorded { source: source.clone(), bundle });
-    match (decision, of) {
-        (Decision::Absent, _) => Wanted::Have { of: None, place: Place::Nowhere { preview } },
-        (Decision::Push, Some(of)) => Wanted::Have { of: Some(of), place: Place::Source },
+    let of = |bundle: Option<&Digest>| Recorded { source: source.clone(), bundle: bundle.cloned() };
+    let have = |place| Wanted::Have { of: of(digest.as_ref()), place };
+    match decision {
+        Decision::Absent => Wanted::Have { of: of(None), place: Place::Nowhere { preview } },
+        Decision::Push if digest.is_some() => have(Place::Source),
         // A dry run compares with what is at the source, which it has seen.
-        (Decision::Unchanged, Some(of)) if preview => {
-            Wanted::Have { of: Some(of), place: Place::Source }
-        }
-        (Decision::Pushed | Decision::Unchanged, Some(of)) => {
-            Wanted::Have { of: Some(of), place: Place::Destination }
-        }
-        (decision, _) => {
-            let known = recorded.filter(|recorded| recorded.source == *source && !preview);
-            of_recorded(known, decision.reason().unwrap_or("it is not known yet"))
+        Decision::Unchanged if preview && digest.is_some() => have(Place::Source),
+        Decision::Pushed | Decision::Unchanged if digest.is_some() => have(Place::Destination),
+        decision => {
+            let known = known.filter(|known| known.source == *source && !preview);
+            of_known(known, decision.reason().unwrap_or("it is not known yet"))
         }
     }
 }
 
-/// What was applied before, if anything; else nobody knows.
-fn of_recorded(recorded: Option<&Recorded>, reason: &str) -> Wanted {
-    match recorded {
-        Some(of) => Wanted::Have { of: Some(of.clone()), place: Place::Destination },
+/// What is known from before, if anything; else nobody knows.
+fn of_known(known: Option<&Recorded>, reason: &str) -> Wanted {
+    match known {
+        Some(of) if of.bundle.is_none() => {
+            Wanted::Have { of: of.clone(), place: Place::Nowhere { preview: false } }
+        }
+        Some(of) => Wanted::Have { of: of.clone(), place: Place::Destination },
         None => Wanted::Leave(reason.to_owned()),
     }
 }
@@ -111,14 +120,15 @@ mod tests {
     }
 
     fn of(source: &str, bundle: &str) -> Recorded {
-        Recorded { source: Digest::of(source.as_bytes()), bundle: Digest::of(bundle.as_bytes()) }
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        Recorded { source: digest(source), bundle: (!bundle.is_empty()).then(|| digest(bundle)) }
     }
 
     #[test]
     fn the_attempt_says_which_bundle_is_meant_and_where_it_is() {
-        let have = |of, place| Some(Wanted::Have { of: Some(of), place });
+        let have = |of, place| Some(Wanted::Have { of, place });
         let leave = |reason: &str| Some(Wanted::Leave(reason.to_owned()));
-        let none = |preview| Some(Wanted::Have { of: None, place: Place::Nowhere { preview } });
+        let none = |preview| have(of("source", ""), Place::Nowhere { preview });
         let unsearched = || beside(Decision::NotSearched("nobody looked".to_owned()), "");
         let skipped = || beside(Decision::Skipped("it is broken".into()), "");
         for (outcome, recorded, expected) in [
@@ -142,6 +152,8 @@ mod tests {
                 have(of("source", "old"), Place::Destination),
             ),
             (pushed(Some(unsearched())), Some(of("other", "old")), leave("nobody looked")),
+            // What was left over of it is still to be taken away.
+            (pushed(Some(unsearched())), Some(of("source", "")), none(false)),
             (pushed(None), None, leave("the image was pushed alone")),
             (previewed(beside(Decision::Push, "b")), None, have(of("source", "b"), Place::Source)),
             (

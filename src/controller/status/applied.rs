@@ -91,9 +91,13 @@ impl Draft {
 
     /// Whether status says the same already.
     fn knows(&mut self, ran: &Ran) -> bool {
-        let known = self.status.custom_resources.as_ref().and_then(|it| it.applied.as_ref());
+        let known = self.status.custom_resources.as_mut().and_then(|it| it.applied.as_mut());
         let digest = digest_of(ran);
-        let same = known.is_some_and(|known| known.digest == digest && !known.dry_run);
+        let same = known.as_ref().is_some_and(|known| known.digest == digest && !known.dry_run);
+        if let Some(known) = known.filter(|_| same) {
+            // The same bundle may have come with another image.
+            known.source = source_of(ran);
+        }
         let generation = self.generation;
         let condition =
             self.status.conditions.iter_mut().find(|it| {
@@ -114,7 +118,7 @@ impl Draft {
         let applied = AppliedStatus {
             dry_run: ran.is_preview,
             digest: digest_of(ran),
-            source: ran.of.as_ref().map(|of| of.source.to_string()),
+            source: source_of(ran),
             created: count(*created),
             configured: count(*configured),
             unchanged: count(*unchanged),
@@ -141,7 +145,11 @@ impl Draft {
 }
 
 fn digest_of(ran: &Ran) -> Option<String> {
-    ran.of.as_ref().map(|of| of.bundle.to_string())
+    ran.of.as_ref()?.bundle.as_ref().map(ToString::to_string)
+}
+
+fn source_of(ran: &Ran) -> Option<String> {
+    ran.of.as_ref().filter(|of| of.bundle.is_some()).map(|of| of.source.to_string())
 }
 
 /// Whether anything was written, or should have been.
@@ -197,7 +205,7 @@ mod tests {
     fn ran(counts: [usize; 5], failure: Option<Kind>) -> Finding {
         let [created, configured, unchanged, pruned, failed] = counts;
         let report = Report { created, configured, unchanged, pruned, failed, ..Report::default() };
-        let of = Recorded { source: Digest::of(b"source"), bundle: Digest::of(b"bundle") };
+        let of = Recorded { source: Digest::of(b"source"), bundle: Some(Digest::of(b"bundle")) };
         let failure = failure.map(|kind| Failure::from(&Error::new(kind, "because")));
         let (is_preview, again) = (false, false);
         Finding::Ran(Box::new(Ran { of: Some(of), report, failure, is_preview, again }))
@@ -267,6 +275,21 @@ mod tests {
             let failure = draft.applied(&object, found.as_ref());
             assert_eq!((told(&draft), failure.is_some()), (expected, fails), "{found:?}");
         }
+    }
+
+    #[test]
+    fn the_same_bundle_may_come_with_another_image() {
+        let mut draft = draft(&applying());
+        let Finding::Ran(first) = ran([2, 0, 0, 0, 0], None) else { unreachable!() };
+        let other =
+            Recorded { source: Digest::of(b"other"), bundle: first.of.clone().unwrap().bundle };
+        draft.applied(&applying(), Some(&Finding::Ran(first)));
+        let Finding::Ran(mut second) = ran([0, 0, 2, 0, 0], None) else { unreachable!() };
+        second.of = Some(other);
+        draft.applied(&applying(), Some(&Finding::Ran(second)));
+        let applied = draft.status.custom_resources.unwrap().applied.unwrap();
+        let expected = (Some(Digest::of(b"other").to_string()), 2, 0);
+        assert_eq!((applied.source, applied.created, applied.unchanged), expected);
     }
 
     #[test]

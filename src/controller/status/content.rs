@@ -1,9 +1,11 @@
 //! What the engine found, in the fields of a status.
 
 use super::number;
-use crate::api::v1alpha1::{Artifact, ArtifactManifest, CustomResourcesStatus, Preview};
+use crate::api::v1alpha1::{
+    AppliedStatus, Artifact, ArtifactManifest, CustomResourcesStatus, Preview,
+};
 use crate::controller::decide::Previewed;
-use crate::engine::{self, Beside, Pushed};
+use crate::engine::{self, Beside, Decision, Pushed};
 use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_STATUS_TEXT};
 
 /// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
@@ -34,22 +36,44 @@ fn short(text: &str) -> String {
     text.chars().take(MAX_STATUS_TEXT).collect()
 }
 
-/// What was decided about the custom resources that the image carries.
+/// The decision about custom resources that were to be put beside the image, where that failed.
+pub(crate) const BUNDLE_FAILED: &str = "failed";
+/// The decision about custom resources that can't be used.
+pub(crate) const BUNDLE_SKIPPED: &str = "skipped";
+
+/// What was decided about the custom resources that the image carries. Where nobody has looked, what was decided `before`
+/// about the same image holds. What became of them in the cluster is told later.
 pub(super) fn custom_resources(
     beside: &Beside,
-    known: Option<&CustomResourcesStatus>,
+    before: Option<&CustomResourcesStatus>,
+    applied: Option<AppliedStatus>,
 ) -> CustomResourcesStatus {
     let Beside { decision, digest, objects, artifact } = beside;
-    let cut = |reason: &str| reason.chars().take(MAX_CONDITION_MESSAGE).collect();
+    if let (Some(before), Decision::NotSearched(_)) = (before, decision) {
+        return CustomResourcesStatus { applied, ..before.clone() };
+    }
     CustomResourcesStatus {
         decision: decision.as_str().to_owned(),
         reason: decision.reason().map(cut),
         digest: digest.as_ref().map(ToString::to_string),
         objects: objects.map(|objects| number(objects as u64)),
         artifact: artifact.as_ref().map(ToString::to_string),
-        // What became of it in the cluster is told later.
-        applied: known.and_then(|known| known.applied.clone()),
+        applied,
     }
+}
+
+/// The custom resources are not beside the image, since putting them there failed.
+pub(super) fn bundle_failed(reason: &str, applied: Option<AppliedStatus>) -> CustomResourcesStatus {
+    CustomResourcesStatus {
+        decision: BUNDLE_FAILED.to_owned(),
+        reason: Some(cut(reason)),
+        applied,
+        ..CustomResourcesStatus::default()
+    }
+}
+
+fn cut(reason: &str) -> String {
+    reason.chars().take(MAX_CONDITION_MESSAGE).collect()
 }
 
 /// What a push would do.

@@ -166,7 +166,7 @@ async fn what_the_server_does_not_take_is_told_by_its_fields() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_is_made_as_the_account() {
     let place = Place::new().await;
-    place.apply_as(&[thing("a", 1), thing("b", 1)], waiting).await;
+    place.apply_and_wait(&[thing("a", 1), thing("b", 1)]).await;
     place.apply(&[thing("a", 2)]).await;
     let known = place.journal.entries();
     prune_all(&place.who, &place.kinds, "web", &known, &place.journal).await;

@@ -10,7 +10,9 @@ use imagepush::access::{
 use imagepush::blob::Pace;
 use imagepush::engine::{NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
-use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
+use imagepush::options::{
+    BundleClues, CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry,
+};
 use imagepush::transport;
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,7 @@ async fn pushed(name: &str, access: &Access, to: &Registry, retries: u32) -> Res
         verify_source: false,
         pace: Pace::default(),
         custom_resources: CustomResources::Never,
+        clues: BundleClues::default(),
         verify_after_push: false,
         overwrites: None,
     };

@@ -6,7 +6,9 @@ use imagepush::access::Access;
 use imagepush::blob::Pace;
 use imagepush::engine::{BlobCounts, NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
-use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
+use imagepush::options::{
+    BundleClues, CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry,
+};
 use imagepush::transport::{self, Role};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         verify_source: false,
         pace: Pace::default(),
         custom_resources: CustomResources::Never,
+        clues: BundleClues::default(),
         verify_after_push: false,
         overwrites: None,
     };

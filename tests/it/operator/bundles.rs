@@ -1,5 +1,6 @@
 //! Bundles that the operator applies in the cluster, each as a ServiceAccount of the object's namespace.
 
+mod attached;
 mod refused;
 
 use imagepush::apply::Policy;

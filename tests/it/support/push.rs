@@ -9,7 +9,9 @@ use imagepush::blob::{Blob, Pace};
 use imagepush::engine::{self, NoProgress, Progress, Pushed};
 use imagepush::error::Result;
 use imagepush::image::Manifest;
-use imagepush::options::{CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry};
+use imagepush::options::{
+    BundleClues, CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry,
+};
 use imagepush::transport::{self, BlobKind, ImageDestination, Reference};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
         custom_resources: CustomResources::Never,
+        clues: BundleClues::default(),
         pace: Pace::default(),
         verify_after_push: false,
         overwrites: None,

@@ -73,3 +73,38 @@ fn a_bundle_that_has_to_wait_is_tried_again_ever_later() {
     let results: Vec<&str> = found[2].history.iter().map(|it| it.result.as_str()).collect();
     assert_eq!(results, ["CustomResourcesPending", "PushSucceeded"]);
 }
+
+/// Suspended in the moment in which the attempt ends.
+#[test]
+fn a_bundle_that_was_not_applied_leaves_nothing_done() {
+    let mut spec = applying();
+    spec["suspend"] = json!(true);
+    let outcome = pushed(false);
+    let started = check(&object(&applying(), 1, None), &observed(Attempt::None)).status;
+    for (failure, ready) in [
+        (None, "Ready=True/PushSucceeded"),
+        (Some(Kind::CustomResourcesConflict), "Ready=Unknown/Suspended"),
+    ] {
+        let found = ran(failure);
+        let look = Observed { bundle: Some(&found), ..ended(&outcome) };
+        let told = check(&object(&spec, 2, Some(started.clone())), &look).status;
+        assert!(summary(&told).0.contains(&ready.to_owned()), "{told:?}");
+        assert!(told.artifact.is_some());
+    }
+}
+
+/// What was pushed before it was called off is known, whatever follows: it may have to be taken away.
+#[test]
+fn what_was_pushed_is_recorded_though_the_bundle_was_called_off() {
+    let outcome = pushed(false);
+    let Outcome::Pushed(landed) = &outcome else { unreachable!() };
+    for suspended in [false, true] {
+        let mut spec = applying();
+        spec["suspend"] = json!(suspended);
+        let mut look = ended(&Outcome::Cancelled);
+        look.landed = Some((&**landed, "docker://b.example/x:1"));
+        let told = check(&object(&spec, 1, None), &look).status;
+        let artifact = told.artifact.expect("it is there");
+        assert_eq!(artifact.digest, landed.digest.to_string());
+    }
+}

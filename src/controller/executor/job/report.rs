@@ -43,6 +43,8 @@ pub(crate) enum Report {
         transient: bool,
         side: Option<String>,
         retry_after_seconds: Option<u64>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        beside: bool,
     },
     /// Both ends are as they were.
     Unchanged,
@@ -67,6 +69,7 @@ impl Report {
                 transient: failure.class == Class::Transient,
                 side: failure.side.map(|side| side.as_str().to_owned()),
                 retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()),
+                beside: failure.beside,
             },
             Outcome::Unchanged => Self::Unchanged,
             Outcome::Cancelled => Self::Cancelled,
@@ -159,14 +162,14 @@ impl Report {
             Self::Previewed { source_digest, preview, beside } => {
                 Outcome::Previewed(Box::new(Previewed { source_digest, preview, beside }))
             }
-            Self::Failed { reason, message, transient, side, retry_after_seconds } => {
+            Self::Failed { reason, message, transient, side, retry_after_seconds, beside } => {
                 let class = if transient { Class::Transient } else { Class::Permanent };
                 let side = [Side::Source, Side::Destination]
                     .into_iter()
                     .find(|it| Some(it.as_str()) == side.as_deref());
                 let retry_after = retry_after_seconds.map(Duration::from_secs);
                 Outcome::Failed(match Failure::told(&reason, &message, class, side, retry_after) {
-                    Some(failure) => failure,
+                    Some(failure) => Failure { beside, ..failure },
                     None => Failure::from(&Error::internal(format!(
                         "the Job failed for a reason that is not known here: {message}"
                     ))),
