@@ -12,7 +12,6 @@ use crate::limits::MAX_BUNDLE_VIEWS;
 
 /// What the images so far carry.
 pub(super) struct Readings {
-    folder: Folder,
     /// The first image, and its bundle.
     first: Option<(Digest, Option<Bundle>)>,
     /// Files that have that bundle.
@@ -24,20 +23,20 @@ pub(super) struct Readings {
 // === impl Readings ===
 
 impl Readings {
-    /// Of images that carry it in this folder.
-    pub(super) fn new(folder: Folder) -> Self {
-        Self { folder, first: None, known: HashSet::new(), read: 0 }
+    /// Of no image yet.
+    pub(super) fn new() -> Self {
+        Self { first: None, known: HashSet::new(), read: 0 }
     }
 
-    /// With the next image, whose bundle is read. Fails if it isn't that of the others.
-    pub(super) fn and(mut self, merge: Merge, image: &Digest) -> Result<Self> {
-        self.read(merge, image)?;
+    /// With the next image, whose bundle is read from this folder. Fails if it isn't that of the others.
+    pub(super) fn and(mut self, merge: Merge, image: &Digest, folder: &Folder) -> Result<Self> {
+        self.read(merge, image, folder)?;
         Ok(self)
     }
 
-    fn read(&mut self, merge: Merge, image: &Digest) -> Result<()> {
+    fn read(&mut self, merge: Merge, image: &Digest, folder: &Folder) -> Result<()> {
         let doing = |error: Error| {
-            let folder = self.folder.as_str();
+            let folder = folder.as_str();
             error.doing(format!("looking for the bundle in `{folder}` of `{image}`"))
         };
         let files = merge.into_files().map_err(doing)?;
@@ -101,9 +100,9 @@ mod tests {
 
     #[test]
     fn equal_files_are_read_once() {
-        let (mut readings, text) = (Readings::new(Folder::default()), thing("a"));
+        let (mut readings, text) = (Readings::new(), thing("a"));
         for n in 0..4096 {
-            readings.read(image(&text), &digest(n)).unwrap();
+            readings.read(image(&text), &digest(n), &Folder::default()).unwrap();
         }
         assert_eq!(readings.read, text.len());
         assert_eq!(readings.into_bundle().unwrap(), Bundle::parse(text.as_bytes()).unwrap());
@@ -111,10 +110,14 @@ mod tests {
 
     #[test]
     fn other_words_are_compared_within_a_bound() {
-        let mut readings = Readings::new(Folder::default());
+        let mut readings = Readings::new();
         let mut read = |n: usize| {
             let comment = "x".repeat(1 << 20);
-            readings.read(image(&format!("# {n} {comment}\n{}", thing("a"))), &digest(n))
+            readings.read(
+                image(&format!("# {n} {comment}\n{}", thing("a"))),
+                &digest(n),
+                &Folder::default(),
+            )
         };
         for n in 0..31 {
             read(n).unwrap();
@@ -125,9 +128,9 @@ mod tests {
 
     #[test]
     fn a_different_one_is_told_with_both_images() {
-        let mut readings = Readings::new(Folder::default());
-        readings.read(image(&thing("a")), &digest(1)).unwrap();
-        let error = readings.read(image(&thing("b")), &digest(2)).unwrap_err();
+        let mut readings = Readings::new();
+        readings.read(image(&thing("a")), &digest(1), &Folder::default()).unwrap();
+        let error = readings.read(image(&thing("b")), &digest(2), &Folder::default()).unwrap_err();
         let message = format!("images `{}` and `{}` carry different bundles", digest(1), digest(2));
         assert_eq!(error.to_string(), message);
     }

@@ -67,10 +67,16 @@ pub(super) async fn inside(origin: &Origin<'_>) -> Result<Lead> {
     if let Some(path) = annotated(origin) {
         return labelled(path);
     }
-    let first = origin.first_image().await?;
-    let Some(image) = first.as_image().filter(|image| image.is_container_image()) else {
-        return Ok(Lead::Nowhere);
-    };
+    let mut first = origin.first_image().await?;
+    if !is_container_image(&first) {
+        // An index may list artifacts before its images.
+        let images = origin.images().await?;
+        let Some(image) = images.into_iter().find(is_container_image) else {
+            return Ok(Lead::Nowhere);
+        };
+        first = image;
+    }
+    let Some(image) = first.as_image() else { return Ok(Lead::Nowhere) };
     match origin.config(&image.config).await?.config.labels.get(LABEL) {
         Some(path) => labelled(path),
         None => Ok(Lead::Unknown { encrypted: encrypted_layer(image).cloned() }),
@@ -109,22 +115,43 @@ pub(super) async fn read_attached(origin: &Origin<'_>, listed: &Descriptor) -> R
     read.await.map_err(|error| error.doing(doing()).on(Side::Source))
 }
 
-/// Reads the bundle in the layers; none if there is nothing in the folder. Those of several images must be the same.
+/// Reads the bundle in the layers; none if there is nothing in the folder. Those of several images must be the same, though
+/// each may name a folder of its own. `views` are of the given one.
 pub(super) async fn read_layers(
     origin: &Origin<'_>,
     folder: &Folder,
     views: &Views,
 ) -> Result<Option<Bundle>> {
-    let (mut images_seen, mut readings) = (HashSet::new(), Readings::new(folder.clone()));
-    for image in images(origin).await? {
+    let (mut images_seen, mut readings) = (HashSet::new(), Readings::new());
+    let mut views = HashMap::from([(folder.clone(), views.clone())]);
+    let images = images(origin).await?;
+    let alone = images.len() == 1;
+    for image in images {
         if !images_seen.insert(image.digest().clone()) {
             continue;
         }
-        let merge = merge_image(origin, &image, views, folder).await?;
-        let read = aside(move || readings.and(merge, image.digest())).await?;
+        let own = if alone { None } else { own_folder(origin, &image).await? };
+        let folder = own.unwrap_or_else(|| folder.clone());
+        let views = views.entry(folder.clone()).or_default();
+        let merge = merge_image(origin, &image, views, &folder).await?;
+        let read = aside(move || readings.and(merge, image.digest(), &folder)).await?;
         readings = read.map_err(|error| error.on(Side::Source))?;
     }
     Ok(readings.into_bundle())
+}
+
+/// The folder that an image of an index names by its own label. What the manifest that was asked for says holds for all.
+async fn own_folder(origin: &Origin<'_>, manifest: &Manifest) -> Result<Option<Folder>> {
+    let Some(image) = manifest.as_image().filter(|_| annotated(origin).is_none()) else {
+        return Ok(None);
+    };
+    let config = origin.config(&image.config).await?;
+    let path = config.config.labels.get(LABEL);
+    path.map(|path| Folder::parse(path)).transpose().map_err(|error| error.on(Side::Source))
+}
+
+fn is_container_image(manifest: &Manifest) -> bool {
+    manifest.as_image().is_some_and(ImageManifest::is_container_image)
 }
 
 /// The container images of what is pushed. Attestations, which indexes list like images, have no file system.

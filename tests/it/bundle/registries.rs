@@ -182,6 +182,38 @@ async fn an_index_has_one_bundle() {
     assert_eq!(decisions(&from, &to, Auto).await.1, format!("skipped: {message}"));
 }
 
+/// Which folder it is, each image says for itself; what is listed beside images says nothing.
+#[tokio::test]
+async fn the_images_of_an_index_name_their_own_folders() {
+    let registry = DockerRegistry::of(Program::Referrers);
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = |path: &str| files(&[(path, &thing("a"))], Form::Gzip);
+    let platform = |architecture: &str| json!({"os": "linux", "architecture": architecture});
+    let plain = Content::image("linux", "amd64", &[bundle("metadata/config.yaml")]);
+    let elsewhere = |architecture: &str, path: &str| {
+        let layers = [layer(3, 300, Form::Gzip), bundle(&format!("{path}/config.yaml"))];
+        let label = [("imagepush.dev/bundle", path)];
+        Content::labelled_image("linux", architecture, &layers, &label)
+    };
+    let (arm, s390x) = (elsewhere("arm64", "deploy"), elsewhere("s390x", "opt/bundle"));
+    let (name, beside) =
+        (format!("{}/team/app", registry.host), crate::support::images::artifact(5));
+    for (tag, entries) in [
+        vec![(platform("amd64"), plain), (platform("arm64"), arm.clone())],
+        vec![(platform("arm64"), arm.clone()), (platform("s390x"), s390x)],
+        vec![(platform("unknown"), beside), (platform("arm64"), arm)],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let from = layout(folder.path(), &tag.to_string(), &Content::index(entries));
+        let name = format!("{name}:{tag}");
+        let (image, bundle) = decisions(&from, &format!("docker://{name}"), Always).await;
+        assert_eq!((image, bundle.as_str()), ("pushed", "pushed"), "{tag}");
+        assert_eq!(got(&name, &[&registry.host]), canonical("a"), "{tag}");
+    }
+}
+
 #[tokio::test]
 async fn a_bundle_that_is_wanted_and_not_sound_keeps_the_image_back() {
     let registry = DockerRegistry::of(Program::Referrers);
