@@ -23,7 +23,7 @@ demo: install control-plane ## Set everything up, and push an image with an Imag
 	@cargo build --locked
 	@scripts/demo
 
-demo-bundle: install control-plane ## Push an image with custom resources, and compare these with a cluster
+demo-bundle: install control-plane ## Push, compare, apply and prune the custom resources of an image
 	@cargo build --locked
 	@scripts/demo-bundle
 
