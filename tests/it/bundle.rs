@@ -3,6 +3,7 @@
 mod builders;
 mod cost;
 mod diff;
+mod examples;
 mod faults;
 mod fuzzed;
 mod harness;
@@ -11,3 +12,5 @@ mod layouts;
 mod policies;
 mod registries;
 mod scalars;
+mod sources;
+mod writers;

@@ -74,6 +74,23 @@ async fn what_would_change_is_told_field_by_field() {
     assert_eq!((code, document), (Some(1), expected));
 }
 
+/// Without flags it is where kubectl would be: in the cluster and the namespace of the configuration's context.
+#[tokio::test]
+async fn the_context_says_which_cluster_and_namespace() {
+    let (plane, namespace, folder) = ready().await;
+    let thing = image(folder.path(), "1", &things::object("Thing", "a", &json!({"size": 1})));
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(plane.kubeconfig()).unwrap()).unwrap();
+    config["contexts"][0]["context"]["namespace"] = json!(namespace);
+    let kubeconfig = folder.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["bundle", "diff", "--output", "json", &thing]).env("KUBECONFIG", &kubeconfig);
+    let output = command.output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["namespace"]), (Some(1), &json!(namespace)));
+}
+
 #[tokio::test]
 async fn what_fails_has_another_code() {
     let (plane, namespace, folder) = ready().await;
@@ -81,12 +98,15 @@ async fn what_fails_has_another_code() {
     let planet = image(folder.path(), "planet", &things::object("Planet", "a", &json!({})));
     let invalid = things::object("Thing", "a", &json!({"size": -1}));
     let invalid = image(folder.path(), "invalid", &invalid);
+    let built_in = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    let built_in = image(folder.path(), "built-in", &built_in);
     let missing = folder.path().join("kubeconfig");
     let here = plane.kubeconfig();
     for (image, kubeconfig, message) in [
         (thing.as_str(), missing.as_path(), "the cluster's configuration can't be used"),
         (planet.as_str(), here, "Planet"),
         (invalid.as_str(), here, "spec.size"),
+        (built_in.as_str(), here, "`v1 ConfigMap`: it is no custom resource"),
         ("oci:/nowhere:1", here, "/nowhere"),
     ] {
         let (code, told, complaint) = diff(image, kubeconfig, &["--namespace", &namespace]);

@@ -2,7 +2,9 @@
 
 use axum::http::header::CONTENT_TYPE;
 use imagepush::error::{Class, Kind};
+use imagepush::image::Digest;
 use imagepush::options::CustomResources::{Always, Auto, Never, Only};
+use imagepush::options::{BundleClues, PushOptions};
 use serde_json::json;
 
 use super::harness::*;
@@ -74,10 +76,65 @@ async fn a_push_that_ends_between_image_and_bundle_is_completed_by_the_next() {
         let told = "putting beside the image, which is at the destination, what belongs to it";
         assert!(error.to_string().contains(told), "{error}");
         assert!(registry.tags().contains_key("app:1"));
+        assert!(error.is_beside(), "{error}");
         registry.clear_rules();
         assert_eq!(decisions(&from, &name, next).await.1, "pushed");
         assert_eq!(decisions(&from, &name, Always).await, ("unchanged", "unchanged".to_owned()));
     }
+}
+
+/// Who knows that a bundle was left over has it looked for, though nothing says that there is one and no layer moves.
+#[tokio::test]
+async fn a_bundle_that_was_left_over_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = layout(folder.path(), "a", &image_with(&thing("a")));
+    let (source, name) = registry().await;
+    let (_destination, to) = registry().await;
+    run(&from, &name, Never).await.unwrap();
+    run(&from, &to, Never).await.unwrap();
+    let decided = async |from: &str, clues: BundleClues| {
+        let done = run_with(&PushOptions { clues, ..options(from, &to, Auto) }).await.unwrap();
+        decision(&done.beside.unwrap())
+    };
+    source.take_log();
+    assert_eq!(decided(&name, BundleClues::default()).await, "notSearched");
+    assert!(!source.take_log().iter().any(|line| line.contains("/blobs/")));
+    let left_over = BundleClues { left_over: true, ..BundleClues::default() };
+    assert_eq!(decided(&name, left_over.clone()).await, "pushed");
+    assert_eq!(decided(&from, left_over).await, "unchanged");
+}
+
+/// What is to be applied in a cluster is looked for once in each image, and the destination isn't believed.
+#[tokio::test]
+async fn a_bundle_for_a_cluster_is_looked_for_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = image_with(&thing("a")).annotated("imagepush.dev/bundle", "metadata");
+    let from = layout(folder.path(), "a", &image);
+    let (source, name) = registry().await;
+    let (_destination, to) = registry().await;
+    run(&from, &name, Never).await.unwrap();
+    let digest = run(&name, &to, Always).await.unwrap().beside.unwrap().digest.unwrap();
+    let read = async |clues: BundleClues| {
+        source.take_log();
+        let done = run_with(&PushOptions { clues, ..options(&name, &to, Auto) }).await.unwrap();
+        let beside = done.beside.unwrap();
+        assert_eq!(
+            (decision(&beside).as_str(), beside.digest.as_ref()),
+            ("unchanged", Some(&digest))
+        );
+        source.take_log().iter().filter(|line| line.contains("/blobs/")).count()
+    };
+    // By its own word the artifact there was made of this image.
+    assert_eq!(read(BundleClues::default()).await, 0);
+    let seen: Digest = image.digest().parse().unwrap();
+    let new = BundleClues { for_cluster: true, ..BundleClues::default() };
+    assert!(read(new.clone()).await > 0);
+    let other = BundleClues { seen: Some(seen.clone()), bundle: Some(seen.clone()), ..new.clone() };
+    assert!(read(other).await > 0);
+    assert_eq!(
+        read(BundleClues { seen: Some(seen), bundle: Some(digest.clone()), ..new }).await,
+        0
+    );
 }
 
 /// What a bundle is equal to can't be seen in such a list; its manifest says it.

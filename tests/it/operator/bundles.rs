@@ -1,7 +1,12 @@
 //! Bundles that the operator applies in the cluster, each as a ServiceAccount of the object's namespace.
 
 mod attached;
+mod cluster;
+mod gone;
+mod killed;
 mod refused;
+mod table;
+mod waits;
 
 use imagepush::apply::Policy;
 
@@ -30,14 +35,29 @@ impl Place {
         if !impersonation.is_empty() {
             grant(plane, &namespace, impersonation).await;
         }
-        let operator = start(plane, namespace, Some(Policy::default())).await;
+        let operator = start(plane, namespace, Some(Policy::default()), None).await;
         Self { registry: DockerRegistry::plain(), operator }
+    }
+
+    /// Another operator in the same place, which serves its metrics.
+    async fn listening(self) -> (Self, SocketAddr) {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let Self { registry, operator } = self;
+        let (plane, namespace) = operator.stop().await;
+        let operator = start(plane, namespace, Some(Policy::default()), Some(address)).await;
+        (Self { registry, operator }, address)
     }
 
     /// Puts an image with this bundle, or without one, under a tag.
     async fn image(&self, tag: &str, bundle: &str) {
+        self.put(tag, &image(bundle)).await;
+    }
+
+    /// Puts an image under a tag.
+    async fn put(&self, tag: &str, image: &Content) {
         let folder = tempfile::tempdir().unwrap();
-        image(bundle).write_layout(folder.path(), Some("1"));
+        image.write_layout(folder.path(), Some("1"));
         let from = format!("oci:{}:1", folder.path().display());
         let mut options =
             push::options(&from, &format!("docker://{}/app:{tag}", self.registry.host));
@@ -76,11 +96,12 @@ async fn start(
     plane: &'static ControlPlane,
     namespace: String,
     bundles: Option<Policy>,
+    listen: Option<SocketAddr>,
 ) -> Operator {
     let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
     let config = OperatorConfig {
         namespaces: vec![namespace.clone()],
-        listen: None,
+        listen,
         network: NetworkSettings { egress, ..NetworkSettings::default() },
         bundles,
         ..OperatorConfig::default()
@@ -178,51 +199,6 @@ async fn a_bundle_is_applied_kept_and_goes_with_its_object() {
 
     place.operator.kubectl(&["delete", "ipush", "web", "--timeout=60s"]).await;
     assert_eq!(place.names().await, [""; 0]);
-    place.operator.stop().await;
-}
-
-/// Policies, what the image carries, whether it is applied; and what follows for the image and in the cluster.
-#[tokio::test(flavor = "multi_thread")]
-async fn each_policy_does_what_it_says_in_the_cluster() {
-    let place = Place::new().await;
-    place.image("with", &things_of(&[("table", 1)])).await;
-    place.image("without", "").await;
-    place.image("broken", "kind: Thing").await;
-    let cases = [
-        // policy, image, apply: reason of Ready, reason of the condition, whether the thing is there
-        ("Always", "with", true, "PushSucceeded", "Applied", true),
-        ("Always", "with", false, "PushSucceeded", "NotConfigured", false),
-        ("Always", "without", true, "SourceNotFound", "", false),
-        ("Always", "broken", true, "InvalidImage", "", false),
-        ("Never", "with", false, "PushSucceeded", "", false),
-        ("Auto", "with", true, "PushSucceeded", "Applied", true),
-        ("Auto", "with", false, "PushSucceeded", "NotConfigured", false),
-        ("Auto", "broken", true, "PushSucceeded", "NoBundle", false),
-        ("Only", "with", true, "NotFound", "", false),
-    ];
-    for (at, (policy, image, apply, ready, applied, there)) in cases.into_iter().enumerate() {
-        let name = format!("case-{at}");
-        let wish = if apply {
-            applying(policy, &json!({"prune": true}))
-        } else {
-            json!({"policy": policy})
-        };
-        // The layer that the image without a bundle has is at the destination already: nothing moves.
-        let mut spec = place.spec(image, &name, &wish);
-        spec["runPolicy"] = json!("Once");
-        spec.as_object_mut().unwrap().remove("interval");
-        place.operator.apply(&name, &spec).await;
-        let settled = |object: &Value| {
-            let status = condition(object, "Ready")["status"].as_str();
-            status == Some("True") || condition(object, "Stalled")["status"] == "True"
-        };
-        let object = place.operator.until(&name, settled).await;
-        let found = (reason_of(&object, "Ready"), reason_of(&object, APPLIED));
-        assert_eq!(found, (ready, applied), "{policy} {image} {apply}: {object:#}");
-        assert_eq!(place.names().await == ["table"], there, "{policy} {image} {apply}");
-        place.operator.kubectl(&["delete", "ipush", &name, "--timeout=60s"]).await;
-        assert_eq!(place.names().await, [""; 0], "{policy} {image} {apply}");
-    }
     place.operator.stop().await;
 }
 

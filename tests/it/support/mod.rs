@@ -2,6 +2,7 @@
 //! with us, and readers of what was written.
 
 pub(crate) mod api_double;
+pub(crate) mod api_proxy;
 pub(crate) mod canary;
 pub(crate) mod certificates;
 pub(crate) mod chart;

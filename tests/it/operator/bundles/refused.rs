@@ -18,6 +18,12 @@ async fn an_account_has_to_agree_and_to_be_there() {
     let place = Place::new().await;
     place.image("1", &things_of(&[("a", 1)])).await;
     let spec = place.spec("1", "web", &applying("Always", &json!({})));
+    // It may do whatever there is, and nothing comes of that without the label.
+    let namespace = place.operator.namespace.clone();
+    let account = format!("--serviceaccount={namespace}:deployer");
+    let grant =
+        ["create", "clusterrolebinding", &namespace, "--clusterrole=cluster-admin", &account];
+    place.operator.plane.kubectl(&grant).await.succeeded();
     place
         .operator
         .kubectl(&["label", "serviceaccount/deployer", "imagepush.dev/apply-bundles-"])
@@ -27,7 +33,9 @@ async fn an_account_has_to_agree_and_to_be_there() {
     assert_eq!(found, ["CustomResourcesForbidden", "Forbidden", message]);
     assert_eq!(condition(&place.operator.get("web").await, "Stalled")["status"], "True");
 
-    // Bound to the cluster's own administrators, and nothing changes without the label.
+    assert_eq!(place.names().await, [""; 0]);
+    place.operator.plane.kubectl(&["delete", "clusterrolebinding", &namespace]).await.succeeded();
+
     let mut other = place.spec("1", "other", &applying("Always", &json!({})));
     other["customResources"]["apply"]["serviceAccountName"] = json!("nobody");
     let [reason, applied, message] = refusal(&place, "other", &other).await;
@@ -44,6 +52,26 @@ async fn an_account_has_to_agree_and_to_be_there() {
     place.operator.stop().await;
 }
 
+/// Which is why the words of an ImagePush are others than those of the command line.
+#[tokio::test]
+async fn a_bare_yes_is_refused_by_the_api_server() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    for word in ["yes", "no"] {
+        let yaml = format!(
+            "apiVersion: imagepush.dev/v1alpha1\nkind: ImagePush\nmetadata: {{name: web, namespace: {namespace}}}\n\
+             spec:\n  source: {{reference: 'docker://a.example/x:1'}}\n  destination: {{reference: 'docker://b.example/x:1'}}\n\
+             \x20 interval: 1h\n  customResources: {{policy: {word}}}\n"
+        );
+        let applied = plane.kubectl_with(&["apply", "-f", "-"], &yaml).await;
+        assert!(!applied.success, "{}", applied.stdout);
+        let message = "policy in body must be of type string: \"boolean\"";
+        assert!(applied.stderr.contains(message), "{}", applied.stderr);
+        let docs = include_str!("../../../../docs/bundles.md");
+        assert!(docs.contains(message), "the manual tells of it");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_that_may_not_act_as_others_says_so() {
     let place = Place::granted("").await;
@@ -56,7 +84,7 @@ async fn an_operator_that_may_not_act_as_others_says_so() {
     // One that isn't to apply bundles at all doesn't even try.
     let Place { registry, operator } = place;
     let (control_plane, namespace) = operator.stop().await;
-    let place = Place { registry, operator: start(control_plane, namespace, None).await };
+    let place = Place { registry, operator: start(control_plane, namespace, None, None).await };
     let [reason, _, message] = refusal(&place, "web", &spec).await;
     assert_eq!(reason, "CustomResourcesForbidden");
     assert!(message.starts_with("this operator applies no bundles"), "{message}");
