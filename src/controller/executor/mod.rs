@@ -9,6 +9,7 @@ mod engine;
 mod in_process;
 mod job;
 mod limits;
+mod record;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +35,13 @@ pub use self::job::task::{SecretFacts, Task};
 pub(crate) use self::job::{JobOrder, Jobs};
 pub use self::limits::Bounds;
 pub(crate) use self::limits::Limits;
+pub(crate) use self::record::Record;
 use super::decide::Outcome;
 use super::delivery::Delivery;
 use super::failure::Failure;
 use super::metrics::Metrics;
 use super::resources::{Applier, Finding, Orders};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
-use crate::engine::Pushed;
 use crate::error::Error;
 use crate::limits::{API_ERROR_WAIT, PROGRESS_PERIOD, STOP_TIMEOUT};
 use crate::options::PushOptions;
@@ -139,24 +140,6 @@ pub(crate) enum Sweep {
     Done,
 }
 
-/// One attempt.
-#[derive(Clone, Debug)]
-pub(crate) struct Record {
-    /// Digest of what the spec asked for.
-    pub(crate) work: String,
-    pub(crate) progress: Arc<Counters>,
-    /// Whether it is made by a Job, which goes on when the operator ends.
-    pub(crate) in_job: bool,
-    pub(crate) outcome: Option<Outcome>,
-    /// What it has pushed, where it was called off after that.
-    pushed: Option<Box<Pushed>>,
-    /// What became of the image's bundle then.
-    pub(crate) bundle: Option<Finding>,
-    /// How long it took, once it has ended.
-    pub(crate) took: Option<Duration>,
-    cancel: CancellationToken,
-}
-
 /// The attempts of the objects of one watch.
 pub(crate) struct Attempts {
     executor: Arc<dyn Executor>,
@@ -231,50 +214,6 @@ impl Memory {
         let shown = number(object.metadata.resource_version.as_ref());
         let is_shown = shown.is_some() && shown >= number(written.as_ref());
         (!is_shown).then_some(status)
-    }
-}
-
-// === impl Record ===
-
-impl Record {
-    /// An attempt that begins.
-    pub(crate) fn new(work: &str) -> Self {
-        Self {
-            work: work.to_owned(),
-            progress: Arc::default(),
-            in_job: false,
-            outcome: None,
-            pushed: None,
-            bundle: None,
-            took: None,
-            cancel: CancellationToken::new(),
-        }
-    }
-
-    /// It was called off after it had pushed an image of this digest.
-    #[cfg(test)]
-    pub(crate) fn called_off_after(&mut self, digest: &crate::image::Digest) {
-        self.outcome = Some(Outcome::Cancelled);
-        self.pushed = Some(Box::new(Pushed {
-            source_digest: digest.clone(),
-            digest: digest.clone(),
-            replaced: None,
-            media_type: crate::image::MediaType::OCI_MANIFEST,
-            size_bytes: None,
-            manifests: vec![],
-            blobs: crate::engine::BlobCounts::default(),
-            bytes_sent: 0,
-            already_present: false,
-            beside: None,
-        }));
-    }
-
-    /// What it has put at the destination, once it has ended, whether or not all that was asked for is done.
-    pub(crate) fn landed(&self) -> Option<&Pushed> {
-        match self.outcome.as_ref()? {
-            Outcome::Pushed(pushed) => Some(pushed),
-            _ => self.pushed.as_deref(),
-        }
     }
 }
 
