@@ -54,6 +54,8 @@ pub struct Access {
     pub registries: Registries,
     /// The folder that paths of this side are relative to and must not lead out of, such as a mounted volume.
     pub root: Option<Arc<Path>>,
+    /// The most bytes that this side may put into the folder for temporary files, where somebody else has to do with less.
+    pub scratch_bytes: Option<u64>,
 }
 
 /// Where credentials for a registry come from.

@@ -33,6 +33,10 @@ pub(crate) struct AttemptArgs {
     #[arg(long, value_name = "FOLDER", default_value = pod::VOLUMES)]
     volumes: PathBuf,
 
+    /// The most bytes that the folder for temporary files may take
+    #[arg(long, value_name = "BYTES")]
+    scratch: Option<u64>,
+
     /// Where the report is written
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     report: PathBuf,
@@ -42,12 +46,12 @@ pub(crate) struct AttemptArgs {
 }
 
 pub(crate) async fn run(arguments: AttemptArgs, printer: &Printer) -> Result<()> {
-    let AttemptArgs { task, secrets, volumes, report, connections } = arguments;
+    let AttemptArgs { task, secrets, volumes, scratch, report, connections } = arguments;
     let cancel = signals::cancel_on_signal(printer)?;
     let task = pod::read_task(&task)?;
     let network = Network::new(connections.settings());
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
-    let folders = pod::Folders { secrets: &secrets, volumes: &volumes };
+    let folders = pod::Folders { secrets: &secrets, volumes: &volumes, scratch_bytes: scratch };
     let ended = pod::run(&task, folders, &network, &progress, &cancel).await;
     let written = std::fs::write(&report, ended.message);
     ended.outcome.and(written.map_err(|cause| Error::io("write", &report, &cause)))

@@ -271,6 +271,7 @@ impl<'a> Shared<'a> {
             network: self.network.clone(),
             registries,
             root: None,
+            scratch_bytes: None,
         }
     }
 }

@@ -25,7 +25,7 @@ use super::place::confined;
 use super::resolve::{self, Secrets};
 use super::status::timed_out;
 use super::validate;
-use crate::access::Network;
+use crate::access::{Access, Network};
 use crate::engine::{Progress, Wanted};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::ParsePlatformError;
@@ -39,6 +39,8 @@ pub struct Folders<'a> {
     pub secrets: &'a Path,
     /// A folder for each side that has a volume.
     pub volumes: &'a Path,
+    /// The most bytes that the folder for temporary files may take.
+    pub scratch_bytes: Option<u64>,
 }
 
 /// How an attempt ended.
@@ -111,6 +113,9 @@ fn options(task: &Task, folders: Folders<'_>, network: &Network) -> Result<PushO
     let destination = resolve::access(&spec.destination, &secrets, network).map_err(of_secret)?;
     let source = confined(source, &spec.source, Side::Source, folders.volumes);
     let destination = confined(destination, &spec.destination, Side::Destination, folders.volumes);
+    let scratch_bytes = folders.scratch_bytes;
+    let source = Access { scratch_bytes, ..source };
+    let destination = Access { scratch_bytes, ..destination };
     let mut options = validate::options(spec, source, destination).map_err(fault)?;
     if let (Platforms::One(platform), Some(text)) = (&mut options.platforms, &task.platform) {
         let wrong = |cause: ParsePlatformError| Error::new(Kind::InvalidOptions, cause.to_string());

@@ -160,7 +160,14 @@ pub fn access(
     };
     // Files of whatever node this runs on must not matter.
     let registries = Registries::default();
-    Ok(Access { credentials, certificates, tls, network: network.clone(), registries, root: None })
+    Ok(Access {
+        credentials,
+        certificates,
+        tls,
+        network: network.clone(),
+        registries,
+        ..Access::default()
+    })
 }
 
 fn credentials(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentials, Failure> {

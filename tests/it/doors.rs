@@ -44,7 +44,15 @@ fn shown(options: PushOptions) -> String {
         let Endpoint {
             reference,
             access:
-                Access { credentials: _, certificates: _, tls, network: _, registries: _, root: _ },
+                Access {
+                    credentials: _,
+                    certificates: _,
+                    tls,
+                    network: _,
+                    registries: _,
+                    root: _,
+                    scratch_bytes: _,
+                },
         } = endpoint;
         format!("{reference} {tls:?}")
     };

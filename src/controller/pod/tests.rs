@@ -27,7 +27,7 @@ fn task(more: &serde_json::Value) -> Task {
 async fn run_in(folder: &Path, task: &Task) -> (serde_json::Value, u8) {
     let (secrets, volumes) = (folder.join("secrets"), folder.join("volumes"));
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
-    let folders = Folders { secrets: &secrets, volumes: &volumes };
+    let folders = Folders { secrets: &secrets, volumes: &volumes, scratch_bytes: None };
     let cancel = CancellationToken::new();
     let ended = run(task, folders, &Network::default(), &progress, &cancel).await;
     let code = ended.outcome.map_or_else(|error| error.exit_code(), |()| 0);
@@ -123,7 +123,8 @@ fn the_platform_is_the_operators() {
         "destination": {"reference": "docker://b.example/x:1"},
         "runPolicy": "Once", "platforms": {"mode": "System"},
     });
-    let folders = Folders { secrets: Path::new("none"), volumes: Path::new("none") };
+    let none = Path::new("none");
+    let folders = Folders { secrets: none, volumes: none, scratch_bytes: None };
     let platforms = |more: &serde_json::Value| {
         let task = task(more);
         options(&task, folders, &Network::default()).unwrap().platforms

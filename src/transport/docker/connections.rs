@@ -46,8 +46,15 @@ pub(super) struct Connections {
 impl Connections {
     /// Gets ready to connect; connects to nothing yet.
     pub(super) async fn open(registry: &str, access: &Access, owner: Fingerprint) -> Result<Self> {
-        let Access { credentials: _, certificates, tls: policy, network, registries: _, root: _ } =
-            access;
+        let Access {
+            credentials: _,
+            certificates,
+            tls: policy,
+            network,
+            registries: _,
+            root: _,
+            scratch_bytes: _,
+        } = access;
         let authority = if registry == DOCKER_HUB.0 { DOCKER_HUB.1 } else { registry };
         Ok(Self {
             name: registry.to_owned(),

@@ -148,18 +148,31 @@ fn find_members(file: &File) -> Result<Members> {
     found.map_err(|fault| Error::new(fault.kind(), fault.to_string()))
 }
 
-/// Decompresses the archive into a file without a name, which is gone as soon as nobody has it open.
+/// Where an archive is decompressed to.
+struct Spool {
+    /// It has no name, and is gone as soon as nobody has it open.
+    file: File,
+    folder: PathBuf,
+    /// The most bytes that it may have because of where it is, if that is less than an archive may have.
+    most: Option<u64>,
+}
+
+/// Decompresses the archive beside itself or, where that can't be, in the folder for temporary files.
 async fn decompressed(file: Arc<File>, path: &UserPath) -> Result<File> {
-    let ((mut spool, folder), length) = {
+    let (spool, length) = {
         let (file, path) = (Arc::clone(&file), path.clone());
         blocking(move || {
             let read = |cause| Error::io("read", path.path(), &cause);
             let length = file.metadata().map_err(read)?.len();
-            Ok((unnamed_file(&path)?, length))
+            Ok((spool(&path)?, length))
         })
         .await?
     };
-    let mut chunks = decompress(read_range(file, path.path().to_owned(), 0, length));
+    unpack(decompress(read_range(file, path.path().to_owned(), 0, length)), spool).await
+}
+
+async fn unpack(mut chunks: Chunks, spool: Spool) -> Result<File> {
+    let Spool { mut file, folder, most } = spool;
     let mut offset = 0;
     while let Some(chunk) = chunks.try_next().await? {
         let end = offset + chunk.len() as u64;
@@ -167,29 +180,35 @@ async fn decompressed(file: Arc<File>, path: &UserPath) -> Result<File> {
             let message = format!("it decompresses to more than {MAX_ARCHIVE_EXPANDED} bytes");
             return Err(Error::new(Kind::LimitExceeded, message));
         }
+        if let Some(most) = most.filter(|most| end > *most) {
+            let folder = folder.display();
+            let message =
+                format!("it decompresses to more than the {most} bytes that `{folder}` may take");
+            return Err(Error::new(Kind::LimitExceeded, message)
+                .hint("decompress the archive, or have `scratchSize` of Jobs raised"));
+        }
         let folder = folder.clone();
         let write = move || {
-            spool
-                .write_all_at(&chunk, offset)
-                .map(|()| spool)
+            file.write_all_at(&chunk, offset)
+                .map(|()| file)
                 .map_err(|cause| Error::io("write a temporary file in", &folder, &cause))
         };
-        spool = blocking(write).await?;
+        file = blocking(write).await?;
         offset = end;
     }
-    Ok(spool)
+    Ok(file)
 }
 
-/// A file without a name beside the archive or, where that can't be, in the folder for temporary files; and that folder.
-fn unnamed_file(archive: &UserPath) -> Result<(File, PathBuf)> {
+fn spool(archive: &UserPath) -> Result<Spool> {
     if let Ok(directory) = archive.open_parent()
         && let Ok(file) = directory.unnamed_file()
     {
-        return Ok((file, directory.path().to_owned()));
+        return Ok(Spool { file, folder: directory.path().to_owned(), most: None });
     }
     let folder = std::env::temp_dir();
     match Directory::open(&folder)?.unnamed_file() {
-        Ok(file) => Ok((file, folder)),
+        // Whoever bounds that folder by what is in it doesn't see a file without a name.
+        Ok(file) => Ok(Spool { file, folder, most: archive.scratch_bytes() }),
         Err(cause) => Err(Error::io("create a temporary file in", &folder, &cause.into())),
     }
 }

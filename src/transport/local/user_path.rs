@@ -23,6 +23,7 @@ use crate::error::{Error, Kind, Result};
 pub(crate) struct UserPath {
     path: PathBuf,
     root: Option<Arc<Path>>,
+    scratch_bytes: Option<u64>,
 }
 
 /// The kernel asks for another try when something is renamed while it looks; more of them are somebody's doing.
@@ -33,7 +34,11 @@ const ATTEMPTS: usize = 64;
 impl UserPath {
     /// The path, as far as this side of a push may follow it.
     pub(crate) fn new(path: &Path, access: &Access) -> Self {
-        Self { path: path.to_owned(), root: access.root.clone() }
+        Self {
+            path: path.to_owned(),
+            root: access.root.clone(),
+            scratch_bytes: access.scratch_bytes,
+        }
     }
 
     /// A path that may lead anywhere.
@@ -45,6 +50,11 @@ impl UserPath {
     /// The path, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The most bytes that whoever reads it may put into the folder for temporary files.
+    pub(crate) fn scratch_bytes(&self) -> Option<u64> {
+        self.scratch_bytes
     }
 
     /// Opens the directory that it names.
@@ -180,7 +190,7 @@ mod tests {
     }
 
     fn below(root: &Path, path: &str) -> UserPath {
-        UserPath { path: path.into(), root: Some(root.into()) }
+        UserPath { path: path.into(), root: Some(root.into()), scratch_bytes: None }
     }
 
     #[test]

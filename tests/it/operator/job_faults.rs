@@ -155,6 +155,28 @@ async fn a_job_is_found_again_whatever_happens_meanwhile() {
     }
 }
 
+/// It ends while nobody looks: the next operator tells of it, once.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_job_that_nobody_saw_counts_once() {
+    let api = ApiDouble::new();
+    let operator = Running::start(&api);
+    api.put("a", &between("1", &json!({"runPolicy": "Continuous", "interval": "24h"})));
+    let job = next_job(&api, "a", &[]).await;
+    operator.stop().await;
+    end(&api, &job, &pushed("1"));
+    for _ in 0..2 {
+        let operator = Running::start(&api);
+        until_ready_is(&api, "a", "PushSucceeded").await;
+        sleep(60 * SECOND).await;
+        assert_eq!(jobs(&api, "a").iter().map(uid).collect::<Vec<_>>(), [uid(&job)]);
+        let status = object(&api, "a")["status"].clone();
+        assert_eq!(status["history"].as_array().unwrap().len(), 1, "{status:#}");
+        assert_eq!(status["history"][0]["count"].as_u64().unwrap_or(1), 1, "{status:#}");
+        assert_eq!(status["executor"]["attemptId"], uid(&job));
+        operator.stop().await;
+    }
+}
+
 /// Also one that was begun anew after failures, for an edited spec or because somebody asked.
 #[tokio::test(start_paused = true)]
 async fn a_job_after_an_edit_is_found_again() {

@@ -81,7 +81,8 @@ pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings) -> Job
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
-            // One attempt: when there is another one is decided by who knows why it failed.
+            // One attempt, also where a disruption ended its pod, for which there is no policy here: when there is another one
+            // is decided by who knows why this one failed, and whether it is still wanted.
             backoff_limit: Some(0),
             completions: Some(1),
             parallelism: Some(1),
@@ -239,6 +240,7 @@ fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
     mounts.push(mount("scratch", "/tmp", false));
     mounts.extend(side_volumes(task, settings).into_iter().flat_map(|(_, mounts)| mounts));
     let mut arguments = vec!["attempt".to_owned()];
+    arguments.extend(settings.pod.scratch_bytes().map(|most| format!("--scratch={most}")));
     arguments.extend(settings.arguments.iter().cloned());
     Container {
         name: CONTAINER.into(),

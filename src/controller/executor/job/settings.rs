@@ -79,7 +79,34 @@ impl PodSettings {
             let quantities = value.pointer_mut(list).and_then(Value::as_object_mut);
             quantities.into_iter().flat_map(|it| it.values_mut()).for_each(spell);
         }
-        serde_json::from_value(value).map_err(|cause| wrong(cause.to_string()))
+        let settings: Self =
+            serde_json::from_value(value).map_err(|cause| wrong(cause.to_string()))?;
+        if settings.scratch_bytes().is_none() {
+            let size = settings.scratch_size.0;
+            return Err(wrong(format!(
+                "`scratchSize` is `{size}`, and not a whole number such as `1Gi`"
+            )));
+        }
+        Ok(settings)
+    }
+
+    /// The most that temporary files may take, in bytes.
+    pub(crate) fn scratch_bytes(&self) -> Option<u64> {
+        let units = [
+            ("Ki", 1 << 10),
+            ("Mi", 1 << 20),
+            ("Gi", 1 << 30),
+            ("Ti", 1 << 40),
+            ("k", 1000),
+            ("M", 1_000_000),
+            ("G", 1_000_000_000),
+            ("T", 1_000_000_000_000),
+            ("", 1),
+        ];
+        units.into_iter().find_map(|(unit, factor)| {
+            let number = self.scratch_size.0.strip_suffix(unit)?.parse::<u64>().ok()?;
+            number.checked_mul(factor)
+        })
     }
 }
 
@@ -132,9 +159,12 @@ mod tests {
         let text = "resources: {limits: {memory: 1Gi, cpu: 2}}\ntolerations: [{key: a, operator: Exists}]\nscratchSize: 2Gi";
         let settings = PodSettings::parse(text).unwrap();
         assert_eq!(settings.resources.requests, None);
-        assert_eq!(settings.resources.limits.unwrap()["cpu"].0, "2");
+        assert_eq!(settings.resources.limits.clone().unwrap()["cpu"].0, "2");
         assert_eq!(settings.tolerations[0].key.as_deref(), Some("a"));
-        assert_eq!(settings.scratch_size.0, "2Gi");
+        assert_eq!(
+            (settings.scratch_size.0.as_str(), settings.scratch_bytes()),
+            ("2Gi", Some(2 << 30))
+        );
     }
 
     #[test]
@@ -144,5 +174,8 @@ mod tests {
         assert!(message.starts_with("unknown field `privileged`"), "{message}");
         assert_eq!(error.exit_code(), 2);
         assert!(PodSettings::parse("[").is_err());
+        let error = PodSettings::parse("scratchSize: 1.5Gi").unwrap_err();
+        let message = "`scratchSize` is `1.5Gi`, and not a whole number such as `1Gi`";
+        assert_eq!(error.to_string(), message);
     }
 }

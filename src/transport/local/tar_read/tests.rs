@@ -82,15 +82,33 @@ async fn what_is_unpacked_stays_beside_the_archive_in_its_volume() {
     std::os::unix::fs::symlink(folder.path(), volume.join("out")).unwrap();
     let below = |path: &str| {
         let root = Some(volume.as_path().into());
-        UserPath::new(path.as_ref(), &Access { root, ..Access::default() })
+        UserPath::new(path.as_ref(), &Access { root, scratch_bytes: Some(7), ..Access::default() })
     };
     let archive = Archive::open(&below("deep/packed")).await.unwrap();
     assert_eq!(content(&archive, "ab.tar").await, b"layer");
-    let (_, spooled) = unnamed_file(&below("deep/packed")).unwrap();
-    assert_eq!(spooled, Path::new("deep"));
+    let spooled = spool(&below("deep/packed")).unwrap();
+    assert_eq!((spooled.folder.as_path(), spooled.most), (Path::new("deep"), None));
     // A link that is put in the folder's place leads nowhere: the folder for temporary files is taken.
-    let (_, spooled) = unnamed_file(&below("out/packed")).unwrap();
-    assert_eq!(spooled, std::env::temp_dir());
+    let spooled = spool(&below("out/packed")).unwrap();
+    assert_eq!((spooled.folder, spooled.most), (std::env::temp_dir(), Some(7)));
+}
+
+/// A kubelet counts the files of a folder by their names, and ends a pod that has too much there again and again.
+#[tokio::test]
+async fn the_folder_for_temporary_files_has_a_bound() {
+    let bytes = |most| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Directory::open(folder.path()).unwrap().unnamed_file().unwrap();
+        let chunks = futures::stream::iter((0..4).map(|_| Ok(Bytes::from_static(b"chunk"))));
+        unpack(Box::pin(chunks), Spool { file, folder: "/tmp".into(), most })
+    };
+    for most in [None, Some(20)] {
+        assert_eq!(bytes(most).await.unwrap().metadata().unwrap().len(), 20, "{most:?}");
+    }
+    let error = bytes(Some(19)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::LimitExceeded);
+    assert_eq!(error.to_string(), "it decompresses to more than the 19 bytes that `/tmp` may take");
+    assert_eq!(error.class(), crate::error::Class::Permanent);
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ fn the_whole_container() -> Value {
     json!({
         "name": "push",
         "image": "r.example/imagepush:1",
-        "args": ["attempt", "--egress-deny=10.0.0.0/8"],
+        "args": ["attempt", "--scratch=1073741824", "--egress-deny=10.0.0.0/8"],
         "resources": {
             "requests": {"cpu": "50m", "memory": "64Mi"},
             "limits": {"memory": "512Mi"},
