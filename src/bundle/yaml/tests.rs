@@ -35,6 +35,8 @@ fn keys_become_text() {
         assert!(fault(text).starts_with("line 1: a key is "), "{}", fault(text));
     }
     assert_eq!(fault("true: 1\nyes: 2\n"), "line 2: key `true` occurs twice");
+    let long = fault(&format!("{}: 1\n", "k".repeat(MAX_BUNDLE_KEY + 1)));
+    assert!(long.ends_with(": a key has more than 1000 bytes"), "{long}");
 }
 
 #[test]
