@@ -59,9 +59,9 @@ pub(super) fn rows(job: &Job, measured: &[(Tool, Samples)]) -> String {
         let others = medians[1..].iter().flatten().copied();
         let ratio = medians[0].unwrap_or_default() / others.fold(f64::INFINITY, f64::min);
         let wanted = match job.wanted.iter().find(|(name, _)| *name == quantity.name) {
-            Some((_, most)) => goal(ratio, *most, format!("{most:.2}")),
+            Some((_, most)) => goal(ratio, *most, &format!("{most:.2}")),
             None if quantity.name == "memory" => {
-                goal(medians[0].unwrap_or_default(), MOST_MEMORY, format!("{MOST_MEMORY} MiB"))
+                goal(medians[0].unwrap_or_default(), MOST_MEMORY, &format!("{MOST_MEMORY} MiB"))
             }
             None => String::new(),
         };
@@ -89,7 +89,7 @@ fn row(
     format!("{line} | {ratio:.2} | {wanted} |")
 }
 
-fn goal(measured: f64, most: f64, shown: String) -> String {
+fn goal(measured: f64, most: f64, shown: &str) -> String {
     format!("≤ {shown}: {}", if measured <= most { "reached" } else { "**missed**" })
 }
 
