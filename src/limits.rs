@@ -1,6 +1,7 @@
-//! Every bound on what comes from outside, each with its reason. Those of Jobs, and of files and programs that
+//! Every bound on what comes from outside, each with its reason. Those of compression, of Jobs, and of files and programs that
 //! say how registries are reached, have files of their own.
 
+mod codecs;
 mod configuration;
 mod jobs;
 
@@ -9,6 +10,7 @@ mod cluster;
 use std::time::Duration;
 
 pub use self::cluster::*;
+pub use self::codecs::*;
 pub use crate::image::{
     MAX_BLOB_SIZE, MAX_CONFIG_SIZE, MAX_INDEX_ENTRIES, MAX_LAYERS, MAX_MANIFEST_SIZE,
 };
@@ -136,13 +138,6 @@ pub const MAX_BUNDLE: usize = 4 << 20;
 /// Most bytes of files that are held of all layers of a push, whose images may differ; they have one bundle among them.
 pub const MAX_BUNDLE_VIEWS: usize = 8 * MAX_BUNDLE;
 
-/// Largest window of a zstd layer that is looked into while it passes, as a power of two: 8 MiB, the largest of zstd's usual
-/// levels. One with a larger window is read for itself, where it is wanted.
-pub const MAX_LOOK_WINDOW_LOG: u32 = 23;
-
-/// Most layers with such a window that are looked into at the same time: the memory for it is the push's own.
-pub const PARALLEL_LOOKS: usize = 4;
-
 /// Deepest nesting of an object of a bundle; real ones have some 20 levels.
 pub const MAX_BUNDLE_DEPTH: usize = 64;
 
@@ -158,29 +153,12 @@ pub const MAX_BUNDLE_KEY: usize = 1000;
 /// Longest name of an object, its kind or its version, the bound that Kubernetes has.
 pub const MAX_OBJECT_NAME: usize = 253;
 
-/// Bytes that one compressed layer may expand to. Layers of zeros legally expand to a thousand (gzip) or thirty
-/// thousand (zstd) times their size, so that a ratio would refuse what is sound; the stream is never held in memory.
-pub const MAX_EXPANDED_LAYER: u64 = 256 << 30;
-
-/// Largest zstd window, as a power of two: 128 MiB, the default bound of zstd's own tool.
-pub const MAX_ZSTD_WINDOW_LOG: u32 = 27;
-
-/// Memory that an xz decoder may use.
-pub const MAX_XZ_MEMORY: u64 = 128 << 20;
-
 /// Size of a chunk read from a file or a socket and handed from stage to stage. Large enough that a hand-over costs
 /// nothing beside hashing the chunk, small enough that a few dozen in flight stay within the memory goal.
 pub const CHUNK: usize = 256 << 10;
 
 /// The same for small blobs, of which many are in flight.
 pub const SMALL_CHUNK: usize = 64 << 10;
-
-/// Size of a block of gzip that is compressed by itself, so that several threads can work on one layer. Part
-/// of the output's identity: changing it changes the digests of compressed layers.
-pub const GZIP_BLOCK: usize = 1 << 20;
-
-/// The same for zstd, whose blocks share no window: larger ones compress better.
-pub const ZSTD_BLOCK: usize = 4 << 20;
 
 /// Most threads that run asynchronous work. It waits for the most part: hashing and codecs have threads of their own.
 pub const ASYNC_THREADS: usize = 4;
@@ -195,9 +173,6 @@ pub const PARALLEL_LOOKUPS: usize = 32;
 
 /// Looking up a name, with the wait for others to be looked up. The system tries several name servers in this time.
 pub const LOOKUP_TIMEOUT: Duration = CONNECT_TIMEOUT;
-
-/// Threads that compress one layer. More would only fill memory on machines with many processors: each holds a block.
-pub const COMPRESSION_THREADS: usize = 4;
 
 /// Large blobs of one push that move at the same time. A few fill a link; more only take memory and the registry's processors.
 pub const PARALLEL_BLOBS: usize = 4;
@@ -358,8 +333,8 @@ pub const PROBES_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Memory that a push in the operator is taken to need: its blobs in flight, and manifests.
 pub const MEMORY_OF_PUSH: u64 = 32 << 20;
 
-/// The same for a push that compresses layers anew: beside that, windows and blocks of the codecs.
-pub const MEMORY_OF_REWRITE: u64 = 128 << 20;
+/// Memory that it takes beside that where layers are looked into as they pass.
+pub const MEMORY_OF_LOOKS: u64 = (PARALLEL_LOOKS as u64) << MAX_LOOK_WINDOW_LOG;
 
 /// Most that metrics count of one push, in bytes or blobs: a pebibyte, which nobody moves in a day.
 pub const MAX_COUNTED: u64 = 1 << 50;

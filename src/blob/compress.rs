@@ -2,7 +2,8 @@
 //!
 //! The stream is cut into blocks at fixed offsets, each block is compressed by itself, and the results are joined in
 //! order: where a block is cut and what it is compressed with don't depend on threads or timing. gzip blocks get the 32 KiB
-//! before them as dictionary and form one member (RFC 1952); zstd blocks are frames of their own (RFC 8878).
+//! before them as dictionary and form one member (RFC 1952); zstd blocks are frames of their own (RFC 8878). Of blocks that take
+//! much memory few are compressed at once.
 
 use std::num::NonZero;
 
@@ -10,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::{Compress, Compression as Level, FlushCompress, Status};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Chunks, Codec};
+use super::{Chunks, Codec, CodecMemory};
 use crate::error::{Error, Result};
 use crate::image::Compression;
 use crate::limits::{COMPRESSION_THREADS, GZIP_BLOCK, ZSTD_BLOCK};
@@ -25,44 +26,63 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 const DEFLATE_END: [u8; 2] = [3, 0];
 
 /// Compresses a stream.
-pub fn compress(chunks: Chunks, codec: Codec) -> Chunks {
+pub fn compress(chunks: Chunks, codec: Codec, memory: &CodecMemory) -> Chunks {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    compress_on(chunks, codec, processors.min(COMPRESSION_THREADS))
+    let workers = Workers { codec, memory: memory.clone() };
+    compress_on(chunks, workers, processors.min(COMPRESSION_THREADS))
 }
 
-fn compress_on(chunks: Chunks, codec: Codec, threads: usize) -> Chunks {
+fn compress_on(chunks: Chunks, workers: Workers, threads: usize) -> Chunks {
+    let codec = workers.codec;
     match codec.format() {
-        Compression::Zstd => zstd(chunks, codec.level(), threads),
-        _ => gzip(chunks, codec.level().unsigned_abs(), threads),
+        Compression::Zstd => zstd(chunks, codec.level(), workers, threads),
+        _ => gzip(chunks, codec.level().unsigned_abs(), workers, threads),
     }
 }
 
-fn zstd(chunks: Chunks, level: i32, threads: usize) -> Chunks {
+fn zstd(chunks: Chunks, level: i32, workers: Workers, threads: usize) -> Chunks {
     let frame = move |block: Block| {
         ::zstd::bulk::compress(&block.bytes, level)
             .map(Bytes::from)
             .map_err(|error| Error::internal(format!("zstd failed: {error}")))
     };
     blocks(chunks, ZSTD_BLOCK)
-        .map_ok(move |block| on_thread(move || frame(block)))
+        .map_ok(move |block| workers.clone().work(move || frame(block)))
         .try_buffered(threads)
         .boxed()
 }
 
-fn gzip(chunks: Chunks, level: u32, threads: usize) -> Chunks {
+fn gzip(chunks: Chunks, level: u32, workers: Workers, threads: usize) -> Chunks {
     let deflated = blocks(chunks, GZIP_BLOCK)
-        .map_ok(move |block| on_thread(move || deflate(&block, level)))
+        .map_ok(move |block| workers.clone().work(move || deflate(&block, level)))
         .try_buffered(threads)
         .boxed();
     stream::try_unfold(GzipMember::Start(deflated), GzipMember::next).boxed()
 }
 
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal(format!("compression stopped: {error}")))?
+/// Those who compress blocks, each on a thread and with its share of memory.
+#[derive(Clone)]
+struct Workers {
+    codec: Codec,
+    memory: CodecMemory,
+}
+
+// === impl Workers ===
+
+impl Workers {
+    async fn work<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let share = self.memory.encoder(self.codec).await;
+        let work = move || {
+            let _share = share;
+            work()
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::internal(format!("compression stopped: {error}")))?
+    }
 }
 
 // === blocks ===

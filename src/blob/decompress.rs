@@ -11,48 +11,58 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::Chunks;
+use super::codec_memory::{CodecMemory, Reach, Share};
 use crate::error::{Error, Kind, Result};
 use crate::image::Compression;
-use crate::limits::{CHUNK, MAX_EXPANDED_LAYER, MAX_XZ_MEMORY, MAX_ZSTD_WINDOW_LOG};
+use crate::limits::{
+    CHUNK, MAX_EXPANDED_LAYER, MAX_USUAL_WINDOW_LOG, MAX_XZ_MEMORY, MAX_ZSTD_WINDOW_LOG,
+};
 
 /// Chunks waiting on each side of the decoder.
 const QUEUE: usize = 2;
 
-/// Bytes that tell how a stream is compressed.
-const MAGIC: usize = Compression::MAGIC_LENGTH;
-
-/// Decompresses a stream; one that is not compressed passes as it is.
-pub fn decompress(chunks: Chunks) -> Chunks {
-    decompress_within(chunks, MAX_EXPANDED_LAYER)
+/// Decompresses a stream; one that is not compressed passes as it is. A decoder that takes much memory waits for its share.
+pub fn decompress(chunks: Chunks, memory: &CodecMemory) -> Chunks {
+    decompress_within(chunks, memory, MAX_EXPANDED_LAYER)
 }
 
 /// Decompresses a stream to at most `limit` bytes.
-fn decompress_within(chunks: Chunks, limit: u64) -> Chunks {
-    stream::once(start(chunks, limit)).try_flatten().boxed()
+fn decompress_within(chunks: Chunks, memory: &CodecMemory, limit: u64) -> Chunks {
+    stream::once(start(chunks, memory.clone(), limit)).try_flatten().boxed()
+}
+
+/// How a stream is decompressed.
+struct Way {
+    compression: Compression,
+    reach: Reach,
+    /// Held for as long as the decoder is there.
+    _share: Share,
 }
 
 /// Looks at the first bytes and chooses the decoder.
-async fn start(mut chunks: Chunks, limit: u64) -> Result<Chunks> {
+async fn start(mut chunks: Chunks, memory: CodecMemory, limit: u64) -> Result<Chunks> {
     let mut head = BytesMut::new();
-    while head.len() < MAGIC {
+    while head.len() < Reach::HEAD {
         match chunks.try_next().await? {
             Some(chunk) => head.extend_from_slice(&chunk),
             None => break,
         }
     }
     let compression = Compression::detect(&head);
+    let reach = Reach::of(compression, &head);
     let whole = stream::once(async move { Ok(head.freeze()) }).chain(chunks).boxed();
-    match compression {
-        Compression::None => Ok(whole),
-        _ => Ok(decode(whole, compression, limit)),
+    if compression == Compression::None {
+        return Ok(whole);
     }
+    let way = Way { compression, reach, _share: memory.decoder(reach).await };
+    Ok(decode(whole, way, limit))
 }
 
-fn decode(mut chunks: Chunks, compression: Compression, limit: u64) -> Chunks {
+fn decode(mut chunks: Chunks, way: Way, limit: u64) -> Chunks {
     let (to_decoder, from_stream) = mpsc::channel(QUEUE);
     let (to_stream, decoded) = mpsc::channel(QUEUE);
     let output = Output { chunks: to_stream, produced: 0, limit };
-    let work = tokio::task::spawn_blocking(move || run(compression, from_stream, output));
+    let work = tokio::task::spawn_blocking(move || run(&way, from_stream, output));
     // Feeding is part of the returned stream: nothing runs on when that is dropped.
     let feed = async move {
         while let Some(chunk) = chunks.next().await {
@@ -76,11 +86,12 @@ fn decode(mut chunks: Chunks, compression: Compression, limit: u64) -> Chunks {
 }
 
 /// Decodes until the end of the input, an error, or nobody wants more.
-fn run(compression: Compression, input: mpsc::Receiver<Result<Bytes>>, mut output: Output) {
+fn run(way: &Way, input: mpsc::Receiver<Result<Bytes>>, mut output: Output) {
     let mut source = Source { input, current: Bytes::new(), failed: None };
+    let compression = way.compression;
     let result = match compression {
         Compression::Gzip => gzip(&mut source, &mut output),
-        Compression::Zstd => zstd(&mut source, &mut output),
+        Compression::Zstd => zstd(&mut source, &mut output, way.reach),
         Compression::Bzip2 => bzip2(&mut source, &mut output),
         Compression::Xz => xz(&mut source, &mut output),
         Compression::None => Ok(()),
@@ -179,9 +190,11 @@ fn only_zeros(mut input: impl io::BufRead) -> io::Result<()> {
     }
 }
 
-fn zstd(source: &mut Source, output: &mut Output) -> io::Result<()> {
+/// All frames of zstd. None of them may look further back than the first: that is what there is memory for.
+fn zstd(source: &mut Source, output: &mut Output, reach: Reach) -> io::Result<()> {
     let mut decoder = ::zstd::stream::read::Decoder::new(source)?;
-    decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+    let far = reach == Reach::Far;
+    decoder.window_log_max(if far { MAX_ZSTD_WINDOW_LOG } else { MAX_USUAL_WINDOW_LOG })?;
     pump(&mut decoder, output).map(|_| ())
 }
 

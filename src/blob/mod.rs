@@ -5,6 +5,7 @@
 //! the stream; no stage reports success before the end of the bytes.
 
 mod codec;
+mod codec_memory;
 mod compress;
 mod decompress;
 mod observe;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use codec::Codec;
+pub use codec_memory::CodecMemory;
 pub use compress::compress;
 pub use decompress::decompress;
 pub use observe::{LayerObserver, Looks, observe};

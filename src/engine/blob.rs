@@ -165,7 +165,7 @@ async fn rewrite(
             let _permit = copy.state.width.rewrite().await;
             begun(copy, layer, BlobKind::Layer, first);
             let (chunks, _) = open(copy, layer, Blob::verified).await?.into_parts();
-            let mut plain = decompress(chunks);
+            let mut plain = decompress(chunks, &copy.state.codecs);
             if let Some(diff_id) = diff_id {
                 let expected = Expected { digest: diff_id.clone(), size: None };
                 plain = verify(plain, expected);
@@ -175,7 +175,7 @@ async fn rewrite(
             }
             let plain = reading(plain, format!("decompressing layer `{}`", layer.digest));
             let rewritten = match action {
-                LayerAction::Compress(codec) => compress(plain, codec),
+                LayerAction::Compress(codec) => compress(plain, codec, &copy.state.codecs),
                 _ => plain,
             };
             let blob = Blob::measured(rewritten);

@@ -11,13 +11,14 @@ use super::heal::Doubt;
 use super::plan::LayerAction;
 use super::progress::BlobOutcome;
 use super::width::Width;
-use crate::blob::Looks;
+use crate::blob::{CodecMemory, Looks};
 use crate::image::{Digest, Manifest};
 
 /// What has been copied so far. Shared by the attempts with different formats.
 pub(super) struct CopyState {
     pub(super) width: Width,
     pub(super) looks: Looks,
+    pub(super) codecs: CodecMemory,
     blobs: Mutex<HashMap<BlobKey, Once<CopiedBlob>>>,
     /// Manifests below an index that were put.
     instances: Mutex<HashMap<Digest, Once<()>>>,
@@ -48,6 +49,7 @@ impl CopyState {
         Self {
             width: Width::new(),
             looks: Looks::in_passing(),
+            codecs: CodecMemory::default(),
             blobs: Mutex::default(),
             instances: Mutex::default(),
             outcomes: Mutex::default(),

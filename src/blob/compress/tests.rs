@@ -1,5 +1,7 @@
 use std::io::Read as _;
 
+use futures::FutureExt as _;
+
 use super::*;
 
 /// Bytes that compress somewhat, the same each time.
@@ -15,7 +17,11 @@ fn sample(len: usize) -> Vec<u8> {
 async fn compressed(input: &[u8], piece: usize, codec: Codec, threads: usize) -> Vec<u8> {
     let parts: Vec<Result<Bytes>> =
         input.chunks(piece.max(1)).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
-    let chunks = compress_on(stream::iter(parts).boxed(), codec, threads);
+    let chunks = compress_on(
+        stream::iter(parts).boxed(),
+        Workers { codec, memory: CodecMemory::default() },
+        threads,
+    );
     chunks.map_ok(|chunk| chunk.to_vec()).try_concat().await.unwrap()
 }
 
@@ -77,7 +83,24 @@ async fn higher_levels_compress_better() {
 #[tokio::test]
 async fn an_error_of_the_stream_comes_through() {
     let parts = vec![Ok(Bytes::from_static(b"x")), Err(Error::cancelled())];
-    let chunks = compress(stream::iter(parts).boxed(), Codec::DEFAULT);
+    let chunks = compress(stream::iter(parts).boxed(), Codec::DEFAULT, &CodecMemory::default());
     let error = chunks.try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.to_string(), "the push was cancelled");
+}
+
+/// Time stands still while a thread is at work, and goes on at once where all wait.
+#[tokio::test(start_paused = true)]
+async fn a_block_waits_for_its_share_of_memory() {
+    let codec = Codec::new(Compression::Zstd, Some(20)).unwrap();
+    let memory = CodecMemory::default();
+    let mut held = vec![];
+    while let Some(share) = memory.encoder(codec).now_or_never() {
+        held.push(share);
+    }
+    let block = stream::iter([Ok(Bytes::from_static(b"block"))]).boxed();
+    let mut chunks = compress(block, codec, &memory);
+    let second = std::time::Duration::from_secs(1);
+    assert!(tokio::time::timeout(second, chunks.try_next()).await.is_err());
+    held.pop();
+    assert!(chunks.try_next().await.unwrap().is_some());
 }

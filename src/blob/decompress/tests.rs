@@ -1,5 +1,7 @@
 use std::io::Write as _;
 
+use futures::FutureExt as _;
+
 use super::*;
 
 fn gzip(input: &[u8]) -> Vec<u8> {
@@ -33,7 +35,7 @@ const ALL: [Compression; 5] =
 async fn decompressed(input: &[u8], piece: usize) -> Result<Vec<u8>> {
     let parts: Vec<Result<Bytes>> =
         input.chunks(piece).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
-    let chunks = decompress(stream::iter(parts).boxed());
+    let chunks = decompress(stream::iter(parts).boxed(), &CodecMemory::default());
     chunks.map_ok(|chunk| chunk.to_vec()).try_concat().await
 }
 
@@ -86,7 +88,7 @@ async fn a_bomb_is_defused() {
     let bomb = ::zstd::encode_all(&vec![0; 1 << 20][..], 19).unwrap().repeat(5);
     let within = |limit| {
         let chunks = stream::iter([Ok(Bytes::from(bomb.clone()))]).boxed();
-        decompress_within(chunks, limit)
+        decompress_within(chunks, &CodecMemory::default(), limit)
             .try_fold(0, |sum, chunk| async move { Ok(sum + chunk.len()) })
     };
     let error = within((5 << 20) - 1).await.unwrap_err();
@@ -99,7 +101,7 @@ async fn a_bomb_is_defused() {
 async fn an_error_of_the_source_comes_through_unchanged() {
     let bytes = Bytes::from(gzip(&[1; 1000]));
     let parts = vec![Ok(bytes.slice(..20)), Err(Error::cancelled())];
-    let chunks = decompress(stream::iter(parts).boxed());
+    let chunks = decompress(stream::iter(parts).boxed(), &CodecMemory::default());
     let error = chunks.try_collect::<Vec<_>>().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Cancelled);
 }
@@ -107,8 +109,43 @@ async fn an_error_of_the_source_comes_through_unchanged() {
 #[tokio::test]
 async fn a_stream_that_is_dropped_stops_its_decoder() {
     let endless = stream::repeat_with(|| Ok(Bytes::from(gzip(&[0; 4096])))).boxed();
-    let mut chunks = decompress(endless);
+    let mut chunks = decompress(endless, &CodecMemory::default());
     assert!(chunks.try_next().await.unwrap().is_some());
     drop(chunks);
     // The runtime waits for its blocking threads when it is dropped: a decoder still running would hang here.
+}
+
+/// A frame of zeros whose size isn't told, with this window.
+fn frame(window_log: u32) -> Vec<u8> {
+    let mut encoder = ::zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(window_log).unwrap();
+    encoder.write_all(&vec![0; 2 * CHUNK]).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_decoder_has_its_share_of_memory_until_it_is_done() {
+    let memory = CodecMemory::default();
+    let start = stream::iter([Ok(Bytes::from(frame(MAX_ZSTD_WINDOW_LOG)))]);
+    let mut chunks = decompress(start.chain(stream::pending()).boxed(), &memory);
+    assert!(chunks.try_next().await.unwrap().is_some());
+    assert!(memory.decoder(Reach::Usual).now_or_never().is_none());
+    drop(chunks);
+    memory.decoder(Reach::Far).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_looks_further_back_than_the_first_is_refused() {
+    let (usual, far) = (frame(MAX_USUAL_WINDOW_LOG), frame(MAX_USUAL_WINDOW_LOG + 1));
+    for (frames, expected) in [
+        ([&usual, &usual], Ok(())),
+        ([&far, &far], Ok(())),
+        ([&far, &usual], Ok(())),
+        ([&usual, &far], Err(Kind::ContentMismatch)),
+    ] {
+        let bytes = frames.map(Clone::clone).concat();
+        let result = decompressed(&bytes, 1000).await;
+        let expected = expected.map(|()| vec![0; 4 * CHUNK]);
+        assert!(result.map_err(|error| error.kind()) == expected);
+    }
 }

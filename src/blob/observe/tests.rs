@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt as _;
 
 use super::*;
-use crate::blob::{Codec, compress};
+use crate::blob::{Codec, CodecMemory, compress};
 
 /// What an observer has seen: the bytes, and how it ended.
 type Seen = Arc<Mutex<(Vec<u8>, Option<Option<String>>)>>;
@@ -36,10 +36,11 @@ async fn collect(chunks: Chunks) -> Vec<u8> {
 
 async fn form(compression: Compression) -> Vec<u8> {
     let plain = stream::iter([Ok(Bytes::from(content()))]).boxed();
-    match compression {
-        Compression::None => content(),
-        _ => collect(compress(plain, Codec::new(compression, None).unwrap())).await,
+    if compression == Compression::None {
+        return content();
     }
+    let codec = Codec::new(compression, None).unwrap();
+    collect(compress(plain, codec, &CodecMemory::default())).await
 }
 
 /// Passes bytes in chunks of a size, and returns what was seen of them.
@@ -137,6 +138,25 @@ async fn windows_wait_for_their_turn() {
     assert!(late.try_next().now_or_never().is_none());
     assert!(collect(first.remove(0)).await == bytes[100..]);
     assert!(collect(late).await == bytes);
+}
+
+/// Who has seen enough needs no window any more, long as the layer may go on.
+#[tokio::test]
+async fn a_turn_ends_with_what_is_wanted() {
+    let bytes = Bytes::from(form(Compression::Zstd).await);
+    let (looks, seen, most) = (Looks::in_passing(), Seen::default(), bytes.len() - 200);
+    let look = || {
+        let watcher = Watcher { seen: Arc::clone(&seen), enough: 1 };
+        let parts = [bytes.slice(..most), bytes.slice(most..most + 100), bytes.slice(most + 100..)];
+        observe(stream::iter(parts.map(Ok)).boxed(), None, Box::new(watcher), &looks)
+    };
+    let mut first: Vec<Chunks> = (0..PARALLEL_LOOKS).map(|_| look()).collect();
+    for chunks in &mut first {
+        chunks.try_next().await.unwrap();
+    }
+    assert!(look().try_next().now_or_never().is_none());
+    first[0].try_next().await.unwrap();
+    assert!(look().try_next().now_or_never().is_some());
 }
 
 /// Who sends a body of a known length doesn't ask for what comes after its last byte.

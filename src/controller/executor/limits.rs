@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::Order;
-use crate::limits::{MEMORY_OF_PUSH, MEMORY_OF_REWRITE};
-use crate::options::{Endpoint, Layers, PushOptions};
+use crate::blob::{Codec, CodecMemory};
+use crate::image::ManifestFormat;
+use crate::limits::{MEMORY_OF_LOOKS, MEMORY_OF_PUSH};
+use crate::options::{CustomResources, Endpoint, Layers, PushOptions};
 
 /// How much may be in use at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,27 +115,27 @@ impl Bounds {
 
     /// What an attempt needs.
     fn wants(&self, order: &Order) -> Wants {
-        let PushOptions { source, destination, layers, .. } = &order.options;
+        let PushOptions { source, destination, .. } = &order.options;
         let namespace = order.object.namespace.clone().unwrap_or_default();
         let (source, destination) = (host(source), host(destination));
         // Copied within one registry, it takes one place there.
         let hosts: BTreeSet<&String> = source.iter().chain(&destination).collect();
         let Some(job) = &order.job else {
-            let memory = memory(*layers).min(self.of(&Place::Memory));
-            let share = |place: Place| {
-                let most = self.of(&place);
-                (place, memory.min(most))
-            };
+            // No more than half of it, or one that hangs would hold up all others.
+            let half = self.of(&Place::MemoryOf(namespace.clone()));
+            let memory = memory(&order.options).min(half.max(MEMORY_OF_PUSH));
+            let memory = memory.min(self.of(&Place::Memory));
+            let share = memory.min(half);
             let mut wants = vec![
                 (Place::All, 1),
                 (Place::Namespace(namespace.clone()), 1),
                 (Place::Memory, memory),
-                share(Place::MemoryOf(namespace.clone())),
+                (Place::MemoryOf(namespace.clone()), share),
             ];
             let at = |host: &String| Place::NamespaceAt(namespace.clone(), host.clone());
             wants.extend(hosts.iter().map(|host| (at(host), 1)));
             wants.extend(hosts.iter().map(|host| (Place::Host((*host).clone()), 1)));
-            wants.extend(hosts.iter().map(|host| share(Place::MemoryAt((*host).clone()))));
+            wants.extend(hosts.iter().map(|host| (Place::MemoryAt((*host).clone()), share)));
             if let (Some(source), Some(destination)) = (&source, &destination)
                 && source != destination
             {
@@ -154,11 +156,17 @@ fn host(side: &Endpoint) -> Option<String> {
     side.reference.repository().map(|repository| repository.registry.clone())
 }
 
-fn memory(layers: Layers) -> u64 {
-    match layers {
-        Layers::Keep | Layers::DoNotCompress => MEMORY_OF_PUSH,
-        Layers::Compress(_) => MEMORY_OF_REWRITE,
-    }
+/// What a push holds at most if it rewrites no layers but those that it is asked to.
+fn memory(options: &PushOptions) -> u64 {
+    let PushOptions { layers, format, custom_resources, .. } = options;
+    let codecs = match (layers, format) {
+        (Layers::Compress(codec), _) => CodecMemory::most(*codec),
+        // It has no layers in zstd.
+        (_, Some(ManifestFormat::V2s2)) => CodecMemory::most(Codec::DEFAULT),
+        (Layers::Keep | Layers::DoNotCompress, _) => 0,
+    };
+    let looks = if *custom_resources == CustomResources::Never { 0 } else { MEMORY_OF_LOOKS };
+    MEMORY_OF_PUSH + codecs + looks
 }
 
 // === impl Limits ===

@@ -135,7 +135,7 @@ pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> O
             retry: Retry::default(),
             verify_source: true,
             pace: Pace::default(),
-            custom_resources: CustomResources::default(),
+            custom_resources: CustomResources::Never,
             clues: BundleClues::default(),
             verify_after_push: false,
             overwrites: None,

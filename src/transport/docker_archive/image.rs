@@ -10,7 +10,7 @@ use futures::TryStreamExt as _;
 use tokio::sync::OnceCell;
 
 use super::listing::{Item, LISTING};
-use crate::blob::{Chunks, decompress};
+use crate::blob::{Chunks, CodecMemory, decompress};
 use crate::error::{Error, Kind, Result};
 use crate::image::{
     Annotations, Compression, Config, Descriptor, Digest, ImageManifest, Manifest, ManifestFormat,
@@ -28,6 +28,7 @@ pub(super) struct ArchivedImage {
     /// Bottom first; a diff ID may occur several times.
     pub(super) layers: Vec<ArchivedLayer>,
     manifest: OnceCell<Manifest>,
+    codecs: CodecMemory,
 }
 
 /// A layer and the member that holds it.
@@ -53,7 +54,8 @@ impl ArchivedImage {
         })?;
         let layers = find_layers(archive, item, parsed.rootfs.diff_ids).await?;
         let archive = archive.clone();
-        Ok(Self { archive, config, config_member, layers, manifest: OnceCell::new() })
+        let (manifest, codecs) = (OnceCell::new(), CodecMemory::default());
+        Ok(Self { archive, config, config_member, layers, manifest, codecs })
     }
 
     /// The config, as it stands.
@@ -113,7 +115,7 @@ impl ArchivedImage {
         let chunks = self.archive.chunks(layer.member.extent);
         match layer.compression {
             Compression::None => chunks,
-            _ => decompress(chunks),
+            _ => decompress(chunks, &self.codecs),
         }
     }
 }

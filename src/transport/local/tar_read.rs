@@ -18,7 +18,7 @@ pub(crate) use index::Extent;
 use index::{Fault, Member, Members};
 
 use super::{Directory, UserPath, blocking, read_range};
-use crate::blob::{Chunks, decompress};
+use crate::blob::{Chunks, CodecMemory, decompress};
 use crate::error::{Error, Kind, Result};
 use crate::image::Compression;
 use crate::limits::MAX_ARCHIVE_EXPANDED;
@@ -168,7 +168,8 @@ async fn decompressed(file: Arc<File>, path: &UserPath) -> Result<File> {
         })
         .await?
     };
-    unpack(decompress(read_range(file, path.path().to_owned(), 0, length)), spool).await
+    let compressed = read_range(file, path.path().to_owned(), 0, length);
+    unpack(decompress(compressed, &CodecMemory::default()), spool).await
 }
 
 async fn unpack(mut chunks: Chunks, spool: Spool) -> Result<File> {

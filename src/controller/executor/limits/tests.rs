@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::super::tests::order_between;
 use super::super::{JobAttempt, JobOrder, Task};
 use super::*;
-use crate::blob::Codec;
 use crate::controller::delivery::Delivery;
 use crate::controller::resolve::Secrets;
 use crate::image::Compression;
@@ -122,7 +121,7 @@ fn fifty_that_hang_on_one_registry_leave_places_to_their_namespace() {
 /// As many as can be that compress, and hang, leave memory to those of other namespaces at other registries.
 #[test]
 fn what_hangs_with_much_memory_does_not_delay_another() {
-    let bounds = Bounds { memory_bytes: 3 * MEMORY_OF_REWRITE, per_namespace: None, ..BOUNDS };
+    let bounds = Bounds { memory_bytes: 384 << 20, per_namespace: None, ..BOUNDS };
     let rewrite = |limits: &Arc<Limits>, namespace: &str, route: (&str, &str)| {
         let mut order = order_between("rewrite", route);
         order.options.layers = Layers::Compress(Codec::new(Compression::Gzip, None).unwrap());
@@ -180,10 +179,14 @@ fn jobs_that_do_not_run_hold_up_their_own_namespace_only() {
 /// A Job's pod has memory of its own.
 #[test]
 fn who_waits_for_memory_does_not_hold_up_jobs() {
-    let limits = Limits::new(Bounds { memory_bytes: MEMORY_OF_REWRITE, ..BOUNDS });
-    let small = |name: &str| attempt(&limits, "n", name, ("s.example", "d.example"));
-    let mut waiters = vec![small("first")];
-    let _first = started(&mut waiters);
+    let limits = Limits::new(Bounds { memory_bytes: 3 * MEMORY_OF_PUSH, ..BOUNDS });
+    let small = |name: &str| {
+        let host = format!("{name}.example");
+        attempt(&limits, name, name, (&host, &host))
+    };
+    let mut waiters = vec![small("first"), small("second")];
+    let first = started(&mut waiters);
+    assert_eq!(first.len(), 2);
     let mut order = order_between("large", ("t.example", "e.example"));
     order.options.layers = Layers::Compress(Codec::new(Compression::Zstd, None).unwrap());
     waiters.push(wait(&limits, "m", "large", order));
@@ -220,12 +223,13 @@ fn a_freed_place_goes_to_who_waited_longest() {
 
 #[test]
 fn one_that_needs_much_is_not_overtaken_for_ever() {
-    let limits = Limits::new(Bounds { memory_bytes: MEMORY_OF_REWRITE, ..BOUNDS });
+    let codec = Codec::new(Compression::Zstd, None).unwrap();
+    let memory_bytes = MEMORY_OF_PUSH + CodecMemory::most(codec);
+    let limits = Limits::new(Bounds { memory_bytes, ..BOUNDS });
     let small = |name: &str| attempt(&limits, "n", name, ("s.example", "d.example"));
     let mut waiters = vec![small("first")];
     let first = started(&mut waiters);
     let mut order = order_between("large", ("t.example", "e.example"));
-    let codec = Codec::new(Compression::Zstd, None).unwrap();
     order.options.layers = Layers::Compress(codec);
     waiters.push(wait(&limits, "n", "large", order));
     waiters.push(small("later"));
@@ -235,6 +239,26 @@ fn one_that_needs_much_is_not_overtaken_for_ever() {
     assert_eq!(names(&large), ["large"]);
     drop(large);
     assert_eq!(names(&started(&mut waiters)), ["later"]);
+}
+
+#[test]
+fn memory_follows_from_what_is_asked_for() {
+    const MIB: u64 = 1 << 20;
+    let gzip = Layers::Compress(Codec::DEFAULT);
+    let zstd = Layers::Compress(Codec::new(Compression::Zstd, Some(19)).unwrap());
+    let (never, auto) = (CustomResources::Never, CustomResources::Auto);
+    for (layers, format, bundle, expected) in [
+        (Layers::Keep, None, never, 32),
+        (Layers::DoNotCompress, Some(ManifestFormat::Oci), never, 32),
+        (Layers::Keep, None, auto, 64),
+        (Layers::Keep, Some(ManifestFormat::V2s2), never, 208),
+        (gzip, None, never, 208),
+        (zstd, None, auto, 448),
+    ] {
+        let mut options = order_between("o", ("s.example", "d.example")).options;
+        (options.layers, options.format, options.custom_resources) = (layers, format, bundle);
+        assert_eq!(memory(&options), expected * MIB, "{options:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 
 use super::{Image, Scratch, read, stream};
-use crate::blob::{Codec, compress};
+use crate::blob::{Codec, CodecMemory, compress};
 use crate::error::Kind;
 use crate::image::{Compression, Digest};
 use crate::transport::local::{ArchiveTarget, UserPath};
@@ -27,7 +27,8 @@ async fn archive(path: &Path, members: &[(&str, &[u8])]) {
 
 async fn gzip(bytes: &Bytes) -> Vec<u8> {
     let codec = Codec::new(Compression::Gzip, None).unwrap();
-    let chunks: Vec<Bytes> = compress(stream(bytes), codec).try_collect().await.unwrap();
+    let chunks: Vec<Bytes> =
+        compress(stream(bytes), codec, &CodecMemory::default()).try_collect().await.unwrap();
     chunks.concat()
 }
 

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use super::*;
 use crate::access::Access;
-use crate::blob::{Codec, compress};
+use crate::blob::{Codec, CodecMemory, compress};
 use crate::transport::local::UserPath;
 
 async fn content(archive: &Archive, name: &str) -> Vec<u8> {
@@ -57,7 +57,8 @@ async fn a_compressed_archive_is_read_like_a_plain_one_and_leaves_no_file() {
     for format in [Compression::Gzip, Compression::Zstd] {
         let codec = Codec::new(format, None).unwrap();
         let chunks = Box::pin(futures::stream::iter([Ok(Bytes::from(plain.clone()))]));
-        let compressed: Vec<Bytes> = compress(chunks, codec).try_collect().await.unwrap();
+        let compressed: Vec<Bytes> =
+            compress(chunks, codec, &CodecMemory::default()).try_collect().await.unwrap();
         std::fs::write(&path, compressed.concat()).unwrap();
         let archive = Archive::open(&UserPath::anywhere(&path)).await.unwrap();
         assert_eq!(content(&archive, "ab.tar").await, b"layer");

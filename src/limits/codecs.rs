@@ -1,0 +1,39 @@
+//! Bounds on compression: how far bytes may expand, and what decoders and encoders may take of the machine.
+
+/// Largest window of a zstd layer that is looked into while it passes, as a power of two: 8 MiB, the largest of zstd's usual
+/// levels. One with a larger window is read for itself, where it is wanted.
+pub const MAX_LOOK_WINDOW_LOG: u32 = 23;
+
+/// Most layers with such a window that are looked into at the same time: the memory for it is the push's own.
+pub const PARALLEL_LOOKS: usize = 4;
+
+/// Bytes that one compressed layer may expand to. Layers of zeros legally expand to a thousand (gzip) or thirty
+/// thousand (zstd) times their size, so that a ratio would refuse what is sound; the stream is never held in memory.
+pub const MAX_EXPANDED_LAYER: u64 = 256 << 30;
+
+/// Largest zstd window, as a power of two: 128 MiB, the default bound of zstd's own tool.
+pub const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Largest window that several decoders of a push may have at the same time, as a power of two: 32 MiB, what encoders other
+/// than zstd's own choose for their best levels.
+pub const MAX_USUAL_WINDOW_LOG: u32 = 25;
+
+/// Memory that the decoders of one push may hold together: one with the largest window, or four with the usual one.
+pub const DECODER_MEMORY: u64 = 1 << MAX_ZSTD_WINDOW_LOG;
+
+/// Memory that the encoders of one push may hold together: three blocks by the highest levels of zstd, and by usual ones as many
+/// as are ever compressed at the same time.
+pub const ENCODER_MEMORY: u64 = 256 << 20;
+
+/// Memory that an xz decoder may use.
+pub const MAX_XZ_MEMORY: u64 = 128 << 20;
+
+/// Size of a block of gzip that is compressed by itself, so that several threads can work on one layer. Part
+/// of the output's identity: changing it changes the digests of compressed layers.
+pub const GZIP_BLOCK: usize = 1 << 20;
+
+/// The same for zstd, whose blocks share no window: larger ones compress better.
+pub const ZSTD_BLOCK: usize = 4 << 20;
+
+/// Threads that compress one layer. More would only fill memory on machines with many processors: each holds a block.
+pub const COMPRESSION_THREADS: usize = 4;
