@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use super::super::local::layout::{BLOBS, INDEX_FILE, LayoutIndex, manifest_of};
+use super::super::local::layout::{BLOBS, INDEX_FILE, LayoutIndex, manifest_of, readable};
 use super::super::local::{self, Directory, is_temporary};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest};
@@ -124,14 +124,14 @@ impl DirStore {
     pub(super) fn instance(&self, descriptor: &Descriptor) -> Result<Manifest> {
         let digest = &descriptor.digest;
         for name in [instance_name(digest), format!("{}{INSTANCE_SUFFIX}", digest.hex())] {
-            match self.directory.read_small(&name, MAX_MANIFEST_SIZE) {
+            let reading = |error: Error| {
+                error.doing(format!("reading directory `{}`", self.directory.path().display()))
+            };
+            let size = readable(descriptor, self.directory.size_of(&name)?).map_err(reading)?;
+            match self.directory.read_small(&name, size) {
                 Err(error) if error.kind() == Kind::NotFound => {}
                 Err(error) => return Err(error),
-                Ok(bytes) => {
-                    let path = self.directory.path().display();
-                    return manifest_of(bytes, descriptor)
-                        .map_err(|error| error.doing(format!("reading directory `{path}`")));
-                }
+                Ok(bytes) => return manifest_of(bytes, descriptor).map_err(reading),
             }
         }
         Err(self.missing(digest))

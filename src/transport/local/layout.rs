@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 
 use super::attachments::{Changes, is_list_name, list_name};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Descriptor, Digest, Hasher, Manifest, ManifestFormat, MediaType};
+use crate::image::{
+    Descriptor, Digest, Hasher, MAX_MANIFEST_SIZE, Manifest, ManifestFormat, MediaType,
+};
 use crate::transport::{Capabilities, ImageIdentity, LayerForm, Verifier};
 
 /// The file that marks a layout.
@@ -130,30 +132,37 @@ pub(crate) fn check_version(content: &[u8]) -> Result<()> {
     Err(Error::new(Kind::TransportUnsupported, message))
 }
 
+/// How many bytes of a manifest may be read, which has `found` bytes as far as that is known. Many are read at the same time, so
+/// none of them gets more memory than its descriptor says.
+pub(crate) fn readable(descriptor: &Descriptor, found: Option<u64>) -> Result<u64> {
+    match found {
+        Some(found) if found != descriptor.size => Err(other_size(descriptor, found)),
+        _ => Ok(descriptor.size.min(MAX_MANIFEST_SIZE)),
+    }
+}
+
+fn other_size(descriptor: &Descriptor, found: u64) -> Error {
+    let Descriptor { digest, size, .. } = descriptor;
+    let message = format!("manifest `{digest}` has {found} bytes instead of {size}");
+    Error::new(Kind::ContentMismatch, message)
+}
+
 /// Reads a manifest that a descriptor points to. Bytes that are others are an error, before anything is made of them.
 pub(crate) fn manifest_of(bytes: Bytes, descriptor: &Descriptor) -> Result<Manifest> {
     let algorithm = descriptor.digest.algorithm();
     let mut hasher = Hasher::new(algorithm);
     hasher.update(&bytes);
     let actual = hasher.finish();
-    let wrong = if bytes.len() as u64 != descriptor.size {
-        Some(format!("{} bytes instead of {}", bytes.len(), descriptor.size))
-    } else if actual != descriptor.digest {
-        Some(format!("the digest `{actual}`"))
-    } else {
-        None
-    };
-    match wrong {
-        Some(wrong) => {
-            let message = format!("manifest `{}` has {wrong}", descriptor.digest);
-            Err(Error::new(Kind::ContentMismatch, message))
-        }
-        None => {
-            Manifest::parse_with(bytes, Some(&descriptor.media_type), algorithm).map_err(|cause| {
-                Error::from(cause).doing(format!("reading manifest `{}`", descriptor.digest))
-            })
-        }
+    if bytes.len() as u64 != descriptor.size {
+        return Err(other_size(descriptor, bytes.len() as u64));
     }
+    if actual != descriptor.digest {
+        let message = format!("manifest `{}` has the digest `{actual}`", descriptor.digest);
+        return Err(Error::new(Kind::ContentMismatch, message));
+    }
+    Manifest::parse_with(bytes, Some(&descriptor.media_type), algorithm).map_err(|cause| {
+        Error::from(cause).doing(format!("reading manifest `{}`", descriptor.digest))
+    })
 }
 
 // === impl LayoutIndex ===

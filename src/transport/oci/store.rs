@@ -10,11 +10,11 @@ use bytes::Bytes;
 use super::super::local::attachments::Changes;
 use super::super::local::layout::{
     BLOBS, INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, LayoutIndex, MAX_LAYOUT_FILE, check_version,
-    manifest_of,
+    manifest_of, readable,
 };
 use super::super::local::{self, Directory, StagedFile, UserPath, is_temporary};
 use crate::error::{Error, Kind, Result};
-use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest};
+use crate::image::{Algorithm, Descriptor, Digest, Manifest};
 use crate::limits::MAX_LAYOUT_INDEX;
 
 /// The lock that writers take. It stays in the layout: see [`local::Lock`].
@@ -145,11 +145,13 @@ impl LayoutStore {
     pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest> {
         let digest = &descriptor.digest;
         let blobs = self.blobs(digest.algorithm())?.ok_or_else(|| self.missing(digest))?;
-        let bytes = blobs.read_small(digest.hex(), MAX_MANIFEST_SIZE).map_err(|error| {
+        let reading =
+            |error: Error| error.doing(format!("reading layout `{}`", self.path().display()));
+        let size = readable(descriptor, blobs.size_of(digest.hex())?).map_err(reading)?;
+        let bytes = blobs.read_small(digest.hex(), size).map_err(|error| {
             if error.kind() == Kind::NotFound { self.missing(digest) } else { error }
         })?;
-        manifest_of(bytes, descriptor)
-            .map_err(|error| error.doing(format!("reading layout `{}`", self.path().display())))
+        manifest_of(bytes, descriptor).map_err(reading)
     }
 
     /// Writes a manifest as the blob that it is.

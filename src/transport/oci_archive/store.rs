@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Body, Descriptor, Digest, Manifest};
-use crate::limits::{MAX_INDEX_DEPTH, MAX_LAYOUT_INDEX, MAX_MANIFEST_SIZE};
+use crate::limits::{MAX_INDEX_DEPTH, MAX_LAYOUT_INDEX};
 use crate::transport::local::layout::{
     BLOBS, INDEX_FILE, LAYOUT_FILE, LayoutIndex, MAX_LAYOUT_FILE, check_version, manifest_of,
+    readable,
 };
 use crate::transport::local::{Archive, Extent, Store, blocking, is_complete};
 
@@ -58,7 +59,9 @@ impl ArchiveLayout {
     }
 
     fn manifest_now(&self, descriptor: &Descriptor) -> Result<Manifest> {
-        let bytes = self.archive.read_now(&member(&descriptor.digest), MAX_MANIFEST_SIZE)?;
+        let found = self.extent(&descriptor.digest)?.map(|extent| extent.size);
+        let size = readable(descriptor, found).map_err(|error| self.archive.in_archive(error))?;
+        let bytes = self.archive.read_now(&member(&descriptor.digest), size)?;
         let bytes = bytes.ok_or_else(|| self.missing("manifest", &descriptor.digest))?;
         manifest_of(bytes, descriptor).map_err(|error| self.archive.in_archive(error))
     }

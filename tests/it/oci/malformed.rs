@@ -130,6 +130,9 @@ async fn content_that_is_damaged() {
     check(other, "", &format!("{start} the digest `sha256:{spaces}`"), 1).await;
     let cut = move |folder: &Path| fs::write(manifest(folder), "{}").unwrap();
     check(cut, "", &format!("{start} 2 bytes instead of {size}"), 1).await;
+    // Not a byte of it is read, and so nothing is said of the bound on manifests.
+    let grown = move |folder: &Path| fs::write(manifest(folder), vec![b' '; 5 << 20]).unwrap();
+    check(grown, "", &format!("{start} 5242880 bytes instead of {size}"), 1).await;
     let blob = "reading blob `sha256:[layer]`: ";
     let layer = |rest: &str| format!("{blob}{rest}");
     let gone =

@@ -238,6 +238,29 @@ fn a_manifest_must_be_what_its_descriptor_says() {
     assert_eq!(error.to_string(), expected);
 }
 
+#[test]
+fn no_more_of_a_manifest_is_read_than_its_descriptor_says() {
+    let of_size = |size| Descriptor { size, ..Descriptor::of(MediaType::OCI_INDEX, b"x") };
+    let digest = Digest::of(b"x");
+    for (says, found, expected) in [
+        (7, Some(7), Ok(7)),
+        (7, None, Ok(7)),
+        (7, Some(8), Err(format!("manifest `{digest}` has 8 bytes instead of 7"))),
+        (
+            u64::MAX,
+            Some(7),
+            Err(format!("manifest `{digest}` has 7 bytes instead of {}", u64::MAX)),
+        ),
+        (u64::MAX, Some(u64::MAX), Ok(MAX_MANIFEST_SIZE)),
+    ] {
+        let readable = readable(&of_size(says), found).map_err(|error| {
+            assert_eq!(error.kind(), Kind::ContentMismatch);
+            error.to_string()
+        });
+        assert_eq!(readable, expected);
+    }
+}
+
 /// An artifact that belongs to an image.
 fn attachment(to: &Descriptor) -> Manifest {
     let artifact = crate::image::Artifact {
