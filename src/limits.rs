@@ -239,11 +239,11 @@ pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Between two chunks of a body, either way.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Fewest bytes of a body that a peer may send in [`IDLE_TIMEOUT`] of waiting for it, so that one byte now and then doesn't
-/// keep a push alive: 1 KiB a second.
-pub const MIN_RECEIVED: u64 = 60 << 10;
+/// Fewest bytes of a body in a second that a peer may send or take, over [`IDLE_TIMEOUT`] or more of waiting for it, so that
+/// one byte now and then doesn't keep a push alive.
+pub const MIN_RATE: u64 = 1 << 10;
 
-/// Bytes that are handed to a connection at a time. A peer has [`IDLE_TIMEOUT`] for each, which comes to 1 KiB a second, too.
+/// Most bytes that are handed to a connection at a time. A peer has [`IDLE_TIMEOUT`] for each, however many they are.
 pub const SENT_PIECE: usize = 64 << 10;
 
 /// Between two looks at how a body gets on; deadlines are kept with this precision.

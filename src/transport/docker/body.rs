@@ -15,7 +15,7 @@ use super::error;
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result, Side};
 use crate::limits::{
-    CONNECT_TIMEOUT, IDLE_TIMEOUT, MIN_RECEIVED, RESPONSE_TIMEOUT, SENT_PIECE, SOURCE_TIMEOUT,
+    CONNECT_TIMEOUT, IDLE_TIMEOUT, MIN_RATE, RESPONSE_TIMEOUT, SENT_PIECE, SOURCE_TIMEOUT,
     WATCH_PERIOD,
 };
 
@@ -46,9 +46,15 @@ pub(super) async fn read_up_to(response: Response, limit: u64) -> Result<Option<
 /// A body as it comes, from a peer that has to keep sending.
 pub(super) struct Incoming {
     response: Response,
-    /// Time that we have waited for the peer since it was last looked at, and what it has sent in that time.
+    headway: Headway,
+}
+
+/// How a peer gets on: the time that we have waited for it since it was last looked at, and the bytes that it has sent or
+/// taken in that time. How long we take ourselves doesn't count.
+#[derive(Clone, Copy, Default)]
+struct Headway {
     waited: Duration,
-    received: u64,
+    moved: u64,
 }
 
 // === impl Incoming ===
@@ -56,7 +62,7 @@ pub(super) struct Incoming {
 impl Incoming {
     /// The body of an answer.
     pub(super) fn new(response: Response) -> Self {
-        Self { response, waited: Duration::ZERO, received: 0 }
+        Self { response, headway: Headway::default() }
     }
 
     /// The next chunk. Fails if the peer is silent, or nearly so.
@@ -64,38 +70,50 @@ impl Incoming {
         let start = Instant::now();
         match timeout(IDLE_TIMEOUT, self.response.chunk()).await {
             Ok(Ok(Some(chunk))) => {
-                self.keep_pace(start.elapsed(), chunk.len() as u64)?;
-                Ok(Some(chunk))
+                let slow = self.headway.made(start.elapsed(), chunk.len() as u64);
+                slow.map_or(Ok(Some(chunk)), |slow| Err(self.too_slow(&slow.told())))
             }
             Ok(Ok(None)) => Ok(None),
             Ok(Err(failure)) => Err(error::of_broken_body(&failure, self.response.url())),
-            Err(_) => Err(self.too_slow("nothing")),
+            Err(_) => Err(self.too_slow(&format!("nothing for {} s", IDLE_TIMEOUT.as_secs()))),
         }
-    }
-
-    /// Looks at the peer's pace whenever we have waited for it long enough; how long we take ourselves doesn't count.
-    fn keep_pace(&mut self, waited: Duration, received: u64) -> Result<()> {
-        self.waited += waited;
-        self.received += received;
-        if self.waited < IDLE_TIMEOUT {
-            return Ok(());
-        }
-        if self.received < MIN_RECEIVED {
-            return Err(self.too_slow(&format!("no more than {} bytes", self.received)));
-        }
-        (self.waited, self.received) = (Duration::ZERO, 0);
-        Ok(())
     }
 
     fn too_slow(&self, what: &str) -> Error {
-        let (place, seconds) = (error::place(self.response.url()), IDLE_TIMEOUT.as_secs());
-        Error::new(Kind::Timeout, format!("`{place}` sent {what} for {seconds} s"))
+        let place = error::place(self.response.url());
+        Error::new(Kind::Timeout, format!("`{place}` sent {what}"))
+    }
+}
+
+// === impl Headway ===
+
+impl Headway {
+    /// Looks at the peer's pace whenever we have waited for it long enough. Gives back the pace if it is too slow.
+    fn made(&mut self, waited: Duration, moved: u64) -> Option<Self> {
+        self.waited += waited;
+        self.moved = self.moved.saturating_add(moved);
+        if self.waited < IDLE_TIMEOUT {
+            return None;
+        }
+        let pace = std::mem::take(self);
+        (pace.moved < MIN_RATE.saturating_mul(pace.waited.as_secs())).then_some(pace)
+    }
+
+    /// What is told of a peer with this pace.
+    fn told(self) -> String {
+        let Self { waited, moved } = self;
+        format!("{moved} bytes in {} s, fewer than {MIN_RATE} a second", waited.as_secs())
     }
 }
 
 /// Watches a body being sent.
 #[derive(Clone)]
-pub(super) struct Watch(Arc<Mutex<Phase>>);
+pub(super) struct Watch(Arc<Mutex<Watched>>);
+
+struct Watched {
+    phase: Phase,
+    headway: Headway,
+}
 
 #[derive(Clone, Copy)]
 enum Phase {
@@ -103,15 +121,18 @@ enum Phase {
     Connecting(Instant),
     /// We wait for the next chunk ourselves, since then.
     Waiting(Instant),
-    /// The peer has to take a piece, since then.
-    Handed(Instant),
+    /// The peer has to take a piece of so many bytes, since then.
+    Handed(Instant, u64),
     /// The peer has everything, since then.
     Sent(Instant),
+    /// The peer takes what it is handed, but at this pace.
+    Slow(Instant, Headway),
 }
 
 /// A body that sends a stream, and what watches it.
 pub(super) fn outgoing(chunks: Chunks) -> (Body, Watch) {
-    let watch = Watch(Arc::new(Mutex::new(Phase::Connecting(Instant::now()))));
+    let (phase, headway) = (Phase::Connecting(Instant::now()), Headway::default());
+    let watch = Watch(Arc::new(Mutex::new(Watched { phase, headway })));
     let sending = Sending { chunks, rest: Bytes::new(), watch: watch.clone() };
     let next = async |mut sending: Sending| {
         Ok::<_, Error>(sending.next().await?.map(|piece| (piece, sending)))
@@ -139,11 +160,12 @@ impl Sending {
             };
             self.rest = chunk?;
         }
-        self.watch.set(Phase::Handed(Instant::now()));
+        let piece = self.rest.split_to(self.rest.len().min(SENT_PIECE));
+        self.watch.set(Phase::Handed(Instant::now(), piece.len() as u64));
         // Lets the runtime find out that an answer has come. Else a server that refuses and closes is written to until
         // that fails, and then hyper doesn't read what it has answered.
         tokio::task::yield_now().await;
-        Ok(Some(self.rest.split_to(self.rest.len().min(SENT_PIECE))))
+        Ok(Some(piece))
     }
 }
 
@@ -153,7 +175,7 @@ impl Watch {
     /// Waits until somebody has been idle for too long; forever, if nobody ever is.
     pub(super) async fn stalled(&self) -> Error {
         loop {
-            let phase = *self.lock();
+            let phase = self.lock().phase;
             let (since, limit) = phase.deadline();
             if since.elapsed() >= limit {
                 return phase.stalled();
@@ -163,11 +185,20 @@ impl Watch {
         }
     }
 
+    /// Goes on to another phase; by that the peer has taken the piece that it was handed.
     fn set(&self, phase: Phase) {
-        *self.lock() = phase;
+        let mut watched = self.lock();
+        watched.phase = match watched.phase {
+            Phase::Slow(..) => return,
+            Phase::Handed(since, size) => match watched.headway.made(since.elapsed(), size) {
+                Some(slow) => Phase::Slow(Instant::now(), slow),
+                None => phase,
+            },
+            _ => phase,
+        };
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Phase> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Watched> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -180,8 +211,9 @@ impl Phase {
         match self {
             Self::Connecting(since) => (since, CONNECT_TIMEOUT + IDLE_TIMEOUT),
             Self::Waiting(since) => (since, SOURCE_TIMEOUT),
-            Self::Handed(since) => (since, IDLE_TIMEOUT),
+            Self::Handed(since, _) => (since, IDLE_TIMEOUT),
             Self::Sent(since) => (since, RESPONSE_TIMEOUT),
+            Self::Slow(since, _) => (since, Duration::ZERO),
         }
     }
 
@@ -193,6 +225,7 @@ impl Phase {
             Self::Waiting(_) => {
                 timeout(format!("there was nothing to send for {seconds} s")).on(Side::Source)
             }
+            Self::Slow(_, pace) => timeout(format!("the registry took {}", pace.told())),
             _ => timeout(format!("the registry took nothing and answered nothing for {seconds} s")),
         }
     }

@@ -33,13 +33,15 @@ async fn receive(response: Response, rest: Duration) -> (u64, Result<usize, Stri
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_has_to_keep_sending() {
-    let slow = |what: &str| Err(format!("`no.url.provided.local` sent {what} for 60 s"));
+    let sent = |what: &str| Err(format!("`no.url.provided.local` sent {what}"));
+    let slow = |what: &str| sent(&format!("{what}, fewer than 1024 a second"));
     let large = 1 << 20;
     for (size, waits, rest, expected) in [
-        (1, vec![S(0), S(3600)], S(0), (60, slow("nothing"))),
-        (1, vec![S(10); 100], S(0), (60, slow("no more than 6 bytes"))),
-        (59 << 10, vec![S(60); 9], S(0), (60, slow("no more than 60416 bytes"))),
+        (1, vec![S(0), S(3600)], S(0), (60, sent("nothing for 60 s"))),
+        (1, vec![S(10); 100], S(0), (60, slow("6 bytes in 60 s"))),
+        (59 << 10, vec![S(60); 9], S(0), (60, slow("60416 bytes in 60 s"))),
         (59 << 10, vec![S(59), S(59)], S(0), (118, Ok(118 << 10))),
+        (58 << 10, vec![S(59), S(59)], S(0), (118, slow("118784 bytes in 118 s"))),
         (20 << 10, vec![S(19); 10], S(0), (190, Ok(200 << 10))),
         // It is us who take our time.
         (large, vec![S(0); 3], S(1000), (3000, Ok(3 * large))),
@@ -79,11 +81,53 @@ async fn a_peer_has_to_keep_taking() {
     assert_eq!(given_up(silent, 1).await, (900, "there was nothing to send for 900 s".to_owned()),);
 }
 
+/// How long it takes until a body is given up, and why, or until all of it has been taken: a chunk after each wait.
+async fn taken(size: usize, waits: Vec<Duration>, source: Duration) -> (u64, Option<String>) {
+    let chunks = stream::iter(vec![Bytes::from(vec![7; size]); waits.len()])
+        .then(move |chunk| tokio::time::sleep(source).map(move |()| Ok(chunk)));
+    let (body, watch) = outgoing(chunks.boxed());
+    let mut response = Response::from(axum::http::Response::new(body));
+    let start = Instant::now();
+    let take = async {
+        for wait in waits {
+            response.chunk().await.unwrap().unwrap();
+            tokio::time::sleep(wait).await;
+        }
+        response.chunk().await.unwrap()
+    };
+    tokio::select! {
+        error = watch.stalled() => {
+            assert_eq!((error.kind(), error.exit_code()), (Kind::Timeout, 75));
+            (start.elapsed().as_secs(), Some(error.to_string()))
+        }
+        rest = take => {
+            assert_eq!(rest, None);
+            (start.elapsed().as_secs(), None)
+        }
+    }
+}
+
+/// A trickle is noticed at the next look, which is 10 s away at most.
+#[tokio::test(start_paused = true)]
+async fn a_peer_has_to_take_more_than_a_trickle() {
+    let slow = |what: &str| Some(format!("the registry took {what}, fewer than 1024 a second"));
+    for (size, waits, source, expected) in [
+        (1, vec![S(11); 100], S(0), (70, slow("6 bytes in 66 s"))),
+        (29 << 10, vec![S(59); 9], S(0), (119, slow("59392 bytes in 118 s"))),
+        (60 << 10, vec![S(59); 9], S(0), (531, None)),
+        (1 << 10, vec![S(1); 100], S(0), (100, None)),
+        // It is the source that takes its time.
+        (1, vec![S(0); 100], S(30), (3000, None)),
+    ] {
+        assert_eq!(taken(size, waits, source).await, expected, "{size}");
+    }
+}
+
 #[test]
 fn a_stall_is_told_of_the_side_that_stalls() {
     let now = Instant::now();
     assert_eq!(Phase::Waiting(now).stalled().side(), Some(Side::Source));
-    assert_eq!(Phase::Handed(now).stalled().side(), None);
+    assert_eq!(Phase::Handed(now, 1).stalled().side(), None);
 }
 
 #[tokio::test]
