@@ -215,6 +215,9 @@ pub const DEFAULT_PAUSE: Duration = RETRY_DELAY;
 /// share has to wait longer, which is nothing to the others.
 pub const MAX_SHARED_PAUSE: Duration = Duration::from_secs(10);
 
+/// Most blobs of which it is remembered where they were written to: some 300 bytes each, and the layers of thousands of images.
+pub const MAX_KNOWN_BLOBS: usize = 16 << 10;
+
 /// Most hosts whose pauses are remembered; more than that are not pushed to at the same time.
 pub const MAX_PAUSED_HOSTS: usize = 1024;
 

@@ -28,8 +28,8 @@ pub use network::{
     TokenServer,
 };
 pub(crate) use network::{
-    Audience, Bearer, Challenge, CheckTurn, Fingerprint, NoToken, StandingKey, Terms, Token,
-    TokenKey, Trust,
+    Audience, Bearer, BlobKey, Challenge, CheckTurn, Fingerprint, NoToken, StandingKey, Terms,
+    Token, TokenKey, Trust,
 };
 pub use registries::{
     Candidates, CredentialHelpers, Registries, RegistriesConf, SourcePlace, is_short_name,

@@ -19,6 +19,7 @@ mod pushes;
 mod quirks;
 mod real_breaks;
 mod referrers;
+mod remembered;
 mod resume;
 mod security;
 mod tls;

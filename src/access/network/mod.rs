@@ -8,6 +8,7 @@ mod any_certificate;
 mod checks;
 mod clients;
 mod egress;
+mod known_blobs;
 mod names;
 mod pauses;
 mod place;
@@ -31,6 +32,8 @@ use checks::Checks;
 pub(crate) use clients::Audience;
 use clients::Clients;
 pub use egress::Egress;
+pub(crate) use known_blobs::BlobKey;
+use known_blobs::KnownBlobs;
 pub use names::Resolver;
 use names::{Names, SystemResolver};
 use pauses::Pauses;
@@ -53,6 +56,7 @@ pub struct Network(Arc<Shared>);
 struct Shared {
     clients: Clients,
     standings: Standings,
+    known_blobs: KnownBlobs,
     names: Names,
     proxies: Proxies,
     pauses: Pauses,
@@ -98,6 +102,7 @@ impl Network {
         Self(Arc::new(Shared {
             clients: Clients::default(),
             standings: Standings::default(),
+            known_blobs: KnownBlobs::default(),
             names,
             proxies,
             pauses: Pauses::default(),
@@ -131,6 +136,11 @@ impl Network {
     /// What registries ask for, and the tokens that we have for them.
     pub(crate) fn standings(&self) -> &Standings {
         &self.0.standings
+    }
+
+    /// Where blobs have been written to.
+    pub(crate) fn known_blobs(&self) -> &KnownBlobs {
+        &self.0.known_blobs
     }
 
     /// Sends nothing more to a host (with its scheme and port) as `owner` for this long.

@@ -12,8 +12,9 @@ pub(super) use super::auth::Actions;
 use super::auth::{Auth, Authorization};
 use super::connections::Connections;
 use super::error::Refusal;
-use crate::access::{Access, Terms};
+use crate::access::{Access, BlobKey, Network, Terms};
 use crate::error::{Error, Kind, Result};
+use crate::image::Digest;
 use crate::transport::Repository;
 
 /// A registry's repository, seen from one side of a push.
@@ -22,6 +23,8 @@ pub(super) struct Client {
     connections: Connections,
     auth: Auth,
     actions: Actions,
+    network: Network,
+    terms: Terms,
 }
 
 // === impl Client ===
@@ -39,8 +42,8 @@ impl Client {
         let connections = Connections::open(registry, access, owner).await?;
         let network = access.network.clone();
         let terms = Terms { policy: access.tls, trust: connections.trust(), owner };
-        let auth = Auth::new(repository.clone(), actions, search, network, terms);
-        Ok(Self { repository: repository.clone(), connections, auth, actions })
+        let auth = Auth::new(repository.clone(), actions, search, network.clone(), terms);
+        Ok(Self { repository: repository.clone(), connections, auth, actions, network, terms })
     }
 
     /// Waits until the registry may be sent a request.
@@ -56,6 +59,23 @@ impl Client {
     /// Whether the repository is written to.
     pub(super) fn writes(&self) -> bool {
         self.actions == Actions::PullPush
+    }
+
+    /// Keeps in mind that the repository has a blob.
+    pub(super) fn remember(&self, digest: &Digest) {
+        self.network.known_blobs().remember(self.blob(digest), &self.repository.path);
+    }
+
+    /// Another repository of the registry that we have written a blob to, as the same user.
+    pub(super) fn elsewhere(&self, digest: &Digest) -> Option<Repository> {
+        let path = self.network.known_blobs().find(&self.blob(digest))?;
+        let registry = self.repository.registry.clone();
+        (path != self.repository.path).then_some(Repository { registry, path })
+    }
+
+    fn blob(&self, digest: &Digest) -> BlobKey {
+        let registry = self.repository.registry.clone();
+        BlobKey { registry, terms: self.terms, digest: digest.clone() }
     }
 
     /// The URL of something in the repository, such as `["manifests", "latest"]`.

@@ -93,10 +93,9 @@ impl DockerDestination {
         self.write_manifest(manifest, target, gate).await.map(drop)
     }
 
-    /// After content has gone missing each blob is asked for.
     fn heed<T>(&self, result: Result<T>) -> Result<T> {
         if result.as_ref().is_err_and(|error| error.kind() == Kind::ContentMissing) {
-            self.reuse.set_name_absent(false);
+            self.reuse.doubt();
         }
         result
     }
@@ -137,14 +136,24 @@ impl ImageDestination for DockerDestination {
         descriptor: &Descriptor,
         mount_from: Option<&Repository>,
     ) -> Result<Option<Reused>> {
-        self.reuse.find(descriptor, mount_from).await.map_err(|error| {
-            let (digest, repository) = (&descriptor.digest, self.client.repository());
+        let digest = &descriptor.digest;
+        let found = self.reuse.find(descriptor, mount_from).await.map_err(|error| {
+            let repository = self.client.repository();
             error.doing(format!("looking for blob `{digest}` in `docker://{repository}`"))
-        })
+        })?;
+        if found.is_some() {
+            self.client.remember(digest);
+        }
+        Ok(found)
     }
 
     async fn put_blob(&self, blob: Blob, _kind: BlobKind) -> Result<()> {
-        self.uploads.send(blob).await
+        let identity = blob.identity().clone();
+        self.uploads.send(blob).await?;
+        if let Some((digest, _)) = identity.get() {
+            self.client.remember(digest);
+        }
+        Ok(())
     }
 
     async fn put_manifest(&self, manifest: &Manifest, role: Role) -> Result<()> {

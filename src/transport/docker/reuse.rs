@@ -3,6 +3,9 @@
 //! A mount tells and does everything in one request. Otherwise a HEAD tells whether a blob is there, unless the repository
 //! turned out to be new: then nothing can be, and the question is saved. Only a push that broke off may have left blobs in
 //! such a repository; they are found by opening the session as a mount from the repository itself, which costs nothing more.
+//!
+//! Blobs are mounted from the source, where that is a repository of the same registry, else from another one that this program
+//! has written them to as the same user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -27,6 +30,8 @@ pub(super) struct Reuse {
     /// Whether there is no such repository yet.
     new: OnceCell<bool>,
     mounts: Mounts,
+    /// Whether content has gone missing, so that nothing is linked any more but what the engine names.
+    doubted: AtomicBool,
 }
 
 /// Whether the registry mounts blobs, by what it has done so far.
@@ -53,7 +58,14 @@ enum Mount {
 impl Reuse {
     pub(super) fn new(sessions: Arc<Sessions>) -> Self {
         let (new, mounts) = (OnceCell::new(), Mounts::default());
-        Self { sessions, name_absent: AtomicBool::new(false), new, mounts }
+        let (name_absent, doubted) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { sessions, name_absent, new, mounts, doubted }
+    }
+
+    /// Content has gone missing: from now on each blob is asked for, and none that somebody else doesn't vouch for is linked.
+    pub(super) fn doubt(&self) {
+        self.set_name_absent(false);
+        self.doubted.store(true, Ordering::Relaxed);
     }
 
     /// Tells whether the name that is written to is there.
@@ -71,7 +83,12 @@ impl Reuse {
         if self.sessions.has(&blob.digest) {
             return self.look(blob).await;
         }
-        if let Some(from) = mount_from.filter(|_| self.mounts.are_worth_trying()) {
+        let remembered = match mount_from {
+            None if !self.doubted.load(Ordering::Relaxed) => self.client().elsewhere(&blob.digest),
+            _ => None,
+        };
+        let from = mount_from.or(remembered.as_ref());
+        if let Some(from) = from.filter(|_| self.mounts.are_worth_trying()) {
             if self.mount(&blob.digest, blob.size, from).await? {
                 self.mounts.succeeded.store(true, Ordering::Relaxed);
                 return Ok(Some(Reused::Mounted));

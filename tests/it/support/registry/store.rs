@@ -285,7 +285,7 @@ impl Store {
 
 impl Seen {
     /// A parameter of the query.
-    pub(super) fn argument(&self, name: &str) -> Option<String> {
+    pub(crate) fn argument(&self, name: &str) -> Option<String> {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
         pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
