@@ -138,10 +138,21 @@ pub async fn run(config: OperatorConfig, shutdown: CancellationToken) -> Result<
         Ok(cluster) => cluster,
         Err(_) => Config::infer().await.map_err(|cause| unusable(cause.to_string()))?,
     };
+    runs_no_program(&cluster)?;
     // It would send again what may have been done, and wait for as long as the server says.
     cluster.default_retry = false;
     let client = Client::try_from(cluster).map_err(|cause| unusable(cause.to_string()))?;
     run_with(client, config, shutdown).await
+}
+
+/// A kubeconfig may name a program that identifies us. The operator runs none, whoever may have written the file.
+fn runs_no_program(cluster: &Config) -> Result<()> {
+    if cluster.auth_info.exec.is_none() && cluster.auth_info.auth_provider.is_none() {
+        return Ok(());
+    }
+    let message = "the kubeconfig identifies its user by a program, and the operator runs none";
+    Err(Error::new(Kind::InvalidOptions, message)
+        .hint("run inside the cluster, or use a kubeconfig with a token or a certificate"))
 }
 
 /// The same with a client that the caller made.
@@ -332,5 +343,30 @@ impl Operator {
         let (engine, pace) = (self.engine.clone(), self.pace.clone());
         let in_process = InProcess::new(engine, limits, pace, metrics, leadership.clone());
         Executors { in_process, jobs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_kubeconfig_chooses_no_program() {
+        let exec =
+            json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "x"}});
+        let provider = json!({"auth-provider": {"name": "gcp", "config": {"cmd-path": "x"}}});
+        for (user, refused) in [(json!({"token": "canary"}), false), (exec, true), (provider, true)]
+        {
+            let mut cluster = Config::new("https://cluster.example".parse().unwrap());
+            cluster.auth_info = serde_json::from_value(user.clone()).unwrap();
+            let expected = refused.then_some(Kind::InvalidOptions);
+            assert_eq!(
+                runs_no_program(&cluster).err().map(|error| error.kind()),
+                expected,
+                "{user}"
+            );
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::access::Access;
+use crate::access::{Access, TlsPolicy};
 use crate::api::v1alpha1::{
     self, Compression, CompressionFormat, CustomResourcesPolicy, ImagePushSpec, PlatformMode,
 };
@@ -67,7 +67,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
     })
 }
 
-/// Refuses registries that the administrator hasn't allowed.
+/// Refuses registries, and ways to speak to them, that the administrator hasn't allowed.
 pub(crate) fn permitted(options: &PushOptions) -> Result<()> {
     let sides = [(Side::Source, &options.source), (Side::Destination, &options.destination)];
     for (side, endpoint) in sides {
@@ -76,6 +76,13 @@ pub(crate) fn permitted(options: &PushOptions) -> Result<()> {
             let message = format!("`{registry}` is none of the registries that may be used here");
             return Err(Error::new(Kind::AccessDenied, message).on(side).hint(
                 "name another one, or have whoever runs the operator add it to `--allowed-registries`",
+            ));
+        }
+        let Access { network, tls, .. } = &endpoint.access;
+        if registry.is_some() && *tls != TlsPolicy::Verify && network.is_verified_only() {
+            let message = "registries may be spoken to only by TLS that is verified";
+            return Err(Error::new(Kind::AccessDenied, message).on(side).hint(
+                "leave `tlsPolicy` out, and name the registry's authority by `certSecretRef`",
             ));
         }
     }
@@ -230,5 +237,32 @@ mod tests {
         assert_eq!(judged("a.example,b.example"), None);
         assert_eq!(judged("b.example"), refused(Side::Source, "a.example:5000"));
         assert_eq!(judged("a.example"), refused(Side::Destination, "b.example"));
+    }
+
+    #[test]
+    fn insecure_registries_are_refused_where_that_is_forbidden() {
+        let spec = json!({
+            "source": {"reference": "oci:a", "volume": {"persistentVolumeClaim": {"claimName": "c"}}},
+            "destination": {"reference": "docker://b.example/x:1"},
+        });
+        let spec: ImagePushSpec = serde_json::from_value(spec).unwrap();
+        let judged = |verified_only, tls| {
+            let settings = NetworkSettings { verified_only, ..NetworkSettings::default() };
+            let destination = Access { tls, network: Network::new(settings), ..Access::default() };
+            // What is no registry has no policy.
+            let source = Access { tls: TlsPolicy::PlainHttp, ..destination.clone() };
+            let refused = permitted(&options(&spec, source, destination).unwrap()).err();
+            refused.map(|error| (error.kind(), error.side()))
+        };
+        let refused = Some((Kind::AccessDenied, Some(Side::Destination)));
+        for (forbidden, tls, expected) in [
+            (false, TlsPolicy::SkipVerify, None),
+            (false, TlsPolicy::PlainHttp, None),
+            (true, TlsPolicy::Verify, None),
+            (true, TlsPolicy::SkipVerify, refused),
+            (true, TlsPolicy::PlainHttp, refused),
+        ] {
+            assert_eq!(judged(forbidden, tls), expected, "{forbidden} {tls:?}");
+        }
     }
 }

@@ -65,6 +65,7 @@ struct Shared {
     traffic: Traffic,
     token_servers: Vec<TokenServer>,
     registries: AllowedRegistries,
+    verified_only: bool,
 }
 
 /// What holds for all connections of a program. The default is to connect anywhere, directly.
@@ -80,6 +81,8 @@ pub struct NetworkSettings {
     pub token_servers: Vec<TokenServer>,
     /// Which registries references may name.
     pub registries: AllowedRegistries,
+    /// Whether registries are spoken to only by TLS that is verified.
+    pub verified_only: bool,
 }
 
 /// Whether there are proxies on the way.
@@ -97,7 +100,8 @@ pub enum Proxies {
 impl Network {
     /// A new network.
     pub fn new(settings: NetworkSettings) -> Self {
-        let NetworkSettings { egress, proxies, resolver, token_servers, registries } = settings;
+        let NetworkSettings { egress, proxies, resolver, token_servers, registries, verified_only } =
+            settings;
         let names = Names { egress, resolver, proxies };
         Self(Arc::new(Shared {
             clients: Clients::default(),
@@ -111,6 +115,7 @@ impl Network {
             traffic: Traffic::default(),
             token_servers,
             registries,
+            verified_only,
         }))
     }
 
@@ -189,6 +194,11 @@ impl Network {
         self.0.registries.permit(registry)
     }
 
+    /// Whether registries are spoken to only by TLS that is verified, as whoever runs the program has it.
+    pub(crate) fn is_verified_only(&self) -> bool {
+        self.0.verified_only
+    }
+
     /// Judges a URL that a request is about to go to, as far as nothing has to be connected to for that: an address that
     /// stands in the URL is never looked up, and a name that a proxy looks up isn't either. Other names are judged by
     /// their addresses when the client connects.
@@ -218,6 +228,7 @@ impl Default for NetworkSettings {
             resolver: Arc::new(SystemResolver::default()),
             token_servers: vec![],
             registries: AllowedRegistries::default(),
+            verified_only: false,
         }
     }
 }
@@ -230,12 +241,13 @@ impl Default for Network {
 
 impl fmt::Debug for NetworkSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { egress, proxies, resolver: _, token_servers, registries } = self;
+        let Self { egress, proxies, resolver: _, token_servers, registries, verified_only } = self;
         f.debug_struct("NetworkSettings")
             .field("egress", egress)
             .field("proxies", proxies)
             .field("token_servers", token_servers)
             .field("registries", registries)
+            .field("verified_only", verified_only)
             .finish()
     }
 }

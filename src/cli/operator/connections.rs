@@ -60,6 +60,10 @@ pub(in crate::cli) struct ConnectionArgs {
     )]
     egress_only: Vec<Place>,
 
+    /// Let no object switch off that certificates of registries are verified, nor TLS itself
+    #[arg(long, env = "IMAGEPUSH_FORBID_INSECURE", hide_env_values = true)]
+    forbid_insecure: bool,
+
     /// Reach registries by the proxies that `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` name
     #[arg(long, env = "IMAGEPUSH_PROXY_FROM_ENVIRONMENT", hide_env_values = true)]
     proxy_from_environment: bool,
@@ -86,6 +90,7 @@ impl ConnectionArgs {
             egress_allow,
             egress_deny,
             egress_only,
+            forbid_insecure,
             proxy_from_environment,
             token_server,
         } = self;
@@ -99,8 +104,12 @@ impl ConnectionArgs {
             .into_iter()
             .flat_map(|(flag, places)| places.iter().map(move |it| format!("{flag}={it}")));
         let servers = token_server.iter().map(|it| format!("--token-server={it}"));
-        let proxies = proxy_from_environment.then(|| "--proxy-from-environment".to_owned());
-        places.chain(servers).chain(proxies).collect()
+        let switches = [
+            ("--forbid-insecure", *forbid_insecure),
+            ("--proxy-from-environment", *proxy_from_environment),
+        ];
+        let switches = switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.to_owned());
+        places.chain(servers).chain(switches).collect()
     }
 
     /// What holds for the operator's connections.
@@ -110,6 +119,7 @@ impl ConnectionArgs {
             egress_allow,
             egress_deny,
             egress_only,
+            forbid_insecure,
             proxy_from_environment,
             token_server,
         } = self;
@@ -122,6 +132,7 @@ impl ConnectionArgs {
             proxies,
             token_servers: token_server,
             registries: AllowedRegistries::new(allowed_registries),
+            verified_only: forbid_insecure,
             ..NetworkSettings::default()
         }
     }
@@ -192,6 +203,12 @@ mod tests {
         let given = parse("--allowed-registries a.example,*.b.example").unwrap().registries;
         assert_eq!(given, AllowedRegistries::new(vec![place("a.example"), place("*.b.example")]));
         assert_eq!(parse("").unwrap().registries, AllowedRegistries::default());
+    }
+
+    #[test]
+    fn insecure_registries_are_forbidden_by_a_switch() {
+        let forbids = |arguments| parse(arguments).unwrap().verified_only;
+        assert_eq!((forbids(""), forbids("--forbid-insecure")), (false, true));
     }
 
     #[test]

@@ -222,6 +222,7 @@ async fn values_get_to_the_container() {
             "--lease-namespace=leases",
             "--allowed-registries=registry.example",
             "--allowed-registries=*.corp.example",
+            "--forbid-insecure",
             "--egress-allow=127.0.0.0/8",
             "--egress-allow=registry.example",
             "--egress-deny=10.96.0.0/12",
