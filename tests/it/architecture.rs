@@ -82,6 +82,21 @@ fn programs_and_files_are_for_the_person_at_the_command_line() {
     assert_eq!(searches, known.into());
 }
 
+/// Who shows a credential compares origins first: one line sets the header, and another one removes it.
+#[test]
+fn one_function_shows_credentials() {
+    let files = source_files();
+    let naming = files.iter().filter(|file| {
+        paths(file).iter().any(|path| path.last().is_some_and(|last| last == "AUTHORIZATION"))
+    });
+    let naming: BTreeSet<&str> = naming.map(|file| file.name.as_str()).collect();
+    let known = ["src/transport/docker/auth.rs", "src/transport/docker/connections.rs"];
+    assert_eq!(naming, known.into());
+    let setting = |file: &str, how: &str| read(file).matches(how).count();
+    assert_eq!((setting(known[0], "t(AUTHORIZATION"), setting(known[0], ".insert(")), (1, 1));
+    assert_eq!((setting(known[1], "(AUTHORIZATION"), setting(known[1], ".remove(")), (1, 1));
+}
+
 // === The checks, on samples: each rule can fail ===
 
 #[test]

@@ -1,6 +1,7 @@
 //! The built program, as a shell sees it: exit code, standard output and standard error, compared as one text.
 
 mod apply;
+mod clock;
 mod confined;
 mod faults;
 mod interrupt;

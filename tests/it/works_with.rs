@@ -6,13 +6,16 @@ use std::path::Path;
 
 use door::Door;
 
+use crate::support::canary;
 use crate::support::certificates::{Authority, Life};
 use crate::support::docker_registry::{DockerRegistry, Program, Request, Setup};
 use crate::support::images::{self, Content, Form};
 use crate::support::nginx::{self, Bodies, Nginx};
 
 /// What is asked of users where somebody has to log in.
-const LOGIN: (&str, &str) = ("alice", "correct horse");
+fn alice() -> (&'static str, &'static str) {
+    ("alice", canary::secret("works_with"))
+}
 
 /// What becomes of a blob that another repository of the registry has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,23 +99,23 @@ fn plain(program: Program, other: OtherRepository) {
 fn tls_and_login(program: Program) {
     let authority = Authority::new();
     let files = authority.server("127.0.0.1", Life::Valid);
-    let setup = Setup { program, tls: Some(&files), login: Some(LOGIN), ..Setup::default() };
+    let setup = Setup { program, tls: Some(&files), login: Some(alice()), ..Setup::default() };
     let registry = DockerRegistry::start(&setup);
-    let door = Door::tls(&registry.host, &authority).with_login(LOGIN);
+    let door = Door::tls(&registry.host, &authority).with_login(alice());
     works(&registry, &door, OtherRepository::Mounts);
 }
 
 fn login_without_tls(program: Program) {
     let registry =
-        DockerRegistry::start(&Setup { program, login: Some(LOGIN), ..Setup::default() });
-    let door = Door::plain(&registry.host).with_login(LOGIN);
+        DockerRegistry::start(&Setup { program, login: Some(alice()), ..Setup::default() });
+    let door = Door::plain(&registry.host).with_login(alice());
     works(&registry, &door, OtherRepository::Mounts);
 }
 
 fn behind_nginx(program: Program, bodies: Bodies, prefix: &'static str, other: OtherRepository) {
     let authority = Authority::new();
     let files = authority.server("127.0.0.1", Life::Valid);
-    let login = (program != Program::Referrers).then_some(LOGIN);
+    let login = (program != Program::Referrers).then(alice);
     let registry = DockerRegistry::start(&Setup { program, login, ..Setup::default() });
     let proxy = Nginx::start(&nginx::Setup {
         registry: &registry.host,
@@ -121,7 +124,7 @@ fn behind_nginx(program: Program, bodies: Bodies, prefix: &'static str, other: O
         body_limit: "0",
         bodies,
     });
-    let door = Door::tls(&proxy.host, &authority).below(prefix).with_login(LOGIN);
+    let door = Door::tls(&proxy.host, &authority).below(prefix).with_login(alice());
     works(&registry, &door, other);
 }
 

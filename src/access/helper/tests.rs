@@ -158,15 +158,19 @@ async fn until<T>(look: impl Fn() -> Option<T>) -> T {
 async fn only_a_program_on_the_path_with_a_plain_name_is_run() {
     let folder = tempfile::tempdir().unwrap();
     let bin = folder.path().join("bin");
-    for inside in [&bin, &folder.path().join("docker-credential-")] {
-        std::fs::create_dir(inside).unwrap();
+    let long = "x".repeat(65);
+    // Each of these is run if its name is taken as it is.
+    for inside in ["", "docker-credential-", "docker-credential-.."] {
+        std::fs::create_dir(bin.join(inside)).unwrap();
     }
-    program(&folder.path().join("x"), "touch \"$HOME/mark\"");
-    program(&folder.path().join("docker-credential-outside"), "touch \"$HOME/mark\"");
+    let named = |name: &str| bin.join(format!("docker-credential-{name}"));
+    let outside = folder.path().join("docker-credential-outside");
+    for path in [bin.join("x"), named("x;touch mark"), named("x\n"), named(&long), outside] {
+        program(&path, "touch \"$HOME/mark\"");
+    }
     std::fs::write(bin.join("docker-credential-text"), "not to be run").unwrap();
     std::fs::create_dir(bin.join("docker-credential-folder")).unwrap();
     let helpers = helpers(&bin, &[("HOME", folder.path().to_str().unwrap())]);
-    let long = "x".repeat(65);
     let no_name = "the name of a credential helper has letters, digits, `.`, `_` and `-` only";
     let cases = [
         ("../x", no_name),
@@ -181,10 +185,11 @@ async fn only_a_program_on_the_path_with_a_plain_name_is_run() {
         ("..", "there is no program `docker-credential-..` in `PATH`"),
     ];
     for (name, expected) in cases {
-        let error = helpers.ask(&question(name, &["r"])).await.unwrap_err().to_string();
+        let asked = helpers.ask(&question(name, &["r"])).await;
+        assert!(!folder.path().join("mark").exists(), "{name:?} was run");
+        let error = asked.unwrap_err().to_string();
         assert!(error.ends_with(&format!("`: {expected}")), "{error}");
     }
-    assert!(!folder.path().join("mark").exists());
 }
 
 #[test]

@@ -66,12 +66,14 @@ fn found(digest: &Digest, headers: &HeaderMap, size: u64, word: Word) -> Presenc
     }
 }
 
-/// What an answer says of a digest; the error is another digest that it names instead.
+/// What an answer says of a digest; the error is another digest that it names instead, or beside it.
 fn word(headers: &HeaderMap, digest: &Digest) -> Result<Word, Digest> {
-    match content_digest(headers) {
-        Some(named) if named == *digest => Ok(Word::Confirmed),
-        Some(named) if named.algorithm() == digest.algorithm() => Err(named),
-        Some(_) | None => Ok(Word::Silence),
+    let named: Vec<Digest> = content_digests(headers).collect();
+    let other = |named: &&Digest| *named != digest && named.algorithm() == digest.algorithm();
+    match named.iter().find(other) {
+        Some(other) => Err(other.clone()),
+        None if named.contains(digest) => Ok(Word::Confirmed),
+        None => Ok(Word::Silence),
     }
 }
 
@@ -83,12 +85,55 @@ pub(super) fn agrees(headers: &HeaderMap, digest: &Digest) -> Result<Word> {
     })
 }
 
-/// The digest that an answer is about, if it tells one that we understand.
+/// The digest that an answer is about, if it tells one that we understand, and no others.
 pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
-    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
+    let mut named = content_digests(headers);
+    let first = named.next()?;
+    named.all(|other| other == first).then_some(first)
+}
+
+fn content_digests(headers: &HeaderMap) -> impl Iterator<Item = Digest> {
+    let values = headers.get_all("docker-content-digest").into_iter();
+    values.filter_map(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// The length that an answer declares; for a HEAD that of what a GET would have.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn headers_that_contradict_each_other_confirm_nothing() {
+        let (ours, other) = (Digest::of(b"ours"), Digest::of(b"other"));
+        let (own, foreign, long) =
+            (ours.to_string(), other.to_string(), format!("sha512:{}", "0".repeat(128)));
+        for (values, expected, named) in [
+            (&[][..], Ok(Word::Silence), None),
+            (&[&own][..], Ok(Word::Confirmed), Some(&ours)),
+            (&[&own, &own], Ok(Word::Confirmed), Some(&ours)),
+            (&[&foreign], Err(()), Some(&other)),
+            (&[&own, &foreign], Err(()), None),
+            (&[&foreign, &own], Err(()), None),
+            (&[&long], Ok(Word::Silence), None),
+        ] {
+            let name = HeaderName::from_static("docker-content-digest");
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name.clone(), HeaderValue::from_str(value).unwrap());
+            }
+            let word = agrees(&headers, &ours).map_err(|error| {
+                assert!(error.to_string().ends_with(&format!("stored `{other}` instead")));
+            });
+            assert_eq!(word, expected, "{values:?}");
+            if values != [&long] {
+                assert_eq!(content_digest(&headers).as_ref(), named, "{values:?}");
+            }
+        }
+    }
 }

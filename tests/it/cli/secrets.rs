@@ -327,15 +327,20 @@ async fn a_proxys_password_stays_with_the_proxy() {
     let folder = folder();
     let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     // A registry by way of itself: it sees what a proxy would, and must not be sent that without one.
-    for proxy in [closed.to_string(), registry.host.clone()] {
+    for (proxy, tls) in [
+        (closed.to_string(), "--tls-verify=false"),
+        (registry.host.clone(), "--tls-verify=false"),
+        (registry.host.clone(), "--plain-http"),
+    ] {
         let url = format!("http://alice:{}@{proxy}", secret.text());
-        let arguments = push_to(&registry.host);
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        arguments.push("--retry=0");
+        let to = format!("docker://{}/app:1", registry.host);
+        let arguments = ["push", "oci:a:1", &to, tls, "--retry=0"];
         let variables = [("HTTP_PROXY", url.as_str()), ("http_proxy", &url), ("HTTPS_PROXY", &url)];
         let output = run(folder.path(), &arguments, &variables, &[&secret]);
         let seen = registry.seen();
+        let came_by_it = seen.iter().any(|seen| seen.headers.contains_key("proxy-authorization"));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(came_by_it || tls != "--plain-http", "{text}");
         assert!(seen.iter().all(|seen| seen.authorization().is_none()), "{text}");
     }
 }

@@ -104,6 +104,20 @@ async fn a_connection_that_was_closed_while_idle_is_replaced() {
     assert_eq!(server.heads().len(), 20);
 }
 
+/// Load balancers close theirs after a minute, without a look at whether a request is on its way.
+#[tokio::test]
+async fn an_idle_connection_is_given_up_before_others_do() {
+    let server = Raw::start(vec![Deed::answer(ABSENT)]).await;
+    let to = destination(&format!("{}/app:1", server.host), &plain()).await;
+    for (idle, connections) in [(0, 1), (45, 1), (51, 2), (45, 2)] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        tokio::time::resume();
+        assert_eq!(to.current().await.unwrap(), None);
+        assert_eq!(server.connections(), connections, "after {idle} s");
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_while_we_still_send_is_read() {
     let opened =
@@ -267,6 +281,27 @@ async fn a_broken_download_goes_on_where_it_broke() {
     // The whole again: what came before is dropped.
     let all: Vec<u8> = (0..3_u32 << 20).map(|n| u8::try_from(n % 251).unwrap()).collect();
     assert_eq!(resumed(at, vec![Act::Respond(200, vec![], all)]).await, (once, Ok(())));
+}
+
+#[tokio::test]
+async fn a_download_from_another_host_goes_on_there() {
+    let (registry, storage) = (Registry::start().await, Registry::start().await);
+    let at = 2 << 20;
+    let mut image = Image::new("x");
+    image.layer = Bytes::from(vec![7; 3 << 20]);
+    let layer = image.layer_descriptor();
+    let filled = destination(&format!("{}/app:1", storage.host), &plain()).await;
+    filled.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap();
+    let there = format!("http://{}/v2/app/blobs/{}", storage.host, layer.digest);
+    let moved = Act::Respond(307, vec![("location", there)], vec![]);
+    registry.add_rule(Rule::each("GET", "/blobs/", moved));
+    storage.add_rule(Rule::each("GET", "/blobs/", Act::Truncate(at)).nth(1));
+    let from = source(&format!("{}/app:1", registry.host), &plain()).await;
+    assert!(collect(from.blob(&layer).await.unwrap()).await.unwrap() == image.layer);
+    let seen = storage.seen();
+    let ranges: Vec<_> = seen.iter().filter(|seen| seen.method == "GET").collect();
+    let ranges: Vec<_> = ranges.iter().map(|seen| seen.headers.get("range")).collect();
+    assert_eq!(ranges, [None, Some(&format!("bytes={at}-").parse().unwrap())]);
 }
 
 /// A port that takes no connection and refuses none, since its queue is full.

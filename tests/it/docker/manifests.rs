@@ -130,6 +130,25 @@ async fn a_name_is_changed_only_if_it_has_what_it_is_said_to_have() {
     }
 }
 
+/// An attempt of ours may have got through though its answer didn't, and nobody could be asked at that moment.
+#[tokio::test]
+async fn a_name_that_we_have_changed_ourselves_is_not_somebody_elses() {
+    let (old, new) = (images::image(1), images::image(2));
+    let registry = Registry::start().await;
+    push_to(&registry, &old, false).await.unwrap();
+    registry.add_rule(Rule::each("PUT", "/manifests/1", Act::DropAnswer).nth(1));
+    registry.add_rule(Rule::each("GET", "/manifests/1", Act::Drop).nth(1));
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&registry, &new, folder.path());
+    options.retry = Retry::new(1, Some(Duration::from_millis(1))).unwrap();
+    options.overwrites = Some(Overwrites::Digest(old.digest().parse().unwrap()));
+    push::run(&options).await.unwrap();
+    assert_eq!(registry.tags()["app:1"], new.digest());
+    let log = registry.take_log();
+    let puts = log.iter().filter(|line| line.starts_with("PUT /v2/app/manifests/1")).count();
+    assert_eq!(puts, 3, "{log:#?}");
+}
+
 #[tokio::test]
 async fn another_manifest_than_ours_is_never_taken_for_it() {
     let registry = Registry::start().await;

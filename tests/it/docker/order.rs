@@ -68,6 +68,23 @@ async fn a_new_repository_is_asked_for_nothing_it_cannot_have() {
 }
 
 #[tokio::test]
+async fn pushes_of_the_same_image_at_the_same_time_do_each_other_no_harm() {
+    let theirs = DockerRegistry::plain();
+    let content = image(1);
+    let pushes = (0..4).map(|_| push_to(&theirs.host, "app:1", &content));
+    for pushed in futures::future::join_all(pushes).await {
+        assert_eq!(pushed.unwrap().digest.to_string(), content.digest());
+    }
+    let from = source(&format!("{}/app:1", theirs.host), &plain()).await;
+    assert_eq!(from.manifest(None).await.unwrap().digest().to_string(), content.digest());
+    for (digest, bytes) in content.blobs.iter().filter(|(digest, _)| *digest != content.digest()) {
+        let blob =
+            imagepush::image::Descriptor::of(imagepush::image::MediaType::OCTET_STREAM, bytes);
+        assert!(collect(from.blob(&blob).await.unwrap()).await.unwrap() == *bytes, "{digest}");
+    }
+}
+
+#[tokio::test]
 async fn a_repository_with_content_is_asked_for_each_blob() {
     let theirs = DockerRegistry::plain();
     push_to(&theirs.host, "app:1", &image(1)).await.unwrap();

@@ -95,6 +95,29 @@ async fn an_upload_may_break_again_and_again() {
     assert!(has(&registry, &bytes).await);
 }
 
+/// What a registry has that never left us isn't ours.
+#[tokio::test]
+async fn a_registry_that_has_more_than_left_us_is_not_gone_on_with() {
+    let registry = Registry::start().await;
+    let range = Act::Header("range", format!("0-{}", 2 * CUT));
+    registry.add_rule(Rule::each("GET", "/uploads/", range).nth(1));
+    let (to, bytes) = (open(&registry).await, large());
+    let failure = Error::new(Kind::NetworkError, "scripted");
+    let torn = stream::iter([Ok(bytes.slice(..CUT)), Err(failure)]).boxed();
+    let torn = Blob::verified(torn, &Descriptor::of(MediaType::OCTET_STREAM, &bytes));
+    to.put_blob(torn, BlobKind::Layer).await.unwrap_err();
+    put_once(&*to, &bytes).await.unwrap();
+    assert_eq!(
+        take_log(&registry)[2..],
+        [
+            format!("GET {PREFIX}/session-1 204"),
+            format!("DELETE {PREFIX}/session-1 204"),
+            format!("POST {PREFIX}/ 202"),
+            format!("PUT {PREFIX}/session-2 201"),
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_token_that_expires_in_mid_body_costs_neither_an_attempt_nor_what_was_sent() {
     let registry = Registry::start().await;

@@ -90,7 +90,7 @@ async fn account(plane: &ControlPlane, namespace: &str, rules: Value) -> kube::C
 }
 
 async fn objects(operator: &Operator, source: &str, to: &str) {
-    let auths = json!({"auths": {to: {"username": "u", "password": "p"}}}).to_string();
+    let auths = json!({"auths": {to: {"username": "u", "password": canary::secret("operator::permissions")}}}).to_string();
     let secret = json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
          "metadata": {"name": "login", "namespace": operator.namespace},

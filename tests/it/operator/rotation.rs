@@ -30,9 +30,11 @@ async fn a_login_that_is_renewed_in_the_middle_of_a_push_heals_it() {
     let source = Registry::start().await;
     let digest = fill(&source.host, 63).await;
     let destination = Registry::start().await;
-    destination.set_login(Login::basic("user", "old"));
+    let (old, new) =
+        (canary::secret("operator::rotation"), canary::secret("operator::rotation new"));
+    destination.set_login(Login::basic("user", old));
     let operator = Operator::start().await;
-    put_login(&operator, &destination.host, "old").await;
+    put_login(&operator, &destination.host, old).await;
     let mut spec = spec(&source.host, &destination.host, &json!({"runPolicy": "Once"}));
     spec["destination"]["secretRef"] = json!({"name": "login"});
     let go_on = Arc::new(Notify::new());
@@ -40,8 +42,8 @@ async fn a_login_that_is_renewed_in_the_middle_of_a_push_heals_it() {
     operator.apply("web", &spec).await;
     destination.received(&format!("POST {UPLOADS}")).await;
 
-    put_login(&operator, &destination.host, "new").await;
-    destination.set_login(Login::basic("user", "new"));
+    put_login(&operator, &destination.host, new).await;
+    destination.set_login(Login::basic("user", new));
     go_on.notify_one();
     operator.wait("web", "Ready").await;
     let object = operator.get("web").await;

@@ -95,11 +95,12 @@ async fn custom_resources_go_along_in_a_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pull_secrets_of_a_service_account_reach_the_pod() {
     let registry = Registry::start().await;
-    registry.set_login(Login::basic("user", "canary"));
+    registry.set_login(Login::basic("user", canary::secret("operator::jobs::deliveries")));
     let operator = operator().await;
     make_claim(&operator).await;
     let server = format!("--docker-server={}", registry.host);
-    let login = ["--docker-username=user", "--docker-password=canary", &server];
+    let password = format!("--docker-password={}", canary::secret("operator::jobs::deliveries"));
+    let login = ["--docker-username=user", &password, &server];
     operator
         .kubectl(&[&["create", "secret", "docker-registry", "login"], &login[..]].concat())
         .await;
@@ -111,7 +112,7 @@ async fn the_pull_secrets_of_a_service_account_reach_the_pod() {
     operator.apply("web", &spec).await;
     let (folder, digest) = volume(44);
     let (job, _) = next_attempt(&operator, None, folder.path()).await;
-    assert!(!job.to_string().contains("canary"), "{job:#}");
+    canary::none_is_in("a Job", job.to_string(), &[]);
     let pod = &job["spec"]["template"]["spec"];
     assert!(pod["serviceAccountName"].is_null(), "its account is only asked for names: {pod:#}");
     operator.wait("web", "Ready").await;

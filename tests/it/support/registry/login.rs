@@ -159,8 +159,8 @@ impl Login {
     fn token_allows(&self, seen: &Seen) -> bool {
         let scopes = seen.authorization().and_then(|token| self.tokens.get(token));
         let path = seen.path.strip_prefix("/v2/").unwrap_or_default();
-        let cut =
-            ["/manifests/", "/blobs/", "/referrers/"].iter().find_map(|part| path.split_once(part));
+        let parts = ["/manifests/", "/blobs/", "/referrers/", "/tags/"];
+        let cut = parts.iter().find_map(|part| path.split_once(part));
         let (Some(scopes), Some((name, _))) = (scopes, cut) else { return false };
         let reads = matches!(seen.method, Method::GET | Method::HEAD);
         let action = match seen.method {
