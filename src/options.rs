@@ -126,6 +126,15 @@ pub struct Retry {
     pub delay: Option<Duration>,
 }
 
+// === impl BundleClues ===
+
+impl BundleClues {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 // === impl Overwrites ===
 
 impl Overwrites {

@@ -32,7 +32,7 @@ pub(crate) struct Delivery {
     /// What status has recorded.
     pub(crate) known: Known,
     /// What is known of the image's bundle.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BundleClues::is_empty")]
     pub(crate) clues: BundleClues,
 }
 

@@ -183,12 +183,14 @@ impl Applier {
         let journal = self.journal(&order.object, &order.uid, cancel);
         let ran = match journal.read().await {
             Err(error) => Ran::failed(Failure::from(&error)),
-            Ok(kept) => match wanted(outcome, kept.of.as_ref())? {
-                Wanted::Leave(reason) => return Some(Finding::Nothing(reason)),
-                Wanted::Have { of, place } => {
-                    self.have(Task { order, orders, of, place, cancel }, kept, &journal).await
+            Ok(kept) => {
+                match wanted(outcome, kept.of.as_ref(), order.delivery.known.source.as_ref())? {
+                    Wanted::Leave(reason) => return Some(Finding::Nothing(reason)),
+                    Wanted::Have { of, place } => {
+                        self.have(Task { order, orders, of, place, cancel }, kept, &journal).await
+                    }
                 }
-            },
+            }
         };
         Some(Finding::Ran(Box::new(ran)))
     }

@@ -34,8 +34,13 @@ impl Place {
     }
 }
 
-/// What is wanted; `None` where the attempt came to nothing.
-pub(super) fn wanted(outcome: &Outcome, known: Option<&Recorded>) -> Option<Wanted> {
+/// What is wanted; `None` where the attempt came to nothing. `known` is what the image had that was looked into last, and
+/// `pushed` the image that was pushed last.
+pub(super) fn wanted(
+    outcome: &Outcome,
+    known: Option<&Recorded>,
+    pushed: Option<&Digest>,
+) -> Option<Wanted> {
     match outcome {
         Outcome::Pushed(pushed) => {
             Some(of_beside(pushed.beside.as_ref(), &pushed.source_digest, known, false))
@@ -43,7 +48,11 @@ pub(super) fn wanted(outcome: &Outcome, known: Option<&Recorded>) -> Option<Want
         Outcome::Previewed(preview) => {
             Some(of_beside(preview.beside.as_ref(), &preview.source_digest, known, true))
         }
-        Outcome::Unchanged => Some(of_known(known, "nothing was looked for")),
+        Outcome::Unchanged => {
+            // Another image may be there than the one that was looked into, since its bundle could not be used.
+            let known = known.filter(|known| pushed == Some(&known.source));
+            Some(of_known(known, "nothing was looked for"))
+        }
         Outcome::Failed(_) | Outcome::Cancelled => None,
     }
 }
@@ -165,13 +174,15 @@ mod tests {
             (previewed(unsearched()), Some(of("source", "old")), leave("nobody looked")),
             (
                 Outcome::Unchanged,
-                Some(of("other", "old")),
-                have(of("other", "old"), Place::Destination),
+                Some(of("source", "old")),
+                have(of("source", "old"), Place::Destination),
             ),
+            (Outcome::Unchanged, Some(of("other", "old")), leave("nothing was looked for")),
             (Outcome::Unchanged, None, leave("nothing was looked for")),
             (Outcome::Cancelled, Some(of("source", "old")), None),
         ] {
-            assert_eq!(wanted(&outcome, recorded.as_ref()), expected, "{outcome:?} {recorded:?}");
+            let found = wanted(&outcome, recorded.as_ref(), Some(&Digest::of(b"source")));
+            assert_eq!(found, expected, "{outcome:?} {recorded:?}");
         }
     }
 }
