@@ -1,9 +1,10 @@
-//! Every bound on what comes from outside, each with its reason. Those of compression, of Jobs, and of files and programs that
-//! say how registries are reached, have files of their own.
+//! Every bound on what comes from outside, each with its reason. Those of compression, of Jobs, of the probes' port, and of
+//! files and programs that say how registries are reached, have files of their own.
 
 mod codecs;
 mod configuration;
 mod jobs;
+mod probes;
 
 mod cluster;
 
@@ -24,6 +25,10 @@ pub use jobs::{
     JOB_DENIED_PATIENCE, JOB_GONE_TIMEOUT, JOB_GRACE_PERIOD, JOB_LOST_AFTER, JOB_PAGE,
     JOB_POD_WAIT, JOB_POLL, JOB_START_ALLOWANCE, JOB_TTL, MAX_SECRET, MAX_TASK,
     MAX_TERMINATION_MESSAGE,
+};
+pub use probes::{
+    MAX_PROBE_HEAD, MAX_PROBES, PROBE_ACCEPT_WAIT, PROBE_HEAD_TIMEOUT, PROBE_TIMEOUT,
+    PROBES_END_TIMEOUT,
 };
 
 /// Deepest nesting of indexes. One index in another is already rare; a cycle can't be had by digest.
@@ -330,9 +335,6 @@ pub const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 /// How long running attempts may take to stop when the operator does; less than a pod's usual grace period.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long an operator that ends waits for those who are reading its probes and metrics.
-pub const PROBES_END_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Memory that a push in the operator is taken to need: its blobs in flight, and manifests.
 pub const MEMORY_OF_PUSH: u64 = 32 << 20;
 
@@ -433,6 +435,9 @@ pub const PANIC_DELAY: (Duration, Duration) = (Duration::from_secs(30), Duration
 
 /// Objects that can't be read and wait to be told so.
 pub const UNREADABLE_QUEUE: usize = 256;
+
+/// Objects that can't be read of which it is remembered that they were told so, or that they are to be told again.
+pub const MAX_UNREADABLE: usize = 4096;
 
 /// Writing the status of the attempts that were called off when the operator stops. With [`STOP_TIMEOUT`],
 /// [`LEASE_RELEASE_TIMEOUT`] and [`EVENT_DRAIN_TIMEOUT`] it fits into a pod's usual grace period of 30 seconds.

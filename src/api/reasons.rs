@@ -177,7 +177,7 @@ pub static REASONS: &[Reason] = &[
     of(
         DESTINATION_CONFLICT,
         Follows::Stall,
-        "an older ImagePush pushes to the same name, and only one may",
+        "another ImagePush pushes to the same name, and only one may",
         "choose another destination, or delete that one",
     ),
     of(

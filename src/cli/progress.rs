@@ -50,9 +50,10 @@ fn line(event: &Event<'_>) -> Option<String> {
             "attempt {attempt} of {attempts} follows in {}: {error}",
             humantime::format_duration(whole_millis(*delay))
         )),
-        Event::BlobStarted { .. } | Event::BlobAdvanced { .. } | Event::BlobRestarted { .. } => {
-            None
-        }
+        Event::BlobStarted { .. }
+        | Event::BlobAdvanced { .. }
+        | Event::BlobRestarted { .. }
+        | Event::Named { .. } => None,
     }
 }
 
@@ -137,7 +138,10 @@ impl Progress for Bars {
             }
             Event::BlobRestarted { digest } => self.restart(digest),
             Event::BlobFinished { digest, .. } => self.finish(digest),
-            Event::LayerRead { .. } | Event::Manifest { .. } | Event::Retrying { .. } => {}
+            Event::LayerRead { .. }
+            | Event::Manifest { .. }
+            | Event::Named { .. }
+            | Event::Retrying { .. } => {}
         }
     }
 }

@@ -279,6 +279,37 @@ mod tests {
         }
     }
 
+    /// A permission that is missing is told by its resource.
+    #[test]
+    fn whatever_the_chart_grants_has_a_name() {
+        let templates = [
+            include_str!("../../charts/imagepush/templates/controller_role.yaml"),
+            include_str!("../../charts/imagepush/templates/election_role.yaml"),
+            include_str!("../../charts/imagepush/templates/impersonation.yaml"),
+        ];
+        let rules = templates.into_iter().flat_map(str::lines).filter_map(|line| {
+            line.trim().strip_prefix("resources: [").or(line.trim().strip_prefix("- resources: ["))
+        });
+        // What stands in braces is the template's.
+        let words = |rule: &'static str| {
+            let plain: Vec<&str> =
+                rule.split("{{").map(|part| part.rsplit("}}").next().unwrap_or("")).collect();
+            plain.concat()
+        };
+        let granted: Vec<String> = rules
+            .flat_map(|rule| {
+                let names = words(rule).replace(']', "");
+                names.split(", ").map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(granted.len() > 12, "{granted:?}");
+        for resource in granted {
+            let resource = resource.split('/').next().unwrap();
+            let uri = format!("/apis/group/v1/namespaces/n/{resource}/x");
+            assert_eq!(subject("GET", &uri), ("get", resource));
+        }
+    }
+
     #[test]
     fn waits_are_as_long_as_asked_for_within_bounds() {
         let api = |code| {

@@ -1,28 +1,28 @@
-//! Who owns a destination: of several objects that push to the same name, the oldest.
+//! Who may push to a destination: of several objects with the same one in a namespace the oldest; of several namespaces the one
+//! that has pushed there first.
 //!
 //! An index of all objects that are watched, kept by the events of the watch, so that a look at one object needs no list of
 //! the others. Who comes to own a name, or no longer does, is woken. An object that has run once and is done writes no more and
-//! claims nothing; nor does a dry run, nor one whose destination names a digest, which only one image can have.
+//! claims nothing, but what it has pushed is still of use; a dry run claims nothing, nor does one whose destination names a
+//! digest, which only one image can have.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod names;
+mod place;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube_runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 
+use self::place::{Claimant, Place, Seniority, Stake};
 use super::failure::Failure;
-use super::place::volume_name;
-use super::{requests, status};
-use crate::api::conditions::READY;
-use crate::api::v1alpha1::{
-    ImageLocation, ImagePush, ImagePushSpec, Mode, RunPolicy, TlsPolicy, VolumeSource,
-};
+use super::requests;
+use crate::api::v1alpha1::{ImagePush, Mode};
 use crate::limits::CLAIMS_WAIT;
-use crate::transport;
 
 /// Every claim of the objects that this operator watches.
 pub(crate) struct Claims {
@@ -34,30 +34,29 @@ pub(crate) struct Claims {
 struct State {
     /// Watches whose objects are not all known yet.
     unlisted: usize,
-    places: HashMap<String, BTreeMap<Seniority, Claimant>>,
-    /// The place that each object claims.
-    claimed: HashMap<String, (String, Seniority)>,
+    places: HashMap<String, Place>,
+    /// By uid, the place that each object has to do with.
+    noted: HashMap<String, (String, Stake)>,
 }
 
-/// The order among claimants.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Seniority {
-    created: Option<Timestamp>,
-    uid: String,
-}
-
-#[derive(Clone)]
-struct Claimant {
-    object: ObjectRef<ImagePush>,
-    wake: mpsc::Sender<ObjectRef<ImagePush>>,
-}
-
-/// The claims of the objects of one watch.
+/// The objects of one watch, and their claims.
 pub(crate) struct Register {
     claims: Arc<Claims>,
     wake: mpsc::Sender<ObjectRef<ImagePush>>,
-    known: HashSet<String>,
+    /// By uid, the version that was seen last.
+    known: HashMap<String, u64>,
     listed: bool,
+}
+
+/// What is new about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// It was known.
+    Known,
+    /// It was not.
+    New,
+    /// It was known in a later version.
+    SetBack,
 }
 
 // === impl Claims ===
@@ -75,30 +74,35 @@ impl Claims {
         self.state().unlisted == 0 || self.began.elapsed() > CLAIMS_WAIT
     }
 
-    /// Why an object may not push: an older one claims the same.
+    /// Why an object may not push: the name is another's.
     pub(crate) fn conflict(&self, object: &ImagePush) -> Option<Failure> {
-        let claims = claim(object).is_some();
+        let claims = Stake::of(object).is_some_and(|stake| stake.claims);
         if !claims && (object.spec.mode == Mode::DryRun || requests::pending(object).is_none()) {
             return None;
         }
-        let place = place(&object.spec, &object.namespace()?)?;
+        let namespace = object.namespace()?;
+        let name = names::place(&object.spec, &namespace)?;
         let state = self.state();
-        let (seniority, owner) = state.places.get(&place)?.first_key_value()?;
-        if object.uid().as_deref() == Some(&seniority.uid) || (claims && *seniority > of(object)) {
+        let place = state.places.get(&name)?;
+        let reference = &object.spec.destination.reference;
+        if place.owner().is_some_and(|owner| owner != namespace) {
+            return Some(Failure::conflict(reference, None));
+        }
+        let (seniority, oldest) = place.oldest(&namespace)?;
+        let own = Seniority::of(object);
+        if own.uid == seniority.uid || (claims && *seniority > own) {
             return None;
         }
-        let owner = &owner.object;
-        let name = (owner.namespace == object.namespace()).then_some(owner.name.as_str());
-        Some(Failure::conflict(&object.spec.destination.reference, name))
+        Some(Failure::conflict(reference, Some(&oldest.object.name)))
     }
 
-    /// Whether another object claims the destination of this one.
+    /// Whether the destination of an object is of use to another one, too.
     pub(crate) fn is_shared(&self, object: &ImagePush) -> bool {
-        let place = object.namespace().and_then(|namespace| place(&object.spec, &namespace));
+        let (uid, namespace) =
+            (object.uid().unwrap_or_default(), object.namespace().unwrap_or_default());
         let state = self.state();
-        let claimants = place.and_then(|place| state.places.get(&place));
-        let uid = object.uid().unwrap_or_default();
-        claimants.is_some_and(|all| all.keys().any(|claimant| claimant.uid != uid))
+        let place = names::place(&object.spec, &namespace).and_then(|name| state.places.get(&name));
+        place.is_some_and(|place| place.is_shared(&namespace, &uid))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -110,47 +114,47 @@ impl Claims {
 
 impl State {
     fn note(&mut self, object: &ImagePush, wake: &mpsc::Sender<ObjectRef<ImagePush>>) {
-        let seniority = of(object);
-        let place = claim(object);
-        if self.claimed.get(&seniority.uid).map(|(place, _)| place) == place.as_ref() {
+        let (uid, noted) = (object.uid().unwrap_or_default(), stake(object));
+        if self.noted.get(&uid) == noted.as_ref() {
             return;
         }
-        self.release(&seniority.uid);
-        let Some(place) = place else { return };
-        let claimant = Claimant { object: ObjectRef::from_obj(object), wake: wake.clone() };
-        let newcomer = claimant.clone();
-        let claimants = self.places.entry(place.clone()).or_default();
-        let before = claimants.first_key_value().map(|(first, it)| (first.clone(), it.clone()));
-        claimants.insert(seniority.clone(), claimant);
-        self.claimed.insert(seniority.uid.clone(), (place, seniority.clone()));
-        if let Some((first, owner)) = before
-            && seniority < first
+        let before = self.noted.remove(&uid);
+        if let Some((name, stake)) = &before
+            && noted.as_ref().is_none_or(|(now, _)| now != name)
         {
-            owner.wake();
-            // It may have been looked at when it didn't own the name.
-            newcomer.wake();
+            self.change(name, stake, |place| place.remove(stake));
         }
+        let Some((name, stake)) = noted else { return };
+        let claimant = Claimant { object: ObjectRef::from_obj(object), wake: wake.clone() };
+        self.change(&name, &stake, |place| {
+            if let Some((_, before)) = &before {
+                place.remove(before);
+            }
+            place.insert(&stake, claimant);
+        });
+        self.noted.insert(uid, (name, stake));
     }
 
     fn release(&mut self, uid: &str) {
-        let Some((place, seniority)) = self.claimed.remove(uid) else { return };
-        let Some(claimants) = self.places.get_mut(&place) else { return };
-        let was_first = claimants.first_key_value().is_some_and(|(first, _)| *first == seniority);
-        claimants.remove(&seniority);
-        match claimants.first_key_value() {
-            None => drop(self.places.remove(&place)),
-            Some((_, next)) if was_first => next.wake(),
-            Some(_) => {}
-        }
+        let Some((name, stake)) = self.noted.remove(uid) else { return };
+        self.change(&name, &stake, |place| place.remove(&stake));
     }
-}
 
-// === impl Claimant ===
-
-impl Claimant {
-    fn wake(&self) {
-        // Each clone of a sender has a place of its own in the queue. It fails only when nobody listens any more.
-        let _ = self.wake.clone().try_send(self.object.clone());
+    /// Changes the stake of one object in a place, and wakes those that may write there no more, and those that may now.
+    fn change(&mut self, name: &str, stake: &Stake, edit: impl FnOnce(&mut Place)) {
+        let place = self.places.entry(name.to_owned()).or_default();
+        let before = place.writable_by();
+        edit(place);
+        let after = place.writable_by();
+        let uid = &stake.seniority.uid;
+        // Who is alone is looked at anyway; among others it may have been looked at when it didn't own the name.
+        let heard = |it: &String| it != uid || (place.has_claimant(stake) && place.is_disputed());
+        let lost = before.iter().filter(|(uid, _)| !after.contains_key(*uid));
+        let gained = after.iter().filter(|(uid, _)| !before.contains_key(*uid));
+        lost.chain(gained).filter(|(uid, _)| heard(uid)).for_each(|(_, it)| it.wake());
+        if place.is_empty() {
+            self.places.remove(name);
+        }
     }
 }
 
@@ -159,18 +163,29 @@ impl Claimant {
 impl Register {
     /// Keeps the claims of a watch, and wakes its objects by `wake`.
     pub(crate) fn new(claims: Arc<Claims>, wake: mpsc::Sender<ObjectRef<ImagePush>>) -> Self {
-        Self { claims, wake, known: HashSet::new(), listed: false }
+        Self { claims, wake, known: HashMap::new(), listed: false }
     }
 
-    /// An object is there, or has changed. Returns whether it is new.
-    pub(crate) fn note(&mut self, object: &ImagePush) -> bool {
+    /// Whether the watch has come to the end of a list.
+    pub(crate) fn has_listed(&self) -> bool {
+        self.listed
+    }
+
+    /// An object is there, or has changed.
+    pub(crate) fn note(&mut self, object: &ImagePush) -> Noted {
         self.claims.state().note(object, &self.wake);
-        self.known.insert(object.uid().unwrap_or_default())
+        // Kubernetes counts versions of a resource upwards.
+        let version = object.resource_version().and_then(|it| it.parse().ok()).unwrap_or(0);
+        match self.known.insert(object.uid().unwrap_or_default(), version) {
+            None => Noted::New,
+            Some(before) if version < before => Noted::SetBack,
+            Some(_) => Noted::Known,
+        }
     }
 
     /// Has an object looked at.
-    pub(crate) fn wake(&self, object: &ImagePush) {
-        Claimant { object: ObjectRef::from_obj(object), wake: self.wake.clone() }.wake();
+    pub(crate) fn wake(&self, object: &ObjectRef<ImagePush>) {
+        Claimant { object: object.clone(), wake: self.wake.clone() }.wake();
     }
 
     /// An object is gone.
@@ -180,71 +195,26 @@ impl Register {
         self.claims.state().release(&uid);
     }
 
-    /// The watch was listed anew: these are all.
-    pub(crate) fn keep_only(&mut self, uids: &HashSet<String>) {
+    /// The watch was listed anew: these are all. Returns those that are gone.
+    pub(crate) fn keep_only(&mut self, uids: &HashSet<String>) -> Vec<String> {
+        let gone: Vec<String> =
+            self.known.keys().filter(|uid| !uids.contains(*uid)).cloned().collect();
         let mut state = self.claims.state();
-        for uid in self.known.difference(uids) {
+        for uid in &gone {
             state.release(uid);
+            self.known.remove(uid);
         }
-        self.known.retain(|uid| uids.contains(uid));
         if !self.listed {
             self.listed = true;
             state.unlisted = state.unlisted.saturating_sub(1);
         }
+        gone
     }
 }
 
-fn of(object: &ImagePush) -> Seniority {
-    let created = object.creation_timestamp().map(|time| time.0);
-    Seniority { created, uid: object.uid().unwrap_or_default() }
-}
-
-/// The place that an object claims.
-fn claim(object: &ImagePush) -> Option<String> {
-    let once = object.spec.run_policy == RunPolicy::Once;
-    let done = once && status::is_true_now(object, READY);
-    if object.spec.mode == Mode::DryRun || done {
-        return None;
-    }
-    place(&object.spec, &object.namespace()?)
-}
-
-/// The name of a destination, in one form for all that lead to the same.
-fn place(spec: &ImagePushSpec, namespace: &str) -> Option<String> {
-    let destination = &spec.destination;
-    let reference = transport::parse(&destination.reference).ok()?;
-    if reference.digest().is_some() {
-        return None;
-    }
-    let Some(repository) = reference.repository() else {
-        return Some(in_files(destination, namespace));
-    };
-    let host = repository.registry.to_ascii_lowercase();
-    let port = if destination.tls_policy == Some(TlsPolicy::PlainHttp) { ":80" } else { ":443" };
-    let host = match host.strip_suffix(port).unwrap_or(&host) {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io",
-        host => host,
-    };
-    Some(reference.to_string().replacen(&repository.registry, host, 1))
-}
-
-/// A destination on a file system: a path below a volume. A folder of a node is the same in every namespace.
-fn in_files(destination: &ImageLocation, namespace: &str) -> String {
-    let (transport, path) = destination.reference.split_once(':').unwrap_or_default();
-    let volume = match &destination.volume {
-        Some(VolumeSource { persistent_volume_claim: None, host_path: Some(host) }) => {
-            return format!("{transport}:{}", plain(&format!("{}/{path}", host.path)));
-        }
-        Some(volume) => volume_name(volume),
-        None => String::new(),
-    };
-    format!("{namespace} {volume} {transport}:{}", plain(path))
-}
-
-/// A path without what doesn't matter in it, such as `//` and `./`.
-fn plain(path: &str) -> String {
-    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
-    parts.collect::<Vec<_>>().join("/")
+/// What an object has to do with which place.
+fn stake(object: &ImagePush) -> Option<(String, Stake)> {
+    Some((names::place(&object.spec, &object.namespace()?)?, Stake::of(object)?))
 }
 
 /// How soon to look again while it isn't known who claims what.

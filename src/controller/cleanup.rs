@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::decide::{Decision, Step};
-use super::executor::{Memory, Record};
+use super::executor::Memory;
 use super::removal::Tried;
 use crate::api::FORCE_CLEANUP;
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush, Mode};
@@ -45,12 +45,8 @@ pub(crate) fn is_running(memory: &Memory) -> bool {
 
 /// Decides about an object that is being deleted. Pure.
 pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool) -> Course {
-    // The attempt ended after the last look; nothing has told of it yet.
-    let landed = memory.attempt.as_ref().and_then(Record::landed);
-    let digest = match landed {
-        Some(pushed) => Some(pushed.digest.clone()),
-        _ => recorded(object, object.status.as_ref().and_then(|status| status.artifact.as_ref())),
-    };
+    let artifact = object.status.as_ref().and_then(|status| status.artifact.as_ref());
+    let digest = untold(object, memory).or_else(|| recorded(object, artifact));
     let forced = is_forced(object);
     match digest {
         _ if object.spec.deletion_policy == DeletionPolicy::Retain => {
@@ -62,6 +58,16 @@ pub(crate) fn course(object: &ImagePush, memory: &Memory, shared: bool) -> Cours
         None => Course::Release("nothing was pushed"),
         _ if shared => Course::Release("another object pushes to the same name"),
         Some(digest) => Course::Remove(digest),
+    }
+}
+
+/// What an attempt has left at this destination that ended after the last look, so that nothing has told of it yet.
+fn untold(object: &ImagePush, memory: &Memory) -> Option<Digest> {
+    let here = memory.destination == object.spec.destination.reference;
+    let record = memory.attempt.as_ref().filter(|_| here)?;
+    match record.landed() {
+        Some(pushed) => Some(pushed.digest.clone()),
+        None => record.progress.named().map(|manifest| manifest.digest),
     }
 }
 
@@ -114,6 +120,9 @@ mod tests {
     use super::*;
     use crate::controller::decide::Outcome;
     use crate::controller::executor::Record;
+    use crate::controller::failure::Failure;
+    use crate::error::{Error, Kind};
+    use crate::image::{Descriptor, MediaType};
 
     fn object(changes: &Value) -> ImagePush {
         let digest = Digest::of(b"pushed").to_string();
@@ -175,9 +184,30 @@ mod tests {
         let mut record = Record::new("sha256:work");
         let landed = Digest::of(b"landed");
         record.called_off_after(&landed);
-        let memory = Memory { attempt: Some(record), ..Memory::default() };
+        let destination = "docker://b.example/x:1".to_owned();
+        let memory = Memory { attempt: Some(record), destination, ..Memory::default() };
         let fresh = object(&json!({"/status/artifact": null}));
         assert_eq!(course(&fresh, &memory, false), Course::Remove(landed));
+    }
+
+    #[test]
+    fn what_an_attempt_has_left_is_ours_however_it_ended() {
+        let left = |outcome, destination: &str| {
+            let named = Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(b"left"), 7);
+            let mut record = Record::new("sha256:work");
+            record.outcome = Some(outcome);
+            record.progress.name(&named);
+            let destination = destination.to_owned();
+            let memory = Memory { attempt: Some(record), destination, ..Memory::default() };
+            course(&object(&json!({})), &memory, false)
+        };
+        let failed = || Outcome::Failed(Failure::from(&Error::new(Kind::AccessDenied, "no")));
+        let here = "docker://b.example/x:1";
+        assert_eq!(left(failed(), here), Course::Remove(Digest::of(b"left")));
+        assert_eq!(left(Outcome::Cancelled, here), Course::Remove(Digest::of(b"left")));
+        // It was left elsewhere; what is here, is what status tells of.
+        let elsewhere = left(failed(), "docker://b.example/x:0");
+        assert_eq!(elsewhere, Course::Remove(Digest::of(b"pushed")));
     }
 
     #[test]

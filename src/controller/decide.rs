@@ -20,7 +20,7 @@ use crate::api::conditions::{self, READY, RECONCILING, STALLED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, RunPolicy};
 use crate::engine::{Beside, Pushed};
 use crate::error::Kind;
-use crate::image::Digest;
+use crate::image::{Descriptor, Digest};
 
 /// What is known besides the object.
 #[derive(Clone, Debug)]
@@ -31,7 +31,9 @@ pub(crate) struct Observed<'a> {
     pub(crate) bundle: Option<&'a Finding>,
     /// What an attempt that has ended put where, whether or not the spec asks for that still.
     pub(crate) landed: Option<(&'a Pushed, &'a str)>,
-    /// Why this object may not push: an older one pushes to the same place.
+    /// What one that failed or was called off had given which name by then.
+    pub(crate) named: Option<(Descriptor, &'a str)>,
+    /// Why this object may not push: the name is another's.
     pub(crate) conflict: Option<&'a Failure>,
     /// Why no attempt can be made: Secrets or options are not as they should be.
     pub(crate) obstacle: Option<&'a Failure>,
@@ -127,6 +129,9 @@ pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp
     if let Some((pushed, reference)) = observed.landed.filter(|_| !told_below) {
         draft.landed(pushed, reference);
     }
+    if let Some((manifest, reference)) = &observed.named {
+        draft.named(manifest, reference);
+    }
     if object.spec.suspend {
         if let Attempt::Ended(outcome @ Outcome::Pushed(pushed)) = &observed.attempt {
             let before = draft.status.clone();
@@ -138,7 +143,8 @@ pub(crate) fn decide(object: &ImagePush, observed: &Observed<'_>, now: Timestamp
         return suspend(draft, observed);
     }
     if let Some(failure) = observed.conflict {
-        return failures::give_way(object, draft, failure, observed);
+        let given_way = failures::give_way(object, draft, failure, observed);
+        return expiry::expire(object, given_way, now);
     }
     expiry::expire(object, advance(object, draft, observed), now)
 }
@@ -234,14 +240,16 @@ fn idle(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Decisi
     let once = object.spec.run_policy == RunPolicy::Once;
     let request = requests::pending(object);
     let same_access = draft.same_access(observed.access_digest);
-    let ready = draft.is_true(READY);
-    if ready
-        && !draft.is_seen()
-        && draft.is_about(observed.push_digest)
-        && same_access != Some(false)
-    {
-        // An edit of when to push, and not of what or how.
-        draft.carry_over();
+    if draft.is_true(READY) && !draft.is_seen() && draft.is_about(observed.push_digest) {
+        match same_access {
+            Some(false) => {}
+            // An edit of how the sides are reached would look like this, too: first it has to be found out.
+            None if observed.obstacle.is_none() => {
+                return draft.done(Step::Wait, Some(Duration::ZERO));
+            }
+            // An edit of when to push, and not of what or how.
+            None | Some(true) => draft.carry_over(),
+        }
     }
     let done = draft.is_done();
     // Done and not due: what has become of Secrets meanwhile changes nothing about that.

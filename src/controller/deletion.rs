@@ -10,6 +10,7 @@ use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 
+use super::claims;
 use super::cleanup::{self, Course};
 use super::events::Told;
 use super::executor::Sweep;
@@ -56,6 +57,10 @@ pub(super) async fn look(
         // Its end wakes the object.
         return Ok(Action::await_change());
     };
+    if !context.claims.is_complete() {
+        // Of a namespace that isn't listed yet, nobody knows what is of use to it.
+        return Ok(Action::requeue(claims::UNKNOWN));
+    }
     let shared = context.claims.is_shared(&object);
     let of_image = match cleanup::course(&object, &memory, shared) {
         Course::Release(reason) => released(&object, reason),

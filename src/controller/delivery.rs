@@ -2,7 +2,7 @@
 //!
 //! What was pushed before and has changed at neither end costs one request to each: their digests are compared with those
 //! that status has recorded, and not with each other, since layers or manifests may have been converted on the way. What
-//! the destination holds is overwritten as `overwritePolicy` says.
+//! the destination holds is overwritten as `overwritePolicy` says, which is looked at once more right before the name changes.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
 use crate::engine::{Progress, Standing, Wanted};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::Digest;
-use crate::options::{BundleClues, CustomResources, PushOptions};
+use crate::options::{BundleClues, CustomResources, Overwrites, PushOptions};
 
 /// What an attempt is to achieve, beside the options of the push.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,8 @@ enum Course {
     Leave,
     /// Push.
     Push,
+    /// Push, whatever is there: nobody has looked.
+    PushUnseen,
     /// Push only if that would change nothing: the destination holds something else than what was recorded.
     Compare,
 }
@@ -71,17 +73,57 @@ pub(crate) async fn deliver(
         let found = engine.preview(options, cancel).await?;
         return Ok(Outcome::Previewed(Box::new(preview(&found))));
     }
-    match look(engine, options, delivery, cancel).await? {
-        (Course::Leave, _) => return Ok(Outcome::Unchanged),
-        (Course::Compare, standing) => {
+    let (course, standing) = Box::pin(look(engine, options, delivery, cancel)).await?;
+    match course {
+        Course::Leave => return Ok(Outcome::Unchanged),
+        Course::Compare => {
             if !engine.preview(options, cancel).await?.already_present {
-                return refusal(options, delivery.overwrite, &standing);
+                return refusal(options, delivery.overwrite, standing.destination.as_ref());
             }
         }
-        (Course::Push, _) => {}
+        Course::Push | Course::PushUnseen => {}
     }
-    let pushed = engine.push(options, progress, wanted).await?;
-    Ok(Outcome::Pushed(Box::new(pushed)))
+    let overwrites = overwrites(delivery, course, &standing);
+    let options = &*Box::new(PushOptions { overwrites, ..options.clone() });
+    match engine.push(options, progress, wanted).await {
+        Ok(pushed) => Ok(Outcome::Pushed(Box::new(pushed))),
+        Err(error) => Box::pin(outrun(engine, options, delivery, cancel, error)).await,
+    }
+}
+
+/// What the destination's name has to have still, right before it is changed: a push takes its time.
+fn overwrites(delivery: &Delivery, course: Course, now: &Standing) -> Option<Overwrites> {
+    let known = delivery.known.destination.is_some();
+    let matters = match delivery.overwrite {
+        OverwritePolicy::Replace => false,
+        OverwritePolicy::IfNotPresent => true,
+        // What is there at first is overwritten, whatever it is.
+        OverwritePolicy::FailOnDrift => known,
+    };
+    let there = || now.destination.clone().map_or(Overwrites::Nothing, Overwrites::Digest);
+    (matters && course != Course::PushUnseen).then(there)
+}
+
+/// A push failed: perhaps since somebody else was faster.
+async fn outrun(
+    engine: &dyn Engine,
+    options: &PushOptions,
+    delivery: &Delivery,
+    cancel: &CancellationToken,
+    error: Error,
+) -> Result<Outcome> {
+    let expected = options.overwrites.as_ref();
+    let Some(expected) = expected.filter(|_| error.kind() == Kind::DestinationExists) else {
+        return Err(error);
+    };
+    let now = engine.standing(options, cancel).await?.destination;
+    match now.as_ref() {
+        // What was taken away is nobody's to keep.
+        None => Err(error.transient()),
+        // It was refused for another reason.
+        there if expected.matches(there) => Err(error),
+        there => refusal(options, delivery.overwrite, there),
+    }
 }
 
 /// What status tells of the image's bundle.
@@ -144,7 +186,7 @@ async fn look(
     let unknown = known.source.is_none() || known.destination.is_none();
     if only_beside || (replaces && (unknown || !alone)) {
         // Whatever is there, the push finds out what has to be done.
-        return Ok((Course::Push, Standing::default()));
+        return Ok((Course::PushUnseen, Standing::default()));
     }
     let standing = engine.standing(options, cancel).await?;
     let same = known.source.is_some() && known.source == standing.source;
@@ -169,9 +211,13 @@ fn course(overwrite: OverwritePolicy, known: &Known, now: &Standing) -> Course {
 }
 
 /// The destination holds something that may not be overwritten.
-fn refusal(options: &PushOptions, overwrite: OverwritePolicy, now: &Standing) -> Result<Outcome> {
+fn refusal(
+    options: &PushOptions,
+    overwrite: OverwritePolicy,
+    now: Option<&Digest>,
+) -> Result<Outcome> {
     let reference = &options.destination.reference;
-    let digest = now.destination.as_ref().map_or_else(String::new, ToString::to_string);
+    let digest = now.map_or_else(String::new, ToString::to_string);
     match overwrite {
         OverwritePolicy::FailOnDrift => {
             Ok(Outcome::Failed(Failure::drifted(&reference.to_string(), &digest)))
@@ -186,40 +232,4 @@ fn refusal(options: &PushOptions, overwrite: OverwritePolicy, now: &Standing) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use OverwritePolicy::{FailOnDrift, IfNotPresent, Replace};
-
-    use super::*;
-
-    fn digest(name: &str) -> Option<Digest> {
-        (!name.is_empty()).then(|| Digest::of(name.as_bytes()))
-    }
-
-    /// What was known of both ends, what they have now, and what follows under each policy.
-    #[test]
-    fn what_follows_from_what_is_there() {
-        use Course::{Compare, Leave, Push};
-        for ((known, now), courses) in [
-            // Nothing is known.
-            ((["", ""], ["s", ""]), [Push, Push, Push]),
-            ((["", ""], ["s", "d"]), [Push, Compare, Push]),
-            // Another push, or another destination, was recorded.
-            ((["", "d"], ["s", "d"]), [Push, Compare, Push]),
-            ((["s", ""], ["s", "d"]), [Push, Compare, Push]),
-            // All is as it was.
-            ((["s", "d"], ["s", "d"]), [Leave, Leave, Leave]),
-            // The source moved; it is gone.
-            ((["s", "d"], ["t", "d"]), [Push, Leave, Push]),
-            ((["s", "d"], ["", "d"]), [Push, Leave, Push]),
-            // The destination was deleted; it was changed.
-            ((["s", "d"], ["s", ""]), [Push, Push, Push]),
-            ((["s", "d"], ["s", "e"]), [Push, Compare, Compare]),
-        ] {
-            let known = Known { source: digest(known[0]), destination: digest(known[1]) };
-            let standing = Standing { source: digest(now[0]), destination: digest(now[1]) };
-            let found =
-                [Replace, IfNotPresent, FailOnDrift].map(|it| course(it, &known, &standing));
-            assert_eq!(found, courses, "{known:?} {standing:?}");
-        }
-    }
-}
+mod tests;

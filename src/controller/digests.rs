@@ -1,7 +1,8 @@
 //! What tells two wishes apart: one digest over what is to be pushed, and one over how it is reached.
 //!
 //! They are inputs of the decision and have different effects. Another push digest means that the image is pushed again.
-//! Another access digest means that what has stalled or waits is tried at once, and that what is done is checked once more.
+//! Another access digest means that what has stalled or waits is tried at once; and if the spec was edited, that what is done is
+//! checked once more.
 //! Fields that say when to push are in neither, so that editing them neither starts nor ends an attempt.
 
 use serde_json::{Value, json};

@@ -85,7 +85,7 @@ impl Failure {
         }
     }
 
-    /// An older object, named if it is of the same namespace, pushes to the same place.
+    /// An older object of the same namespace, which is named, pushes to the same place; or one of another namespace does.
     pub(crate) fn conflict(reference: &str, name: Option<&str>) -> Self {
         let message = match name {
             Some(name) => format!(
@@ -93,7 +93,7 @@ impl Failure {
                  destination, or delete that one"
             ),
             None => format!(
-                "an older ImagePush of another namespace pushes to `{reference}`, too; choose another \
+                "an ImagePush of another namespace has pushed to `{reference}` before; choose another \
                  destination, or have that one deleted"
             ),
         };
@@ -116,6 +116,14 @@ impl Failure {
              `digestOutput`, or let the operator write it"
         );
         Self::of_cluster(reasons::DIGEST_OUTPUT_FAILED, &message, Class::Permanent)
+    }
+
+    /// The ConfigMap for the digest can't be written now.
+    pub(crate) fn digest_late(cause: &str) -> Self {
+        let message = format!(
+            "the image is there, but the API server does not take the configmap for its digest: {cause}"
+        );
+        Self::of_cluster(reasons::DIGEST_OUTPUT_FAILED, &message, Class::Transient)
     }
 
     /// It came so often that no further attempt is made.

@@ -14,7 +14,7 @@ use kube_runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::api_server::{is_denied, wait_after};
+use super::api_server::{asked_wait, is_denied, wait_after};
 use super::events::Told;
 use super::failure::Failure;
 use super::reconcile::{Context, chance, reconcile};
@@ -115,11 +115,11 @@ async fn confess(object: &ImagePush, context: &Context, message: &str) -> Result
     draft.retrying(&failure);
     let api = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let written = status::write(&api, object, &draft.status).await?;
-    if let Written::Done(version) = written {
+    if let Written::Done(version) | Written::Cut(version) = &written {
         // The next look compares with this.
         let uid = object.uid().unwrap_or_default();
-        let written = Some((draft.status, version));
-        context.attempts.update(&uid, |memory| memory.written = written);
+        let (cut, written) = (matches!(written, Written::Cut(_)), (draft.status, version.clone()));
+        context.attempts.update(&uid, |memory| (memory.written, memory.cut) = (Some(written), cut));
     }
     Ok(())
 }
@@ -161,6 +161,8 @@ impl LookError {
                 400..=499 => "refused",
                 _ => "failed",
             },
+            // The client below makes no status of an answer that asks to wait.
+            Self::Api(error) if asked_wait(error).is_some() => "busy",
             Self::Api(_) => "unreachable",
             Self::Panic { .. } => "panic",
         }
@@ -197,4 +199,4 @@ fn after_panic(before: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

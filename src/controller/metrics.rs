@@ -263,13 +263,6 @@ impl Metrics {
         }
     }
 
-    /// Every object but these is gone.
-    pub(crate) fn keep_only(&self, uids: &std::collections::HashSet<String>) {
-        if let Some(objects) = &self.objects {
-            objects.keep_only(uids);
-        }
-    }
-
     /// All of them, in the text format of `OpenMetrics`.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();

@@ -100,7 +100,8 @@ impl Prepared {
             let known = Known::default();
             let delivery = Delivery { mode, overwrite, known, clues: BundleClues::default() };
             let wanted = Wanted::until_cancelled(cancel);
-            let outcome = deliver(&RealEngine, &options, &delivery, progress, &wanted).await?;
+            let work = deliver(&RealEngine, &options, &delivery, progress, &wanted);
+            let outcome = Box::pin(work).await?;
             draft.now = now();
             match outcome {
                 Outcome::Pushed(pushed) => draft.pushed(&object, &pushed, &digest),

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -26,9 +26,9 @@ use super::resolve::{self, Secrets};
 use super::status::timed_out;
 use super::validate;
 use crate::access::{Access, Network};
-use crate::engine::{Progress, Wanted};
+use crate::engine::{Event, Progress, Wanted};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::ParsePlatformError;
+use crate::image::{Descriptor, ParsePlatformError};
 use crate::limits::{MAX_SECRET, MAX_TASK};
 use crate::options::{Platforms, PushOptions};
 
@@ -68,8 +68,10 @@ pub async fn run(
     progress: &Arc<dyn Progress>,
     cancel: &CancellationToken,
 ) -> Ended {
+    let naming = Arc::new(Naming { told: progress.clone(), named: Mutex::default() });
+    let progress: Arc<dyn Progress> = naming.clone();
     let ended = match options(task, folders, network) {
-        Ok(options) => push(task, &options, progress, cancel).await,
+        Ok(options) => push(task, &options, &progress, cancel).await,
         Err(failure) => Err(failure),
     };
     let (outcome, result) = match ended {
@@ -86,7 +88,24 @@ pub async fn run(
         }
         _ => result,
     };
-    Ended { message: Report::of(&outcome).to_message(), outcome: result }
+    let named = naming.named.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ended { message: Report::of(&outcome).naming(named).to_message(), outcome: result }
+}
+
+/// Listens for what the destination's name gets, and passes everything on.
+struct Naming {
+    told: Arc<dyn Progress>,
+    named: Mutex<Option<Descriptor>>,
+}
+
+impl Progress for Naming {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Named { manifest } = &event {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            *named = Some((*manifest).clone());
+        }
+        self.told.event(event);
+    }
 }
 
 /// A failure as status tells it, and as the command line does.

@@ -3,6 +3,8 @@
 //! Alive means that the event loop turns, not that the API server can be reached: an outage there must not restart every
 //! operator. Ready means that the objects have been listed once, or that another operator leads.
 
+mod server;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,12 +16,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use self::server::Bounds;
 use super::metrics::Metrics;
 use crate::error::{Error, Kind, Result};
-use crate::limits::{HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT, PROBES_END_TIMEOUT};
+use crate::limits::{HEARTBEAT_PERIOD, HEARTBEAT_TIMEOUT};
 
 /// What the probes tell.
 #[derive(Clone)]
@@ -55,18 +58,10 @@ pub(crate) async fn serve(
         None => None,
     };
     Ok(async move {
-        let Some(listener) = listener else { return Ok(()) };
-        let serving = axum::serve(listener, router(health))
-            .with_graceful_shutdown(over.clone().cancelled_owned());
-        // It waits for whoever has begun to ask, be it for ever; an operator that is to end doesn't.
-        let given_up = async {
-            over.cancelled().await;
-            sleep(PROBES_END_TIMEOUT).await;
-        };
-        tokio::select! {
-            ended = serving => ended.map_err(failed),
-            () = given_up => Ok(()),
+        if let Some(listener) = listener {
+            server::serve(listener, router(health), Bounds::default(), over).await;
         }
+        Ok(())
     })
 }
 

@@ -21,7 +21,7 @@ use super::decide::{
     Attempt, Decision, Observed, Outcome, Step, check_after, decide, is_at_rest, spoil,
 };
 use super::events::{Recorder, changes};
-use super::executor::{Attempts, JobAttempt, JobOrder, JobSettings, Memory, Order, Task};
+use super::executor::{Attempts, InDoubt, JobAttempt, JobOrder, JobSettings, Memory, Order, Task};
 use super::failure::Failure;
 use super::lease::Leadership;
 use super::look::InARow;
@@ -39,6 +39,7 @@ use crate::access::Network;
 use crate::api::conditions::{self, READY};
 use crate::api::v1alpha1::{ExecutorStatus, ImagePush, ImagePushStatus};
 use crate::engine::Pushed;
+use crate::image::Descriptor;
 use crate::transport::Removed;
 
 /// What every look needs.
@@ -77,16 +78,12 @@ pub(crate) async fn reconcile(
 ) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if object.metadata.deletion_timestamp.is_some() {
-        return deletion::look(&object, &context).await;
+        return Box::pin(deletion::look(&object, &context)).await;
     }
     if !context.claims.is_complete() {
         return Ok(Action::requeue(claims::UNKNOWN));
     }
-    let memory = context.attempts.recall(&uid);
-    let mut object = (*object).clone();
-    if let Some(status) = memory.unseen_status(&object) {
-        object.status = Some(status.clone());
-    }
+    let (object, memory) = recalled((*object).clone(), &context, &uid);
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
     let mut next_check = schedule(&object, &memory, &context, &uid, chance, now);
@@ -100,7 +97,7 @@ pub(crate) async fn reconcile(
     }
     let idle = memory.attempt.is_none() && !object.spec.suspend;
     let prepared = if idle && !is_at_rest(&object, next_check, now) {
-        match prepare(&object, &context).await {
+        match Box::pin(prepare(&object, &context)).await {
             Err(Unresolved::Api(cause)) => return Err(cause),
             Err(Unresolved::Failure(failure)) => Some(Err(failure)),
             Ok(prepared) => Some(Ok(prepared)),
@@ -115,6 +112,7 @@ pub(crate) async fn reconcile(
         conflict: conflict.as_ref(),
         attempt: attempt(&object, &memory),
         landed: landed(&memory),
+        named: named(&memory),
         obstacle: ready.and_then(Result::err),
         next_check,
         names_secrets: resolve::names_any(&object.spec),
@@ -128,10 +126,12 @@ pub(crate) async fn reconcile(
     };
     let mut decision = decide(&object, &observed, now);
     note_executor(&mut decision, &object, &memory);
-    let decision = tell_digest(&object, decision, &memory, &context, now).await?;
+    let told = tell_digest(&object, decision, &observed, &memory, &context, now);
+    let decision = Box::pin(told).await?;
     let kept = keep(&object, &decision, &memory, &context).await?;
     let decision = kept.told_by(&object, decision, now);
-    let known = kept != Kept::Gone && report(&object, &decision, &memory, &context, &uid).await?;
+    let known =
+        kept != Kept::Gone && Box::pin(report(&object, &decision, &memory, &context, &uid)).await?;
     if !known {
         // Deleted meanwhile, and perhaps made anew: then there is another look, at that one.
         context.attempts.forget(&uid);
@@ -147,6 +147,20 @@ pub(crate) async fn reconcile(
     Ok(act(&object, &decision, prepared, held_up, &context, uid))
 }
 
+/// An object with the status that it has by what is remembered, and the rest of that.
+fn recalled(mut object: ImagePush, context: &Context, uid: &str) -> (ImagePush, Memory) {
+    let memory = context.attempts.recall(uid);
+    if let Some(status) = memory.unseen_status(&object) {
+        object.status = Some(status.clone());
+    }
+    let Some(doubt) = memory.settled_doubt(&object) else { return (object, memory) };
+    let InDoubt { before, after } = *doubt;
+    // The write has told of the end, and only that it was done has been learnt late.
+    tell(&ImagePush { status: before, ..object.clone() }, &after, context);
+    told(&object, &after, &memory, context, None);
+    (object, context.attempts.recall(uid))
+}
+
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
     let Some(record) = &memory.attempt else { return Attempt::None };
     let current = record.work == digests::work(object);
@@ -160,6 +174,13 @@ fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {
 
 fn landed(memory: &Memory) -> Option<(&Pushed, &str)> {
     Some((memory.attempt.as_ref()?.landed()?, &memory.destination))
+}
+
+/// What an attempt that didn't come to its end had given the destination's name by then.
+fn named(memory: &Memory) -> Option<(Descriptor, &str)> {
+    let record = memory.attempt.as_ref()?;
+    let is_partial = record.outcome.is_some() && record.landed().is_none();
+    is_partial.then_some((record.progress.named()?, &memory.destination))
 }
 
 /// When a `Continuous` object is to be looked at again: an interval after the end of an attempt. What this process has
@@ -215,43 +236,68 @@ async fn report(
     context: &Context,
     uid: &str,
 ) -> Result<bool, kube::Error> {
-    let news = object.status.as_ref() != Some(&decision.status);
+    let same = object.status.as_ref() == Some(&decision.status);
+    let news = !same && !memory.is_written(object, &decision.status);
     if news && !context.leadership.is_held() {
         // Another operator may have told more since.
         return Ok(true);
     }
-    let api = api_of(object, context);
-    let mut written = None;
-    if news {
-        let Written::Done(version) = status::write(&api, object, &decision.status).await? else {
-            return Ok(false);
-        };
-        written = Some((decision.status.clone(), version));
-        for told in changes(object, &decision.status) {
-            context.recorder.tell(object.object_ref(&()), told);
-        }
+    if !news {
+        return Ok(told(object, &decision.status, memory, context, None));
     }
-    context.metrics.object(object, &decision.status);
+    let written = match status::write(&api_of(object, context), object, &decision.status).await {
+        Ok(Written::Gone) => return Ok(false),
+        Ok(written) => written,
+        Err(cause) => {
+            let doubt = InDoubt { before: object.status.clone(), after: decision.status.clone() };
+            context.attempts.update(uid, |memory| memory.in_doubt = Some(Box::new(doubt)));
+            return Err(cause);
+        }
+    };
+    tell(object, &decision.status, context);
+    Ok(told(object, &decision.status, memory, context, Some(&written)))
+}
+
+/// Tells by events what a status says that is new.
+fn tell(object: &ImagePush, status: &ImagePushStatus, context: &Context) {
+    for told in changes(object, status) {
+        context.recorder.tell(object.object_ref(&()), told);
+    }
+}
+
+/// The object has this status, by a write of this look or since before: what it tells of need not be told again. `false` if
+/// the object is gone.
+fn told(
+    object: &ImagePush,
+    status: &ImagePushStatus,
+    memory: &Memory,
+    context: &Context,
+    written: Option<&Written>,
+) -> bool {
+    context.metrics.object(object, status);
     let outcome = memory.attempt.as_ref().and_then(|record| record.outcome.as_ref());
     if matches!(outcome, Some(Outcome::Pushed(_) | Outcome::Unchanged)) {
         context.metrics.succeeded(object);
     }
+    let uid = object.uid().unwrap_or_default();
     let job =
         memory.attempt.as_ref().filter(|_| outcome.is_some()).and_then(|it| it.progress.job());
-    if let Some(job) = job.filter(|_| !news) {
+    if let Some(job) = job.filter(|_| written.is_none()) {
         context.attempts.discard(&ObjectRef::from_obj(object), job);
     }
-    let told = outcome.is_some();
-    let updated = context.attempts.update(uid, |memory| {
-        if written.is_some() {
-            memory.written = written;
+    let ended = outcome.is_some();
+    let updated = context.attempts.update(&uid, |memory| {
+        memory.in_doubt = None;
+        if let Some(Written::Done(version) | Written::Cut(version)) = written {
+            memory.written = Some((status.clone(), version.clone()));
+            memory.cut = matches!(written, Some(Written::Cut(_)));
         }
-        if told && let Some(record) = memory.attempt.take() {
+        if ended && let Some(record) = memory.attempt.take() {
             let reported = record.progress.job().map(|job| job.uid);
             memory.reported = reported.or(memory.reported.take());
         }
     });
-    Ok(updated.is_some())
+    updated.is_some()
 }
 
 /// Does what was decided. Of an object that is held up by something, an earlier operator may have left a Job that goes on.
@@ -300,10 +346,12 @@ fn act(
     }
 }
 
-/// Writes the digest where the spec wants it, when an attempt has ended or the spec has changed.
+/// Writes the digest where the spec wants it, when an attempt has ended or the spec has changed. Where that can't be done, the
+/// decision says so: that the image is there has to be told in any case.
 async fn tell_digest(
     object: &ImagePush,
     decision: Decision,
+    observed: &Observed<'_>,
     memory: &Memory,
     context: &Context,
     now: Timestamp,
@@ -314,11 +362,14 @@ async fn tell_digest(
     let Some(artifact) = decision.status.artifact.as_ref().filter(|_| news && ready) else {
         return Ok(decision);
     };
-    let told = digest_output::write(&context.client, object, &artifact.digest).await?;
-    Ok(match told {
-        Ok(()) => decision,
-        Err(failure) => spoil(object, decision, &failure, now),
-    })
+    let failure = match digest_output::write(&context.client, object, &artifact.digest).await {
+        Ok(Ok(())) => return Ok(decision),
+        Ok(Err(failure)) => failure,
+        // Whoever leads now tells it.
+        Err(cause) if !context.leadership.is_held() => return Err(cause),
+        Err(cause) => Failure::digest_late(&cause.to_string()),
+    };
+    Ok(spoil(object, decision, &failure, observed, now))
 }
 
 /// What became of the finalizer.
@@ -422,3 +473,6 @@ pub(crate) fn chance() -> f64 {
     let drawn = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(0);
     f64::from(drawn) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

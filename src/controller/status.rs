@@ -26,7 +26,7 @@ use crate::api::v1alpha1::{
 };
 use crate::engine::{Beside, Pushed};
 use crate::error::{Class, Kind, Side};
-use crate::image::Digest;
+use crate::image::{Descriptor, Digest};
 
 /// A status being made for one generation of an object.
 #[derive(Clone, Debug)]
@@ -97,7 +97,8 @@ impl Draft {
         let digest = pushed.digest.to_string();
         let known = self.is_true_for_this_generation()
             && self.status.artifact.as_ref().is_some_and(|artifact| artifact.digest == digest);
-        let artifact = content::artifact(pushed, destination, self.status.artifact.as_ref());
+        let known_artifact = self.status.artifact.as_ref();
+        let artifact = content::artifact(pushed, destination, known_artifact, self.now);
         let before = self.skipped_of(&pushed.source_digest);
         self.settled(object, &pushed.source_digest, spec_digest);
         self.status.artifact = Some(artifact);
@@ -135,12 +136,22 @@ impl Draft {
 
     /// The destination at `reference` holds the image of an attempt that the spec may not ask for any more.
     pub(crate) fn landed(&mut self, pushed: &Pushed, reference: &str) {
-        let artifact = content::artifact(pushed, reference, self.status.artifact.as_ref());
+        let known = self.status.artifact.as_ref();
+        let artifact = content::artifact(pushed, reference, known, self.now);
         if !pushed.already_present {
             self.status.last_push_time = Some(Time(self.now));
             self.remember(reasons::PUSH_SUCCEEDED, Some(artifact.digest.clone()));
         }
         self.status.artifact = Some(artifact);
+    }
+
+    /// The name at `reference` has got this manifest by an attempt that has not come to its end. Which source that was of is not
+    /// recorded, so that the next attempt finds out what is missing.
+    pub(crate) fn named(&mut self, manifest: &Descriptor, reference: &str) {
+        let known = self.status.artifact.as_ref();
+        self.status.artifact = Some(content::named(manifest, reference, known, self.now));
+        self.status.last_push_time = Some(Time(self.now));
+        self.status.source = None;
     }
 
     /// The source that status has recorded is the one that is there.

@@ -4,7 +4,9 @@
 //! generations; what it asked for before is no longer done, and one that is deleted is let go.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
@@ -17,14 +19,18 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client, Resource as _};
 use kube_runtime::watcher::Event;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
+use super::api_server::wait_after;
 use super::events::{Recorder, Told};
 use super::failure::Failure;
 use super::finalizer;
+use super::reconcile::chance;
 use crate::api::FIELD_MANAGER;
 use crate::api::conditions::{self, READY, RECONCILING, STALLED, Setting, State};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind};
+use crate::limits::MAX_UNREADABLE;
 
 /// Takes what can be read out of an event of the watch, and hands the rest on to be reported.
 ///
@@ -88,7 +94,7 @@ fn stub(metadata: &ObjectMeta) -> Option<ImagePush> {
     Some(object)
 }
 
-/// Reports what comes, until nothing can come any more.
+/// Reports what comes, until nothing can come any more. What fails is tried again, in the state that came last.
 pub(crate) async fn report(
     mut unreadable: mpsc::Receiver<InvalidObject>,
     client: Client,
@@ -96,16 +102,58 @@ pub(crate) async fn report(
 ) {
     // By uid, the generation that was reported: our own write comes back as a change.
     let mut told: HashMap<String, Option<i64>> = HashMap::new();
-    while let Some(object) = unreadable.next().await {
+    let mut later = Later::default();
+    loop {
+        let next = tokio::select! {
+            next = unreadable.next() => next,
+            object = later.next() => Some(object),
+        };
+        let Some(object) = next else { return };
         let uid = object.metadata.uid.clone().unwrap_or_default();
+        later.0.remove(&uid);
         if told.get(&uid) == Some(&object.metadata.generation) {
             continue;
         }
         match report_one(&object, &client, &recorder).await {
-            Ok(()) => drop(told.insert(uid, object.metadata.generation)),
-            Err(error) => {
-                tracing::warn!(%error, name = object.metadata.name, "it can't be told so either");
+            Ok(()) => {
+                if told.len() >= MAX_UNREADABLE {
+                    told.clear();
+                }
+                told.insert(uid, object.metadata.generation);
             }
+            Err(error) => {
+                let wait = wait_after(&error, chance());
+                tracing::warn!(%error, ?wait, name = object.metadata.name, "it can't be told so now");
+                later.put(uid, object, wait);
+            }
+        }
+    }
+}
+
+/// Objects by uid that are to be told so later, and when.
+#[derive(Default)]
+struct Later(HashMap<String, (Instant, InvalidObject)>);
+
+// === impl Later ===
+
+impl Later {
+    fn put(&mut self, uid: String, object: InvalidObject, wait: Duration) {
+        // Beyond that, the next list brings them again.
+        if self.0.len() < MAX_UNREADABLE {
+            self.0.insert(uid, (Instant::now() + wait, object));
+        }
+    }
+
+    /// Waits until one is due; for ever if there is none.
+    async fn next(&mut self) -> InvalidObject {
+        let due = self.0.iter().min_by_key(|(_, (due, _))| *due);
+        let Some((uid, due)) = due.map(|(uid, (due, _))| (uid.clone(), *due)) else {
+            return pending().await;
+        };
+        sleep_until(due).await;
+        match self.0.remove(&uid) {
+            Some((_, object)) => object,
+            None => pending().await,
         }
     }
 }

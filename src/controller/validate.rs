@@ -62,7 +62,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         custom_resources: custom_resources(bundled.as_ref()),
         // Nobody looks on here who would notice that something is missing.
         verify_after_push: verify_after_push.unwrap_or(true),
-        // `overwritePolicy` is looked after before there is a push.
+        // What it has to be, `overwritePolicy` says when the destination has been looked at.
         overwrites: None,
     })
 }

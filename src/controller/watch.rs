@@ -13,13 +13,14 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use kube::{Api, Resource, ResourceExt as _};
+use kube_runtime::reflector::ObjectRef;
 use kube_runtime::watcher::{self, Config, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use self::pace::{Fault, Pace};
 use super::api_server::asked_wait;
-use super::claims::Register;
+use super::claims::{Noted, Register};
 use super::metrics::Metrics;
 use super::reconcile::{Context, chance};
 use crate::api::v1alpha1::ImagePush;
@@ -90,40 +91,70 @@ fn fault(error: &watcher::Error) -> Fault {
 
 /// Keeps account of who is there and who claims what. An object without finalizers is gone at once, and nobody looks at it
 /// again: its attempt is called off from here. One that went while the watch was broken is missed by the next list.
+///
+/// For who compares generations, what comes back is as it was, though what was known of it is forgotten or worth nothing: a
+/// list may have come from a server that lagged behind, and have lacked it; or the server was set back to a backup. Then it
+/// is looked at from here.
 pub(crate) fn keep_account(
     context: Arc<Context>,
     mut register: Register,
 ) -> impl FnMut(&Event<ImagePush>) + Send {
-    let mut listed = HashSet::new();
+    let (mut listed, mut back) = (HashSet::new(), vec![]);
     move |event| match event {
-        Event::Init => listed.clear(),
+        Event::Init => {
+            listed.clear();
+            back.clear();
+        }
         Event::InitApply(object) => {
             listed.insert(object.uid().unwrap_or_default());
-            let _ = register.note(object);
+            if is_back(&context, &mut register, object) {
+                back.push(ObjectRef::from_obj(object));
+            }
         }
         Event::InitDone => {
             context.attempts.keep_only(&listed);
             context.removals.keep_only(&listed);
             context.prunings.keep_only(&listed);
-            context.metrics.keep_only(&listed);
-            register.keep_only(&listed);
+            for uid in register.keep_only(&listed) {
+                gone(&context, &uid);
+            }
+            // Not before, since they can't be looked at until all are there.
+            back.drain(..).for_each(|object| register.wake(&object));
         }
         Event::Delete(object) => {
             let uid = object.uid().unwrap_or_default();
             context.attempts.forget(&uid);
             context.removals.forget(&uid);
             context.prunings.forget(&uid);
-            context.panics.forget(&uid);
-            context.denials.forget(&uid);
-            context.metrics.gone(&uid);
+            gone(&context, &uid);
             register.release(object);
         }
         Event::Apply(object) => {
-            // A list may have come from a server that lagged behind, and have lacked it. For who compares generations it is
-            // as it was; but what was known of it is forgotten.
-            if register.note(object) {
-                register.wake(object);
+            if is_back(&context, &mut register, object) {
+                register.wake(&ObjectRef::from_obj(object));
             }
         }
     }
 }
+
+/// Notes an object. Whether it was forgotten, or is of an earlier version than it was.
+fn is_back(context: &Context, register: &mut Register, object: &ImagePush) -> bool {
+    match register.note(object) {
+        Noted::Known => false,
+        Noted::New => register.has_listed(),
+        Noted::SetBack => {
+            context.attempts.forget_written(&object.uid().unwrap_or_default());
+            true
+        }
+    }
+}
+
+/// What is counted of an object goes with it.
+fn gone(context: &Context, uid: &str) {
+    context.panics.forget(uid);
+    context.denials.forget(uid);
+    context.metrics.gone(uid);
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::image::Digest;
+use crate::image::{Descriptor, Digest};
 use crate::transport::BlobKind;
 
 /// Listens to a push. Called from many places at once and often: return quickly.
@@ -61,6 +61,11 @@ pub enum Event<'a> {
     Manifest {
         /// Its digest.
         digest: &'a Digest,
+    },
+    /// The destination's name points to this from now on, whatever becomes of the push.
+    Named {
+        /// What it points to.
+        manifest: &'a Descriptor,
     },
     /// An operation failed and is tried again after `delay`.
     Retrying {

@@ -314,6 +314,10 @@ impl Session<'_> {
             }
         }
         self.progress.event(Event::Manifest { digest: named.digest() });
+        // Elsewhere it has its name by the commit, with which the push ends.
+        if self.gate.may_have_changed().await {
+            self.progress.event(Event::Named { manifest: &named.descriptor() });
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ mod gitops;
 mod helm_test;
 mod job_faults;
 mod jobs;
+mod meanwhile;
 mod monitoring;
 mod neighbours;
 mod outages;

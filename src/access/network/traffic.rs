@@ -20,7 +20,9 @@ impl Traffic {
     /// A registry, or where it sends us, has answered with this status; with none if there was no answer.
     pub(super) fn count(&self, registry: &str, status: Option<u16>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = counts.contains_key(registry) || counts.len() < MAX_COUNTED_REGISTRIES;
+        // Invented names, which never answer, don't take all of the places.
+        let places = MAX_COUNTED_REGISTRIES / if status.is_some() { 1 } else { 2 };
+        let known = counts.contains_key(registry) || counts.len() < places;
         let registry = if known { registry } else { OTHERS };
         let answers = counts.entry(registry.to_owned()).or_default();
         *answers.entry(code(status)).or_default() += 1;
@@ -65,6 +67,16 @@ mod tests {
         }
         let of = |code, count| ("r.example".to_owned(), code, count);
         assert_eq!(traffic.counts(), [of("2xx", 2), of("429", 1), of("invalid", 1), of("none", 1)]);
+    }
+
+    #[test]
+    fn names_that_never_answer_leave_places_to_others() {
+        let traffic = Traffic::default();
+        for number in 0..MAX_COUNTED_REGISTRIES {
+            traffic.count(&format!("invented{number}.example"), None);
+        }
+        traffic.count("real.example", Some(200));
+        assert!(traffic.counts().contains(&("real.example".to_owned(), "2xx", 1)));
     }
 
     #[test]

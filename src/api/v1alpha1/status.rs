@@ -233,6 +233,10 @@ pub struct Artifact {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 600))]
     pub reference: Option<String>,
+    /// When this object first wrote that name; not set where it has only ever found the image there. Of several namespaces
+    /// that push to one name, the first one goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<Time>,
     /// Digest of its manifest or index: `repository@digest` pulls it.
     #[schemars(length(max = 256))]
     pub digest: String,

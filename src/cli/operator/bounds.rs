@@ -66,7 +66,7 @@ pub(super) struct BoundArgs {
     )]
     job_concurrency: Option<u16>,
 
-    /// Bytes of blobs that all pushes together may read in a second, also as `20Mi` [default: no limit]
+    /// Bytes of blobs that all pushes in its process, and not in Jobs, may read in a second, also as `20Mi` [default: no limit]
     #[arg(
         long,
         value_name = "BYTES",

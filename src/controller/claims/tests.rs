@@ -1,5 +1,6 @@
 //! Who owns what, as events come in any order.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
@@ -21,6 +22,21 @@ fn object(namespace: &str, name: &str, created: i64, destination: &str, more: &V
 
 fn push(name: &str, created: i64) -> ImagePush {
     object("n", name, created, "docker://r.example/app:1", &json!({}))
+}
+
+/// The name that an object claims.
+fn claim(object: &ImagePush) -> Option<String> {
+    stake(object).filter(|(_, stake)| stake.claims).map(|(name, _)| name)
+}
+
+/// Its image is at the destination, which it has written itself since this second, or has only found there.
+fn with_image(mut object: ImagePush, since: Option<i64>) -> ImagePush {
+    let since = since.map(|second| Timestamp::from_second(second).unwrap().to_string());
+    let reference = &object.spec.destination.reference;
+    let artifact = json!({"digest": "sha256:0", "mediaType": "x", "reference": reference,
+        "heldSince": since});
+    object.status = Some(serde_json::from_value(json!({"artifact": artifact})).unwrap());
+    object
 }
 
 fn setup() -> (Register, mpsc::Receiver<ObjectRef<ImagePush>>) {
@@ -135,15 +151,106 @@ async fn who_comes_to_own_a_name_is_woken_as_well() {
     assert_eq!(both, ["old", "young"]);
 }
 
+/// An object says what it likes; without a credential for a name it writes nothing there.
+#[tokio::test]
+async fn who_has_not_written_a_name_stops_nobody_elsewhere() {
+    let place = "docker://r.example/app:1";
+    let of =
+        |namespace: &str, name: &str, created| object(namespace, name, created, place, &json!({}));
+    let (mut register, mut queue) = setup();
+    let victim = with_image(of("v", "victim", 5), Some(7));
+    register.note(&victim);
+    // Older ones of another namespace: one is only there, one has found the victim's own image, one has written elsewhere.
+    let mut elsewhere = with_image(of("e", "elsewhere", 1), Some(1));
+    let artifact = elsewhere.status.as_mut().unwrap().artifact.as_mut().unwrap();
+    artifact.reference = Some("docker://r.example/other:1".into());
+    let strangers = [of("e", "plain", 1), with_image(of("e", "found", 1), None), elsewhere];
+    for stranger in &strangers {
+        register.note(stranger);
+        assert_eq!(register.claims.conflict(&victim), None);
+        assert!(register.claims.conflict(stranger).is_some());
+        assert!(!register.claims.is_shared(&victim), "what it has pushed can be taken away");
+    }
+    assert_eq!(woken(&mut queue), [""; 0]);
+
+    // Of two that have written it the first one goes on, also if it is the younger object.
+    let late = with_image(of("e", "plain", 1), Some(8));
+    register.note(&late);
+    assert_eq!(register.claims.conflict(&victim), None);
+    assert!(register.claims.conflict(&late).is_some() && register.claims.is_shared(&victim));
+    register.release(&victim);
+    assert_eq!(woken(&mut queue), ["elsewhere"], "the oldest there may go on");
+    assert_eq!(register.claims.conflict(&strangers[2]), None);
+}
+
+/// A namespace has the name, and within it the oldest, which may be another object than the one that has written it.
+#[tokio::test]
+async fn a_name_belongs_to_a_namespace_and_there_to_the_oldest() {
+    let place = "docker://r.example/app:1";
+    let of =
+        |namespace: &str, name: &str, created| object(namespace, name, created, place, &json!({}));
+    let (mut register, mut queue) = setup();
+    let (old, writer, stranger) = (of("v", "old", 1), of("v", "writer", 2), of("e", "stranger", 3));
+    for object in [&old, &writer, &stranger] {
+        register.note(object);
+    }
+    let conflicts = |register: &Register, objects: [&ImagePush; 3]| {
+        objects.map(|object| register.claims.conflict(object).is_some())
+    };
+    woken(&mut queue);
+    // Nobody has written it yet.
+    assert_eq!(conflicts(&register, [&old, &writer, &stranger]), [false, true, false]);
+    let stranger = with_image(stranger, Some(9));
+    register.note(&stranger);
+    assert_eq!(woken(&mut queue), ["old"]);
+    assert_eq!(conflicts(&register, [&old, &writer, &stranger]), [true, true, false]);
+    let writer = with_image(writer, Some(7));
+    register.note(&writer);
+    assert_eq!(woken(&mut queue), ["stranger", "old"]);
+    assert_eq!(conflicts(&register, [&old, &writer, &stranger]), [false, true, true]);
+}
+
+/// What one that ran once has pushed is not taken away with its twin.
+#[tokio::test]
+async fn the_image_of_one_that_is_done_is_of_use() {
+    let once = json!({"runPolicy": "Once", "deletionPolicy": "Delete"});
+    let done = |namespace: &str, name: &str, since| {
+        let object = object(namespace, name, 1, "docker://r.example/app:1", &once);
+        let mut object = with_image(object, since);
+        let ready = json!([{"type": "Ready", "status": "True", "reason": "PushSucceeded",
+            "message": "", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let conditions = serde_json::from_value(ready).unwrap();
+        object.status.as_mut().unwrap().conditions = conditions;
+        object
+    };
+    let first = done("n", "build-1", Some(1));
+    for (other, shared) in [
+        (done("n", "build-2", None), true),
+        (done("e", "build-2", Some(2)), true),
+        (done("e", "build-2", None), false),
+    ] {
+        let (mut register, _queue) = setup();
+        register.note(&first);
+        assert!(!register.claims.is_shared(&first));
+        register.note(&other);
+        assert_eq!(claim(&other), None);
+        assert_eq!(register.claims.is_shared(&first), shared, "{other:?}");
+        register.release(&other);
+        assert!(!register.claims.is_shared(&first));
+    }
+}
+
 #[tokio::test]
 async fn other_namespaces_stay_unnamed() {
     let (mut register, _queue) = setup();
-    register.note(&object("theirs", "secret-name", 1, "docker://r.example/app:1", &json!({})));
+    let theirs = object("theirs", "secret-name", 1, "docker://r.example/app:1", &json!({}));
+    register.note(&with_image(theirs, Some(1)));
     let message = |object: &ImagePush| register.claims.conflict(object).unwrap().message;
     let stranger = message(&push("x", 2));
     assert_eq!(
         stranger,
-        "an older ImagePush of another namespace pushes to `docker://r.example/app:1`, too; \
+        "an ImagePush of another namespace has pushed to `docker://r.example/app:1` before; \
          choose another destination, or have that one deleted"
     );
     let neighbour = message(&object("theirs", "y", 2, "docker://r.example/app:1", &json!({})));

@@ -9,7 +9,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Attempt, Decision, Observed, Step, check_after, due_in, requests, sooner, until};
+use super::{
+    Attempt, Decision, Observed, Outcome, Step, check_after, due_in, requests, sooner, until,
+};
 use crate::api::conditions::{self, STALLED};
 use crate::api::reasons::{self, Follows};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus, RunPolicy};
@@ -71,10 +73,10 @@ pub(super) fn give_way(
     observed: &Observed<'_>,
 ) -> Decision {
     draft.rest();
-    if object.spec.run_policy == RunPolicy::Once && draft.is_done() {
-        let handled = draft.status.last_handled_reconcile_at.take();
-        draft.status.last_handled_reconcile_at = requests::pending(object).or(handled);
-    } else {
+    // The look that somebody asked for was this one.
+    let handled = draft.status.last_handled_reconcile_at.take();
+    draft.status.last_handled_reconcile_at = requests::pending(object).or(handled);
+    if object.spec.run_policy != RunPolicy::Once || !draft.is_done() {
         draft.status.observed_access_digest = None;
         draft.stalled(failure);
     }
@@ -158,9 +160,20 @@ pub(crate) fn spoil(
     object: &ImagePush,
     mut decision: Decision,
     failure: &Failure,
+    observed: &Observed<'_>,
     now: Timestamp,
 ) -> Decision {
     let before = Draft::new(object, now);
+    if failure.class == Class::Transient {
+        let told = ImagePush { status: Some(decision.status), ..object.clone() };
+        let mut draft = Draft::new(&told, now);
+        let outcome = match &observed.attempt {
+            Attempt::Ended(outcome) => outcome,
+            Attempt::None | Attempt::Running(_) | Attempt::Outdated => &Outcome::Unchanged,
+        };
+        draft.take_back(&before.status, outcome);
+        return fail(object, draft, failure, observed);
+    }
     if before.is_seen() && is_stalled_for(&before, failure) {
         // Passing through `Ready` must not look like a transition; what was pushed is told nevertheless.
         if is_about_the_same(&before.status, &decision.status) {

@@ -54,6 +54,7 @@ pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<
         attempt,
         bundle: None,
         landed: None,
+        named: None,
         conflict: None,
         obstacle: None,
         next_check: None,
@@ -104,7 +105,9 @@ fn check(object: &ImagePush, observed: &Observed<'_>) -> Decision {
     let conditions = &decision.status.conditions;
     let is_true = |kind| conditions::is_true(conditions, kind);
     assert!(!(is_true(RECONCILING) && is_true(STALLED)), "{decision:?}");
-    if is_true(READY) && decision.step != Step::Start {
+    // With the next look at once, nothing is decided yet.
+    let open = decision.step == Step::Start || decision.again == Some(Duration::ZERO);
+    if is_true(READY) && !open {
         assert_eq!(decision.status.observed_generation, object.metadata.generation, "{decision:?}");
     }
     decision

@@ -26,8 +26,8 @@ pub(crate) fn changes(object: &ImagePush, after: &ImagePushStatus) -> Vec<Told> 
             format!("the destination did not have {digest} any more, which was pushed again");
         told.insert(0, Told::warning("DriftDetected", "Check", note));
     } else if after.last_push_time > before.last_push_time && told.is_empty() {
-        // Another push under the same reason.
-        let is = conditions::find(&after.conditions, READY);
+        // Another push under the same reason. One that failed after it had changed the name tells why.
+        let is = conditions::find(&after.conditions, READY).filter(|is| is.status == "True");
         told.extend(is.map(|is| Told::normal(reasons::PUSH_SUCCEEDED, "Push", is.message.clone())));
     }
     told.extend(of_bundle(&before, after));

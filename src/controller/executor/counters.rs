@@ -8,7 +8,7 @@ use super::JobId;
 use crate::api::v1alpha1;
 use crate::controller::status::number;
 use crate::engine::{self, Event};
-use crate::image::Digest;
+use crate::image::{Descriptor, Digest};
 
 /// How far an attempt is.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     bytes_done: AtomicU64,
     /// The highest that was told.
     percent: AtomicU64,
+    /// What the destination's name has got, which stays whatever becomes of the attempt.
+    named: Mutex<Option<Descriptor>>,
     /// The Job that makes the attempt.
     job: Mutex<Option<JobId>>,
     /// What the attempt waits for before it can do anything, if that is known.
@@ -55,6 +57,17 @@ impl Counters {
     pub(crate) fn waits_for(&self) -> Option<String> {
         let what = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
         what.filter(|_| self.shown.load(Ordering::Relaxed))
+    }
+
+    /// The destination's name points to this now.
+    pub(crate) fn name(&self, manifest: &Descriptor) {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        *named = Some(manifest.clone());
+    }
+
+    /// What the attempt has given the destination's name, if it has come that far.
+    pub(crate) fn named(&self) -> Option<Descriptor> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Enough time has passed for progress to be worth telling.
@@ -104,6 +117,7 @@ impl engine::Progress for Counters {
             Event::BlobFinished { digest, .. } => {
                 self.done().insert(digest.clone());
             }
+            Event::Named { manifest } => self.name(manifest),
             Event::Retrying { error, attempt, attempts, .. } => {
                 tracing::debug!(%error, attempt, attempts, "trying again");
             }

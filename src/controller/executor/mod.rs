@@ -126,6 +126,17 @@ pub(crate) struct Memory {
     pub(crate) reported: Option<String>,
     /// The status that we wrote last, and the version that the object got by that.
     pub(crate) written: Option<(ImagePushStatus, Option<String>)>,
+    /// Whether the server took only a part of it.
+    pub(crate) cut: bool,
+    /// A status of whose write nobody knows whether it was done.
+    pub(crate) in_doubt: Option<Box<InDoubt>>,
+}
+
+/// A status that may have been written, though the answer did not come.
+#[derive(Clone, Debug)]
+pub(crate) struct InDoubt {
+    pub(crate) before: Option<ImagePushStatus>,
+    pub(crate) after: ImagePushStatus,
 }
 
 /// How far it is that an earlier operator's attempts are ended, for an object that is suspended or deleted.
@@ -215,6 +226,28 @@ impl Memory {
         let is_shown = shown.is_some() && shown >= number(written.as_ref());
         (!is_shown).then_some(status)
     }
+
+    /// Whether a status is what was written last, as far as the server took it, and nobody has written since.
+    pub(crate) fn is_written(&self, object: &ImagePush, status: &ImagePushStatus) -> bool {
+        let written = self.written.as_ref().filter(|_| self.cut);
+        written.is_some_and(|(it, version)| {
+            it == status && *version == object.metadata.resource_version
+        })
+    }
+
+    /// The status that an object had before one that was written though the answer did not come, if it has that one now.
+    pub(crate) fn settled_doubt(&self, object: &ImagePush) -> Option<Box<InDoubt>> {
+        let doubt = self.in_doubt.as_ref()?;
+        let shown = object.status.as_ref()?;
+        (as_written(shown) == as_written(&doubt.after)).then(|| doubt.clone())
+    }
+}
+
+/// What a server has of a status that we write: times in whole seconds, and nothing of what was applied, which another hand
+/// keeps.
+fn as_written(status: &ImagePushStatus) -> Option<serde_json::Value> {
+    let status = ImagePushStatus { inventory: None, ..status.clone() };
+    serde_json::to_value(status).ok()
 }
 
 // === impl Attempts ===
@@ -245,6 +278,11 @@ impl Attempts {
     pub(crate) fn update<T>(&self, uid: &str, change: impl FnOnce(&mut Memory) -> T) -> Option<T> {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.get_mut(uid).map(change)
+    }
+
+    /// What we wrote of an object is not what the server has: it was set back.
+    pub(crate) fn forget_written(&self, uid: &str) {
+        self.update(uid, |memory| memory.written = None);
     }
 
     /// The object is gone: calls its attempt off and forgets it.
@@ -458,4 +496,4 @@ impl Outcome {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -13,6 +13,7 @@ use crate::blob::Pace;
 use crate::controller::lease::Leadership;
 use crate::engine::{self, Preview, Pushed, Standing, Wanted};
 use crate::error::{Kind, Result};
+use crate::image::{Descriptor, Digest, MediaType};
 use crate::limits::MEMORY_OF_PUSH;
 use crate::options::{BundleClues, CustomResources, Endpoint, Layers, Platforms, Retry};
 use crate::transport::{self, Gate};
@@ -30,6 +31,8 @@ enum Script {
     HangThere,
     /// Until the destination's name would change, if the push is still wanted then.
     Name,
+    /// Until the destination's name has changed, and then for ever.
+    Named,
     /// Until ten chunks of a MiB have been read at the pace that is asked for.
     Read,
 }
@@ -45,7 +48,7 @@ impl Engine for Fake {
     async fn push(
         &self,
         options: &PushOptions,
-        _progress: &Arc<dyn engine::Progress>,
+        progress: &Arc<dyn engine::Progress>,
         wanted: &Wanted,
     ) -> Result<Pushed> {
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
@@ -54,6 +57,10 @@ impl Engine for Fake {
         let error = match self.script {
             Script::Panic => panic!("on purpose"),
             Script::Hang => std::future::pending().await,
+            Script::Named => {
+                progress.event(engine::Event::Named { manifest: &named() });
+                std::future::pending().await
+            }
             Script::HangThere if options.destination.reference.to_string().contains("hangs") => {
                 std::future::pending().await
             }
@@ -84,6 +91,11 @@ impl Engine for Fake {
     async fn standing(&self, _: &PushOptions, _: &CancellationToken) -> Result<Standing> {
         Ok(Standing::default())
     }
+}
+
+/// What a push puts under its name.
+fn named() -> Descriptor {
+    Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(b"named"), 5)
 }
 
 struct Setup {
@@ -117,7 +129,10 @@ fn order(uid: &str, destination: &str) -> Order {
 }
 
 /// An attempt to push from one registry to another.
-pub(super) fn order_between(uid: &str, (source, destination): (&str, &str)) -> Order {
+pub(in crate::controller) fn order_between(
+    uid: &str,
+    (source, destination): (&str, &str),
+) -> Order {
     let end = |name: &str| Endpoint {
         reference: transport::parse(&format!("docker://{name}/x:1")).unwrap(),
         access: Access::default(),
@@ -207,6 +222,16 @@ async fn an_attempt_that_takes_too_long_is_given_up() {
     let message =
         "the push was not done after `5m`; raise `spec.timeout` if the image needs longer";
     assert_eq!(failure(&setup.outcome("a").await), ("Timeout", message));
+}
+
+/// What is at the destination by then stays there.
+#[tokio::test(start_paused = true)]
+async fn it_is_known_what_the_name_has_got_though_the_attempt_is_given_up() {
+    let mut setup = setup(Script::Named, 4, 2);
+    setup.start(order("a", "r.example"));
+    assert_eq!(setup.outcome("a").await.word(), "Timeout");
+    let record = setup.attempts.recall("a").attempt.unwrap();
+    assert_eq!(record.progress.named(), Some(named()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,25 +5,26 @@ use std::task::{self, Poll};
 
 use async_trait::async_trait;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use futures::channel::mpsc;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::access::Network;
+use crate::controller::api_server::Refusal;
 use crate::controller::claims::Claims;
 use crate::controller::decide::Outcome;
 use crate::controller::events;
 use crate::controller::executor::{Attempts, Counters, Executor, Order};
 use crate::controller::lease::Leadership;
-use crate::controller::metrics::Metrics;
+use crate::controller::metrics::{Metrics, ObjectMetrics};
 use crate::controller::removal::Removals;
 use crate::controller::resources::Applier;
 
 /// Takes what is written.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<Vec<Value>>>);
+pub(in crate::controller) struct Server(Arc<Mutex<Vec<Value>>>);
 
 impl tower_service::Service<Request<kube::client::Body>> for Server {
     type Response = Response<Body>;
@@ -63,12 +64,17 @@ fn object() -> Arc<ImagePush> {
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
-fn context(server: &Server) -> Arc<Context> {
-    let metrics = Metrics::new();
-    let client = kube::Client::new(server.clone(), "n");
+pub(in crate::controller) fn context(server: &Server) -> Arc<Context> {
+    context_of(kube::Client::new(server.clone(), "n"))
+}
+
+/// An operator with this client, which has an object `u` and metrics of each object.
+pub(in crate::controller) fn context_of(client: kube::Client) -> Arc<Context> {
+    let metrics = Metrics::with(ObjectMetrics::On, &Network::default());
     let attempts = Attempts::new(Arc::new(Idle), metrics.clone(), mpsc::channel(1).0);
     attempts.recall("u");
-    let (recorder, _) = events::recorder(client.clone(), metrics.clone(), "test");
+    let (recorder, events) = events::recorder(client.clone(), metrics.clone(), "test");
+    tokio::spawn(events);
     Arc::new(Context {
         applier: Arc::new(Applier::new(client.clone(), None, Leadership::undisputed())),
         client,
@@ -128,4 +134,8 @@ fn failures_have_a_word_each() {
     assert_eq!(words, ["denied", "busy", "refused", "failed"]);
     let closed = LookError::Api(kube::Error::Service("closed".into()));
     assert_eq!(closed.word(), "unreachable");
+    // What the API server sends when it has too much to do is no status of its own.
+    let (status, after) = (StatusCode::TOO_MANY_REQUESTS, Duration::from_secs(1));
+    let busy = LookError::Api(kube::Error::Service(Refusal::Busy { status, after }.into()));
+    assert_eq!(busy.word(), "busy");
 }

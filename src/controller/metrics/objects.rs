@@ -1,6 +1,6 @@
 //! Series for each object: what its `Ready` says, and when it last succeeded. They go when it goes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use kube::ResourceExt as _;
@@ -72,12 +72,6 @@ impl Objects {
         if let Some(labels) = known.remove(uid) {
             self.remove(labels);
         }
-    }
-
-    pub(super) fn keep_only(&self, uids: &HashSet<String>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<String> = known.keys().filter(|uid| !uids.contains(*uid)).cloned().collect();
-        gone.iter().filter_map(|uid| known.remove(uid)).for_each(|labels| self.remove(labels));
     }
 
     fn remove(&self, (name, info): (NameLabels, Option<InfoLabels>)) {
@@ -166,17 +160,5 @@ mod tests {
         assert_eq!(series(&registry), [success, of("a", labels)]);
         objects.gone("uid of a");
         assert_eq!(series(&registry), [""; 0]);
-    }
-
-    #[test]
-    fn those_that_went_unseen_are_forgotten_with_the_next_list() {
-        let mut registry = Registry::default();
-        let objects = Objects::new(&mut registry);
-        for number in 0..10_000 {
-            objects.succeeded(&object(&number.to_string()), 7);
-        }
-        objects.keep_only(&HashSet::from(["uid of 4711".to_owned()]));
-        let success = "last_success_timestamp_seconds{namespace=\"n\",name=\"4711\"} 7";
-        assert_eq!(series(&registry), [success]);
     }
 }

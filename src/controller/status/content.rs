@@ -1,23 +1,34 @@
 //! What the engine found, in the fields of a status.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::number;
 use crate::api::v1alpha1::{
     AppliedStatus, Artifact, ArtifactManifest, CustomResourcesStatus, Preview,
 };
 use crate::controller::decide::Previewed;
 use crate::engine::{self, Beside, Decision, Pushed};
+use crate::image::Descriptor;
 use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_STATUS_TEXT};
 
 /// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
 /// taken from what was known of the same digest.
-pub(super) fn artifact(pushed: &Pushed, reference: &str, known: Option<&Artifact>) -> Artifact {
+pub(super) fn artifact(
+    pushed: &Pushed,
+    reference: &str,
+    known: Option<&Artifact>,
+    now: Timestamp,
+) -> Artifact {
     let digest = pushed.digest.to_string();
+    let held_since = held_since(reference, known, !pushed.already_present, now);
     if let Some(known) = known.filter(|known| known.digest == digest && pushed.already_present) {
-        return Artifact { reference: Some(reference.to_owned()), ..known.clone() };
+        return Artifact { reference: Some(reference.to_owned()), held_since, ..known.clone() };
     }
     let manifests = pushed.manifests.iter().take(MAX_STATUS_MANIFESTS);
     Artifact {
         reference: Some(reference.to_owned()),
+        held_since,
         digest,
         media_type: short(pushed.media_type.as_str()),
         size_bytes: pushed.size_bytes.map(number),
@@ -29,6 +40,33 @@ pub(super) fn artifact(pushed: &Pushed, reference: &str, known: Option<&Artifact
             })
             .collect(),
     }
+}
+
+/// What a name was given by an attempt that has not come to its end.
+pub(super) fn named(
+    manifest: &Descriptor,
+    reference: &str,
+    known: Option<&Artifact>,
+    now: Timestamp,
+) -> Artifact {
+    Artifact {
+        reference: Some(reference.to_owned()),
+        held_since: held_since(reference, known, true, now),
+        digest: manifest.digest.to_string(),
+        media_type: short(manifest.media_type.as_str()),
+        ..Artifact::default()
+    }
+}
+
+/// When the object first wrote the name that it has to do with now.
+fn held_since(
+    reference: &str,
+    known: Option<&Artifact>,
+    wrote: bool,
+    now: Timestamp,
+) -> Option<Time> {
+    let same = known.filter(|known| known.reference.as_deref() == Some(reference));
+    same.and_then(|known| known.held_since.clone()).or_else(|| wrote.then_some(Time(now)))
 }
 
 /// What an image says of itself, as long as status may carry it.
@@ -122,10 +160,32 @@ mod tests {
             already_present: false,
             beside: None,
         };
-        let found = artifact(&pushed, "docker://r.example/app:1", None);
+        let found = artifact(&pushed, "docker://r.example/app:1", None, Timestamp::UNIX_EPOCH);
         let short = "é".repeat(256);
         assert_eq!((&found.media_type, found.size_bytes), (&short, Some(i64::MAX)));
         assert_eq!(found.manifests.len(), 64);
         assert!(found.manifests.iter().all(|it| it.platform.as_ref() == Some(&short)));
+    }
+
+    /// Who only finds what is there, be it by what others have pushed, has no part in the name.
+    #[test]
+    fn a_name_is_held_from_its_first_write_until_another_one_is_written() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let held = |reference: &str, since| Artifact {
+            reference: Some(reference.to_owned()),
+            held_since: Some(Time(at(since))),
+            ..Artifact::default()
+        };
+        for (known, wrote, expected) in [
+            (None, false, None),
+            (None, true, Some(9)),
+            (Some(held("here", 5)), false, Some(5)),
+            (Some(held("here", 5)), true, Some(5)),
+            (Some(held("there", 5)), false, None),
+            (Some(held("there", 5)), true, Some(9)),
+        ] {
+            let found = held_since("here", known.as_ref(), wrote, at(9));
+            assert_eq!(found, expected.map(|second| Time(at(second))), "{known:?} {wrote}");
+        }
     }
 }

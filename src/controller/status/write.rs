@@ -1,7 +1,8 @@
 //! Writes a status.
 //!
 //! The whole of it is sent by one server-side apply: what is left out disappears, and fields of others stay. One that the
-//! server does not take is written anew with the least that tools wait for, so that an object is never left without an answer.
+//! server does not take is written anew with less, at last with the least that tools wait for, so that an object is never left
+//! without an answer.
 
 use kube::api::{Patch, PatchParams};
 use kube::core::Status;
@@ -9,7 +10,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use crate::api::FIELD_MANAGER;
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
+use crate::api::v1alpha1::{Artifact, ImagePush, ImagePushStatus};
 use crate::limits::MAX_CONFLICTS;
 
 /// What became of a status that was to be written.
@@ -17,6 +18,8 @@ use crate::limits::MAX_CONFLICTS;
 pub(crate) enum Written {
     /// The object has it, and this version.
     Done(Option<String>),
+    /// The object has a part of it, and this version.
+    Cut(Option<String>),
     /// The object is gone, or another one has its name.
     Gone,
 }
@@ -27,14 +30,19 @@ pub(crate) async fn write(
     object: &ImagePush,
     status: &ImagePushStatus,
 ) -> Result<Written, kube::Error> {
-    match persist(api, object, status).await {
-        Err(kube::Error::Api(refusal)) if is_refused(&refusal) => {
-            let (name, namespace) = (object.name_any(), object.namespace());
-            tracing::warn!(%refusal, name, namespace, "a status was refused; less of it is written");
-            persist(api, object, &least(status)).await
+    let mut parts = vec![status.clone(), kept(status), least(status)];
+    parts.dedup();
+    let last = parts.len() - 1;
+    for (place, part) in parts.iter().enumerate() {
+        match persist(api, object, part).await {
+            Err(kube::Error::Api(refusal)) if is_refused(&refusal) && place < last => {
+                let (name, namespace) = (object.name_any(), object.namespace());
+                tracing::warn!(%refusal, name, namespace, "a status was refused; less is written");
+            }
+            written => return written.map(|written| written.of(place == 0)),
         }
-        written => written,
     }
+    Ok(Written::Gone)
 }
 
 /// Whether a status is too large or has what the definition does not allow. An older definition that lacks a field of it is
@@ -44,6 +52,12 @@ fn is_refused(refusal: &Status) -> bool {
 }
 
 /// Applies a status, anew where another write of the same object came between.
+///
+/// It is the same status again, and not decided anew: nobody but the one operator that holds the lease decides about these
+/// fields, and what it has decided from is its own last write ([`Memory::unseen_status`]) and a spec that is watched, so that
+/// an edit brings another look. What others write (a spec, metadata, conditions of theirs) an apply leaves alone.
+///
+/// [`Memory::unseen_status`]: crate::controller::executor::Memory::unseen_status
 async fn persist(
     api: &Api<ImagePush>,
     object: &ImagePush,
@@ -88,7 +102,19 @@ async fn apply(
     Ok(written.resource_version())
 }
 
-/// What of a status somebody may wait for, or the next decision needs; the rest is found out again.
+/// What of a status somebody may wait for, or the next decision needs. Of what was pushed, the fields that the definition has
+/// always had.
+fn kept(status: &ImagePushStatus) -> ImagePushStatus {
+    let artifact = status.artifact.as_ref().map(|artifact| Artifact {
+        reference: artifact.reference.clone(),
+        digest: artifact.digest.clone(),
+        media_type: artifact.media_type.clone(),
+        ..Artifact::default()
+    });
+    ImagePushStatus { source: status.source.clone(), artifact, ..least(status) }
+}
+
+/// What somebody may wait for; the rest is found out again.
 fn least(status: &ImagePushStatus) -> ImagePushStatus {
     let status = status.clone();
     ImagePushStatus {
@@ -99,5 +125,17 @@ fn least(status: &ImagePushStatus) -> ImagePushStatus {
         observed_access_digest: status.observed_access_digest,
         retry: status.retry,
         ..ImagePushStatus::default()
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    /// The same, of the whole status or of a part.
+    fn of(self, whole: bool) -> Self {
+        match self {
+            Self::Done(version) if !whole => Self::Cut(version),
+            written => written,
+        }
     }
 }

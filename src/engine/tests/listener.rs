@@ -28,6 +28,7 @@ impl Progress for Listener {
             }
             Event::LayerRead { digest, size } => format!("reading {digest} of {size} bytes"),
             Event::Manifest { digest } => format!("manifest {digest}"),
+            Event::Named { manifest } => format!("named {}", manifest.digest),
             Event::Retrying { attempt, .. } => format!("attempt {attempt}"),
         };
         self.0.lock().unwrap().push(text);

@@ -135,7 +135,7 @@ async fn grant(plane: &ControlPlane, namespace: &str, impersonation: &str) {
 }
 
 /// An image with this text as its bundle, or without one.
-fn image(bundle: &str) -> Content {
+pub(super) fn image(bundle: &str) -> Content {
     let mut layers = vec![layer(51, 3000, Form::Gzip)];
     if !bundle.is_empty() {
         layers.push(Layer::of(&tar(&[("metadata/config.yaml", bundle.as_bytes())]), Form::Gzip));

@@ -258,8 +258,12 @@ async fn an_object_that_can_not_be_read_any_more_is_let_go() {
     let mut object = api.get("imagepushes", "n", "a");
     object["metadata"]["generation"] = json!(3);
     object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    // A fault that passes is waited out: nothing else brings the object again.
+    api.fail_for("PATCH imagepushes", "a", 1, refused(500));
     api.write("imagepushes", "n", "a", object);
+    let deleted = Instant::now();
     api.until("a is gone", |api| api.get("imagepushes", "n", "a").is_null()).await;
+    assert!((15..48).contains(&deleted.elapsed().as_secs()), "{:?}", deleted.elapsed());
     operator.stop().await;
 }
 

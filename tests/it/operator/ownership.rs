@@ -46,15 +46,16 @@ async fn an_owner_in_another_namespace_is_not_named() {
         })
         .to_string()
     };
-    plane.kubectl_with(&["apply", "-f", "-"], &object(&theirs, "canary")).await.succeeded();
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    plane.kubectl_with(&["apply", "-f", "-"], &object(&mine, "web")).await.succeeded();
     let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    let namespaces = vec![mine, theirs.clone()];
+    let namespaces = vec![mine.clone(), theirs.clone()];
     let operator = Operator::start_for(plane, namespaces, None, egress).await;
+    plane.kubectl_with(&["apply", "-f", "-"], &object(&theirs, "canary")).await.succeeded();
+    let ready = ["wait", "--for=condition=Ready", "ipush/canary", "-n", &theirs, "--timeout=60s"];
+    plane.kubectl(&ready).await.succeeded();
+    plane.kubectl_with(&["apply", "-f", "-"], &object(&mine, "web")).await.succeeded();
     operator.wait("web", "Stalled").await;
     let status = operator.get("web").await["status"].to_string();
-    assert!(status.contains("an older ImagePush of another namespace"), "{status}");
+    assert!(status.contains("an ImagePush of another namespace"), "{status}");
     assert!(!status.contains("canary") && !status.contains(&theirs), "{status}");
     operator.stop().await;
 }

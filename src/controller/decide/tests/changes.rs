@@ -109,6 +109,64 @@ fn an_object_gives_way_to_an_older_one_and_goes_on_after_it() {
     }
 }
 
+/// Who waits for an answer gets one, and what gives way is over like any other that has stalled.
+#[test]
+fn giving_way_answers_a_request_and_is_an_end() {
+    let older = Failure::conflict("docker://b.example/x:1", None);
+    let mut look = observed(Attempt::None);
+    look.conflict = Some(&older);
+    for (spec, step) in [
+        (continuous(), Step::Wait),
+        (once(), Step::Wait),
+        (json!({"runPolicy": "Once", "ttlSecondsAfterFinished": 0}), Step::Delete),
+    ] {
+        let decision = check(&request(object(&spec, 1, None), "now"), &look);
+        assert_eq!(decision.status.last_handled_reconcile_at.as_deref(), Some("now"), "{spec}");
+        assert_eq!(decision.step, step, "{spec}");
+    }
+}
+
+/// An attempt for the former spec has just ended, so that nothing was read for the new one yet.
+#[test]
+fn an_edit_of_how_the_sides_are_reached_is_not_taken_for_one_of_when() {
+    for spec in [once(), continuous()] {
+        let done = after(&spec, &pushed(false));
+        let edited = object(&spec, 2, Some(done.clone()));
+        let mut look = observed(Attempt::None);
+        (look.access_digest, look.next_check) = (None, later(600));
+        let decision = check(&edited, &look);
+        assert_eq!((decision.step, decision.again), (Step::Wait, Some(Duration::ZERO)));
+        assert_eq!(decision.status, done, "it is not known yet whether that holds");
+        look.access_digest = Some("sha256:other");
+        assert_eq!(check(&edited, &look).step, Step::Start);
+        look.access_digest = Some(ACCESS);
+        let decision = check(&edited, &look);
+        assert_eq!((decision.step, decision.status.observed_generation), (Step::Wait, Some(2)));
+    }
+}
+
+/// The image is there, and what comes after it is not.
+#[test]
+fn what_a_name_has_got_is_recorded_though_the_attempt_failed() {
+    let before = after(&continuous(), &pushed(false));
+    let named = Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(b"next"), 7);
+    let place = "docker://b.example/x:1";
+    let (denied, cancelled) = (failed(Kind::AccessDenied), Outcome::Cancelled);
+    for attempt in [Attempt::Ended(&denied), Attempt::Ended(&cancelled), Attempt::None] {
+        let mut look = Observed { access_digest: None, ..observed(attempt) };
+        (look.named, look.next_check) = (Some((named.clone(), place)), later(600));
+        let status = check(&object(&continuous(), 1, Some(before.clone())), &look).status;
+        let artifact = status.artifact.clone().unwrap();
+        assert_eq!(artifact.digest, Digest::of(b"next").to_string());
+        assert_eq!(artifact.reference.as_deref(), Some(place));
+        assert_eq!((status.last_push_time.clone(), &status.source), (Some(Time(now())), &None));
+        // What is there was pushed from here, and is looked at closely again.
+        let object = object(&continuous(), 1, Some(status));
+        let known = crate::controller::delivery::known(&object, "sha256:spec");
+        assert_eq!((known.source, known.destination), (None, Some(Digest::of(b"next"))));
+    }
+}
+
 #[test]
 fn what_has_run_once_goes_when_its_time_is_over() {
     let spec = json!({"runPolicy": "Once", "ttlSecondsAfterFinished": 60});
@@ -138,7 +196,7 @@ fn what_could_not_be_done_beside_the_push_is_told_once() {
     let taken = Failure::config_map_taken("c");
     let first = object(&continuous(), 1, None);
     let ready = check(&first, &ended(&pushed(false)));
-    let told = spoil(&first, ready, &taken, now());
+    let told = spoil(&first, ready, &taken, &observed(Attempt::None), now());
     assert_eq!(
         summary(&told.status).0,
         [
@@ -150,11 +208,15 @@ fn what_could_not_be_done_beside_the_push_is_told_once() {
     let second = object(&continuous(), 1, Some(told.status.clone()));
     let ready = decide(&second, &ended(&Outcome::Unchanged), later(600).unwrap());
     assert!(conditions::is_true(&ready.status.conditions, READY));
-    assert_eq!(spoil(&second, ready, &taken, later(600).unwrap()).status, told.status);
+    assert_eq!(
+        spoil(&second, ready, &taken, &observed(Attempt::None), later(600).unwrap()).status,
+        told.status
+    );
     // What is pushed meanwhile is recorded; the conditions say what they said.
     let outcome = newer();
     let ready = decide(&second, &ended(&outcome), later(900).unwrap());
-    let spoiled = spoil(&second, ready, &taken, later(900).unwrap()).status;
+    let spoiled =
+        spoil(&second, ready, &taken, &observed(Attempt::None), later(900).unwrap()).status;
     assert_eq!(spoiled.artifact.as_ref().unwrap().digest, Digest::of(b"newer").to_string());
     assert_eq!(spoiled.last_push_time, later(900).map(Time));
     assert_eq!(spoiled.conditions, told.status.conditions);

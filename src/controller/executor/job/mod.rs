@@ -169,7 +169,12 @@ impl Jobs {
             going = outcome::latest_is_going(&pods).then(|| since.unwrap_or_else(Instant::now));
             let gone_for = since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
             let waits_for = match outcome::state(&job, &pods, gone_for) {
-                State::Ended(outcome) => return Ok(outcome),
+                State::Ended(outcome) => {
+                    if let Some(manifest) = outcome::named(&pods) {
+                        counters.name(&manifest);
+                    }
+                    return Ok(outcome);
+                }
                 State::Going(waits_for) => waits_for,
             };
             if let Some(failure) = never_starts(&job, waits_for.as_deref(), began.elapsed()) {

@@ -14,6 +14,7 @@ use crate::api::reasons;
 use crate::controller::decide::Outcome;
 use crate::controller::failure::Failure;
 use crate::error::{Class, Kind};
+use crate::image::Descriptor;
 use crate::limits::{JOB_GRACE_PERIOD, JOB_LOST_AFTER};
 
 /// How far a Job is.
@@ -49,6 +50,13 @@ pub(crate) fn state(job: &Job, pods: &[Pod], gone_for: Duration) -> State {
     }
 }
 
+/// What the destination's name has got by a pod that did not come to its end, as far as that could say it.
+pub(crate) fn named(pods: &[Pod]) -> Option<Descriptor> {
+    let pod = pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;
+    let terminated = container(pod)?.state.as_ref()?.terminated.as_ref()?;
+    Report::parse(terminated.message.as_deref()?)?.named().cloned()
+}
+
 /// Why a Job is over, if it is.
 fn over(job: &Job) -> Option<&str> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
@@ -67,7 +75,7 @@ fn ended(pod: &Pod, gone_for: Duration) -> Option<Outcome> {
         return Some(match report {
             None => without_report(pod, terminated),
             // Whoever calls an attempt off doesn't look here any more.
-            Some(Report::Cancelled) => {
+            Some(Report::Cancelled { .. }) => {
                 lost(&because(pod).unwrap_or_else(|| "its pod was told to end".to_owned()))
             }
             Some(report) => report.into_outcome(),

@@ -12,7 +12,7 @@ use crate::controller::decide::{Outcome, Previewed};
 use crate::controller::failure::Failure;
 use crate::engine::{Beside, BlobCounts, Decision, Pushed, PushedManifest};
 use crate::error::{Class, Error, Side};
-use crate::image::{Digest, MediaType};
+use crate::image::{Descriptor, Digest, MediaType};
 use crate::limits::{MAX_CONDITION_MESSAGE, MAX_TERMINATION_MESSAGE};
 
 /// How an attempt ended.
@@ -45,11 +45,18 @@ pub(crate) enum Report {
         retry_after_seconds: Option<u64>,
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         beside: bool,
+        /// What the destination's name had got by then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        named: Option<Descriptor>,
     },
     /// Both ends are as they were.
     Unchanged,
     /// It was called off.
-    Cancelled,
+    Cancelled {
+        /// What the destination's name had got by then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        named: Option<Descriptor>,
+    },
 }
 
 // === impl Report ===
@@ -70,9 +77,26 @@ impl Report {
                 side: failure.side.map(|side| side.as_str().to_owned()),
                 retry_after_seconds: failure.retry_after.map(|wait| wait.as_secs()),
                 beside: failure.beside,
+                named: None,
             },
             Outcome::Unchanged => Self::Unchanged,
-            Outcome::Cancelled => Self::Cancelled,
+            Outcome::Cancelled => Self::Cancelled { named: None },
+        }
+    }
+
+    /// With what the destination's name has got by the attempt, though that did not come to its end.
+    pub(crate) fn naming(mut self, manifest: Option<Descriptor>) -> Self {
+        if let Self::Failed { named, .. } | Self::Cancelled { named } = &mut self {
+            *named = manifest;
+        }
+        self
+    }
+
+    /// What the destination's name has got by an attempt that did not come to its end.
+    pub(crate) fn named(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Failed { named, .. } | Self::Cancelled { named } => named.as_ref(),
+            Self::Pushed { .. } | Self::Previewed { .. } | Self::Unchanged => None,
         }
     }
 
@@ -162,7 +186,15 @@ impl Report {
             Self::Previewed { source_digest, preview, beside } => {
                 Outcome::Previewed(Box::new(Previewed { source_digest, preview, beside }))
             }
-            Self::Failed { reason, message, transient, side, retry_after_seconds, beside } => {
+            Self::Failed {
+                reason,
+                message,
+                transient,
+                side,
+                retry_after_seconds,
+                beside,
+                named: _,
+            } => {
                 let class = if transient { Class::Transient } else { Class::Permanent };
                 let side = [Side::Source, Side::Destination]
                     .into_iter()
@@ -176,7 +208,7 @@ impl Report {
                 })
             }
             Self::Unchanged => Outcome::Unchanged,
-            Self::Cancelled => Outcome::Cancelled,
+            Self::Cancelled { named: _ } => Outcome::Cancelled,
         }
     }
 }
@@ -264,8 +296,22 @@ mod tests {
     #[test]
     fn the_longest_failure_fits() {
         let error = Error::new(Kind::AccessDenied, "\u{7}\"".repeat(4000)).hint("x".repeat(4000));
-        let message = Report::of(&Outcome::Failed(Failure::from(&error))).to_message();
+        let named = Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(b"named"), u64::MAX);
+        let report = Report::of(&Outcome::Failed(Failure::from(&error))).naming(Some(named));
+        let message = report.to_message();
         assert!(message.len() <= MAX_TERMINATION_MESSAGE, "{}", message.len());
+    }
+
+    #[test]
+    fn what_the_name_has_got_is_told_whatever_became_of_the_attempt() {
+        let named = Descriptor::new(MediaType::OCI_MANIFEST, Digest::of(b"named"), 7);
+        let failure = Failure::from(&Error::new(Kind::AccessDenied, "no"));
+        for outcome in [Outcome::Failed(failure), Outcome::Cancelled] {
+            let message = Report::of(&outcome).naming(Some(named.clone())).to_message();
+            assert_eq!(Report::parse(&message).unwrap().named(), Some(&named), "{message}");
+            let message = Report::of(&outcome).to_message();
+            assert!(!message.contains("named"), "{message}");
+        }
     }
 
     #[test]
