@@ -122,7 +122,10 @@ async fn refused(
         return Err(Error::new(Kind::ManifestRejected, refusal.words())
             .hint("choose another format with `--format`"));
     }
-    Err(client.explain(refusal))
+    // The bytes are the digest's, so they were read otherwise: docker-registry 2.8 does when several write the same manifest.
+    let misread = refusal.code() == Some(&Code::DigestInvalid);
+    let error = client.explain(refusal);
+    Err(if misread { error.transient() } else { error })
 }
 
 /// The error for a tag that keeps what it has. By some refusals a registry may mean either that the tag is there, or that it

@@ -30,6 +30,17 @@ fn options(registry: &Registry, content: &Content, folder: &Path) -> PushOptions
     options
 }
 
+/// docker-registry 2.8 does when several write the same manifest at the same time.
+#[tokio::test]
+async fn a_manifest_that_was_read_otherwise_is_sent_again() {
+    let registry = Registry::start().await;
+    let misread = br#"{"errors":[{"code":"DIGEST_INVALID"}]}"#.to_vec();
+    registry.add_rule(Rule::each("PUT", "/manifests/1", Act::Respond(400, vec![], misread)).nth(1));
+    let content = images::image(1);
+    let pushed = push_trying(&registry, &content).await.unwrap();
+    assert_eq!(pushed.digest.to_string(), content.digest());
+}
+
 /// Pushes as `app:1`, trying again at once up to three times, and reads back.
 async fn push_trying(registry: &Registry, content: &Content) -> Result<Pushed, Error> {
     let folder = tempfile::tempdir().unwrap();
