@@ -56,11 +56,6 @@ fn from_claim(api: &ApiDouble, tag: &str) -> Value {
     between(tag, &json!({"source": {"reference": "oci:app", "volume": volume}}))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a thread of its own, and time that is not paused")]
-fn pass_real_time() {
-    std::thread::sleep(SECOND / 10);
-}
-
 fn object(api: &ApiDouble, name: &str) -> Value {
     api.get("imagepushes", "n", name)
 }
@@ -378,13 +373,6 @@ async fn what_may_not_be_looked_at_is_named() {
     // It goes on, and is found when it may be.
     end(&api, &job, &pushed("0"));
     api.heal();
-    // The next attempt is due by the clock on the wall, which nobody can pause.
-    for _ in 0..100 {
-        tokio::task::spawn_blocking(pass_real_time).await.unwrap();
-        if told(&api, "a", "Ready").0 == "PushSucceeded" {
-            break;
-        }
-    }
     until_ready_is(&api, "a", "PushSucceeded").await;
     operator.stop().await;
 }
