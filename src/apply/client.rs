@@ -198,30 +198,23 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::future::{Ready, ready};
     use std::sync::{Arc, Mutex};
+
+    use tower::service_fn;
 
     use super::*;
 
-    /// Remembers as whom requests were made.
-    #[derive(Clone, Default)]
-    struct Server(Arc<Mutex<Vec<Vec<String>>>>);
-
-    impl Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = Ready<Result<Response<Body>, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, request: Request<Body>) -> Self::Future {
+    /// A client of a server that remembers as whom requests were made.
+    fn remembering() -> (Client, Arc<Mutex<Vec<Vec<String>>>>) {
+        let seen = Arc::<Mutex<Vec<Vec<String>>>>::default();
+        let server = seen.clone();
+        let answer = move |request: Request<Body>| {
             let users = request.headers().get_all(USER).iter();
             let users = users.map(|user| user.to_str().unwrap().to_owned()).collect();
-            self.0.lock().unwrap().push(users);
-            ready(Ok(Response::new(Body::from(b"{}".to_vec()))))
-        }
+            server.lock().unwrap().push(users);
+            async { Ok::<_, Infallible>(Response::new(Body::from(b"{}".to_vec()))) }
+        };
+        (Client::new(service_fn(answer), "default"), seen)
     }
 
     fn request(headers: &[(&'static str, &'static str)]) -> Request<Body> {
@@ -234,21 +227,21 @@ mod tests {
 
     #[tokio::test]
     async fn every_request_says_as_whom_it_is_made() {
-        let server = Server::default();
-        let client = Client::new(server.clone(), "default");
+        let (client, seen) = remembering();
         let account = Account::new("team-a", "deployer").unwrap();
         let impersonated = Impersonated::new(&client, account);
         impersonated.client().send(request(&[])).await.unwrap();
         // Whoever else it claims to be.
         impersonated.client().send(request(&[("impersonate-user", "admin")])).await.unwrap();
-        let seen = server.0.lock().unwrap().clone();
-        assert_eq!(seen, vec![vec!["system:serviceaccount:team-a:deployer".to_owned()]; 2]);
+        assert_eq!(
+            *seen.lock().unwrap(),
+            vec![vec!["system:serviceaccount:team-a:deployer".to_owned()]; 2]
+        );
     }
 
     #[tokio::test]
     async fn a_request_of_nobody_or_of_another_is_not_sent() {
-        let server = Server::default();
-        let client = Client::new(server.clone(), "default");
+        let (client, seen) = remembering();
         let identity = Identity::Of(HeaderValue::from_static("a"));
         let guard = Guard { client: client.clone(), identity };
         for headers in [
@@ -264,9 +257,9 @@ mod tests {
         }
         let own = with_own_rights(client);
         assert!(own.send(request(&[("impersonate-user", "a")])).await.is_err());
-        assert_eq!(server.0.lock().unwrap().len(), 0);
+        assert_eq!(seen.lock().unwrap().len(), 0);
         own.send(request(&[])).await.unwrap();
-        assert_eq!(server.0.lock().unwrap().len(), 1);
+        assert_eq!(seen.lock().unwrap().len(), 1);
     }
 
     #[test]
@@ -281,20 +274,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_does_not_come_is_not_waited_for() {
-        #[derive(Clone)]
-        struct Silent;
-        impl Service<Request<Body>> for Silent {
-            type Response = Response<Body>;
-            type Error = Infallible;
-            type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
-            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-                Poll::Ready(Ok(()))
-            }
-            fn call(&mut self, _: Request<Body>) -> Self::Future {
-                std::future::pending()
-            }
-        }
-        let own = with_own_rights(Client::new(Silent, "default"));
+        let silent = service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let own = with_own_rights(Client::new(silent, "default"));
         let error = own.send(request(&[])).await.unwrap_err();
         assert!(error.to_string().contains("did not answer within 30 s"), "{error}");
     }

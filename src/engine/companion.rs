@@ -25,28 +25,44 @@ use crate::transport::{BlobKind, Capabilities, ImageDestination};
 /// would move, then `foresee`.
 ///
 /// **Failure.** An error ends the push. Before `attach` the destination's name has not changed yet.
+///
+/// A turn that isn't taken does nothing.
 #[async_trait]
 pub trait Companion: Send + Sync {
     /// Both ends are open, nothing has moved, and it is known whether the image will.
-    async fn prepare(&self, ends: &Ends<'_>, image: Motion) -> Result<()>;
+    async fn prepare(&self, _ends: &Ends<'_>, _image: Motion) -> Result<()> {
+        Ok(())
+    }
 
     /// The image is on its way: what is asked now keeps nobody waiting.
-    async fn meanwhile(&self, ends: &Ends<'_>) -> Result<()>;
+    async fn meanwhile(&self, _ends: &Ends<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Who wants to see a layer that is about to be read.
-    fn observer(&self, layer: &Descriptor) -> Option<Box<dyn LayerObserver>>;
+    fn observer(&self, _layer: &Descriptor) -> Option<Box<dyn LayerObserver>> {
+        None
+    }
 
     /// All blobs are at the destination, and the name is to be changed next.
-    async fn settle(&self, ends: &Ends<'_>) -> Result<()>;
+    async fn settle(&self, _ends: &Ends<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Nothing is to move: says what would. The image is at the destination as `subject`, if it is.
-    async fn foresee(&self, ends: &Ends<'_>, subject: Option<&Descriptor>) -> Result<()>;
+    async fn foresee(&self, _ends: &Ends<'_>, _subject: Option<&Descriptor>) -> Result<()> {
+        Ok(())
+    }
 
     /// The image is at the destination as `subject`. Returns whether anything was put beside it.
-    async fn attach(&self, ends: &Ends<'_>, subject: &Descriptor) -> Result<bool>;
+    async fn attach(&self, _ends: &Ends<'_>, _subject: &Descriptor) -> Result<bool> {
+        Ok(false)
+    }
 
     /// What was done, once the last turn is over.
-    fn report(&self) -> Option<Beside>;
+    fn report(&self) -> Option<Beside> {
+        None
+    }
 }
 
 /// What becomes of the image itself.
@@ -61,36 +77,7 @@ pub enum Motion {
 /// The image goes alone.
 pub(super) struct Alone;
 
-#[async_trait]
-impl Companion for Alone {
-    async fn prepare(&self, _: &Ends<'_>, _: Motion) -> Result<()> {
-        Ok(())
-    }
-
-    async fn meanwhile(&self, _: &Ends<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn observer(&self, _: &Descriptor) -> Option<Box<dyn LayerObserver>> {
-        None
-    }
-
-    async fn settle(&self, _: &Ends<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn foresee(&self, _: &Ends<'_>, _: Option<&Descriptor>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn attach(&self, _: &Ends<'_>, _: &Descriptor) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn report(&self) -> Option<Beside> {
-        None
-    }
-}
+impl Companion for Alone {}
 
 /// Both ends of a push.
 pub struct Ends<'a> {

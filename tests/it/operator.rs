@@ -135,20 +135,25 @@ impl Operator {
 
     /// Waits until an object is as it should be.
     async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let found = async {
-            loop {
-                let object = self.get(name).await;
-                if holds(&object) {
-                    return object;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        let Ok(object) = tokio::time::timeout(PATIENCE, found).await else {
-            panic!("{:#}", self.get(name).await)
-        };
-        object
+        until(async || self.get(name).await, holds).await
     }
+}
+
+/// Reads an object until it is as it should be.
+async fn until(get: impl AsyncFn() -> Value, holds: impl Fn(&Value) -> bool) -> Value {
+    let found = async {
+        loop {
+            let object = get().await;
+            if holds(&object) {
+                return object;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let Ok(object) = tokio::time::timeout(PATIENCE, found).await else {
+        panic!("{:#}", get().await)
+    };
+    object
 }
 
 fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {

@@ -50,38 +50,26 @@ impl Service<Request<Body>> for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::time::Instant;
+    use tower::service_fn;
 
     use super::*;
     use crate::limits::LEASE_GIVE_UP;
 
-    /// A server that counts what it is sent.
-    #[derive(Clone, Default)]
-    struct Server(Arc<AtomicUsize>);
-
-    impl Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = BoxError;
-        type Future = std::future::Ready<Result<Self::Response, BoxError>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Body>) -> Self::Future {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            std::future::ready(Ok(Response::new(Body::empty())))
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn nothing_is_written_without_the_lease() {
-        let server = Server::default();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = requests.clone();
+        let server = service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+        });
         let leadership = Leadership::until(Instant::now() + LEASE_GIVE_UP);
-        let client = while_leading(Client::new(server.clone(), "n"), leadership.clone());
+        let client = while_leading(Client::new(server, "n"), leadership.clone());
         let send = async |method: &str| {
             let request = Request::builder().method(method).uri("/api/v1/x").body(Body::empty());
             client.send(request.unwrap()).await.map(drop).map_err(|error| error.to_string())
@@ -95,6 +83,6 @@ mod tests {
             let refusal = send(method).await.unwrap_err();
             assert!(refusal.contains("the operator has lost its lease"), "{method}: {refusal}");
         }
-        assert_eq!(server.0.load(Ordering::Relaxed), 6);
+        assert_eq!(requests.load(Ordering::Relaxed), 6);
     }
 }

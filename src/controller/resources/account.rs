@@ -40,37 +40,25 @@ pub(super) async fn agreed(
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::future::{Ready, ready};
-    use std::task::{Context, Poll};
+    use std::future::ready;
 
     use axum::http::{Request, Response};
     use kube::client::Body;
     use serde_json::json;
-    use tower_service::Service;
+    use tower::service_fn;
 
     use super::*;
     use crate::error::Class;
 
-    /// Answers everything with this code and reason.
-    #[derive(Clone)]
-    struct Server(u16, &'static str);
-
-    impl Service<Request<Body>> for Server {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = Ready<Result<Response<Body>, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Body>) -> Self::Future {
-            let Self(code, reason) = self;
+    /// A client of a server that answers everything with this code and reason.
+    fn answered(code: u16, reason: &'static str) -> Client {
+        let answer = move |_: Request<Body>| {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
                 "code": code, "reason": reason, "message": "no"});
             let body = Body::from(status.to_string().into_bytes());
-            ready(Ok(Response::builder().status(*code).body(body).unwrap()))
-        }
+            ready(Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap()))
+        };
+        Client::new(service_fn(answer), "n")
     }
 
     #[tokio::test]
@@ -86,7 +74,7 @@ mod tests {
                 "reading service account",
             ),
         ] {
-            let client = Client::new(Server(code, reason), "n");
+            let client = answered(code, reason);
             let failure = agreed(&client, "n", "deployer").await.unwrap_err();
             assert_eq!((failure.reason, failure.class), (expected, class), "{}", failure.message);
             assert!(failure.message.contains(says), "{}", failure.message);

@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::{options, pair};
 use crate::blob::{LayerObserver, Pace};
 use crate::engine::companion::{Companion, Ends, Motion};
-use crate::engine::{Beside, Progress, push_with};
+use crate::engine::{Progress, push_with};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Descriptor, ManifestFormat};
 use crate::options::PushOptions;
@@ -43,28 +43,8 @@ impl Companion for Reader {
         Ok(())
     }
 
-    async fn meanwhile(&self, _: &Ends<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn observer(&self, _: &Descriptor) -> Option<Box<dyn LayerObserver>> {
-        None
-    }
-
-    async fn settle(&self, _: &Ends<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn foresee(&self, _: &Ends<'_>, _: Option<&Descriptor>) -> Result<()> {
-        Ok(())
-    }
-
     async fn attach(&self, _: &Ends<'_>, _: &Descriptor) -> Result<bool> {
         if self.fails { Err(Error::new(Kind::StorageFailed, "no room")) } else { Ok(false) }
-    }
-
-    fn report(&self) -> Option<Beside> {
-        None
     }
 }
 

@@ -123,11 +123,7 @@ fn fresh(
     kind: Kind,
     wanted: &'static [(&'static str, f64)],
 ) -> Job {
-    job(named(name, kind), wanted, move |fixtures, tool| {
-        let place = Place::start(kind);
-        let destination = place.image("team/app:1");
-        measured(tool, 1, [&fixtures.layout(layout), &destination], &[&place])
-    })
+    from(name, move |fixtures| fixtures.layout(layout), kind, wanted)
 }
 
 /// A fresh push for which we get options; the others do as ever.
@@ -137,10 +133,20 @@ fn told(
     kind: Kind,
     wanted: &'static [(&'static str, f64)],
 ) -> Job {
+    let source = move |fixtures: &Fixtures| Image::LayoutWith(fixtures.path("typical"), options);
+    from(name, source, kind, wanted)
+}
+
+/// A push of an image into a registry that is empty.
+fn from(
+    name: &str,
+    source: impl Fn(&Fixtures) -> Image + 'static,
+    kind: Kind,
+    wanted: &'static [(&'static str, f64)],
+) -> Job {
     job(named(name, kind), wanted, move |fixtures, tool| {
         let place = Place::start(kind);
-        let source = Image::LayoutWith(fixtures.path("typical"), options);
-        measured(tool, 1, [&source, &place.image("team/app:1")], &[&place])
+        measured(tool, 1, [&source(fixtures), &place.image("team/app:1")], &[&place])
     })
 }
 

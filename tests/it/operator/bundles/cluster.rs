@@ -60,19 +60,7 @@ impl Cluster {
 
     /// Waits until an object is as it should be.
     pub(super) async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        let found = async {
-            loop {
-                let object = self.get(name).await;
-                if holds(&object) {
-                    return object;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        let Ok(object) = tokio::time::timeout(PATIENCE, found).await else {
-            panic!("{name}: {:#}", self.get(name).await)
-        };
-        object
+        until(async || self.get(name).await, holds).await
     }
 
     /// Asks for a look.
