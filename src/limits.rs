@@ -385,6 +385,13 @@ pub const CLAIMS_WAIT: Duration = Duration::from_secs(30);
 /// How often an object's metadata is read anew because somebody else has changed it meanwhile.
 pub const MAX_CONFLICTS: u32 = 5;
 
+/// Intervals without a success after which an object counts as overdue: one may be missed by a registry's short outage, and
+/// attempts that fail are repeated within the second.
+pub const OVERDUE_AFTER: u32 = 3;
+
+/// Until an object is looked at again that somebody else has changed while it was to be deleted: the watch shows it by then.
+pub const CONFLICT_WAIT: Duration = Duration::from_secs(1);
+
 /// One try to take away what a deleted object has left, its image or what was applied, and the wait before the next one.
 pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// See [`CLEANUP_TIMEOUT`].

@@ -53,7 +53,9 @@ fn line(event: &Event<'_>) -> Option<String> {
         Event::BlobStarted { .. }
         | Event::BlobAdvanced { .. }
         | Event::BlobRestarted { .. }
-        | Event::Named { .. } => None,
+        | Event::Named { .. }
+        | Event::Naming
+        | Event::Attaching => None,
     }
 }
 
@@ -139,6 +141,8 @@ impl Progress for Bars {
             Event::BlobRestarted { digest } => self.restart(digest),
             Event::BlobFinished { digest, .. } => self.finish(digest),
             Event::LayerRead { .. }
+            | Event::Naming
+            | Event::Attaching
             | Event::Manifest { .. }
             | Event::Named { .. }
             | Event::Retrying { .. } => {}

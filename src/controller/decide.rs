@@ -18,9 +18,9 @@ use super::resources::Finding;
 use super::status::Draft;
 use crate::api::conditions::{self, READY, RECONCILING, STALLED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Preview, Progress, RunPolicy};
-use crate::engine::{Beside, Pushed};
+use crate::engine::{Beside, Pushed, SourceImage};
 use crate::error::Kind;
-use crate::image::{Descriptor, Digest};
+use crate::image::Descriptor;
 
 /// What is known besides the object.
 #[derive(Clone, Debug)]
@@ -88,8 +88,8 @@ pub(crate) enum Outcome {
 /// What a push would do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Previewed {
-    /// Digest of the manifest or index that the source's reference names.
-    pub(crate) source_digest: Digest,
+    /// What the source's reference names.
+    pub(crate) source: SourceImage,
     /// As status tells it.
     pub(crate) preview: Preview,
     /// What would be done about what goes beside the image.
@@ -165,7 +165,7 @@ fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Dec
         }
         Attempt::Running(progress) => {
             draft.carry_over();
-            draft.progress(progress.clone());
+            draft.progress(progress.clone().filter(|_| !object.spec.quiet));
             draft.waits(observed.waits_for.as_deref());
             return draft.done(Step::Wait, None);
         }

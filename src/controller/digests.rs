@@ -35,6 +35,7 @@ fn pushed(spec: &ImagePushSpec) -> Value {
         interval: _,
         timeout: _,
         suspend: _,
+        quiet: _,
         mode,
         // It says what may be overwritten, and not what is pushed.
         overwrite_policy: _,
@@ -121,6 +122,7 @@ mod tests {
         for (changes, changed) in [
             (json!({"/interval": "2h"}), [false, false, false]),
             (json!({"/suspend": true}), [false, false, false]),
+            (json!({"/quiet": true}), [false, false, false]),
             (json!({"/verifyAfterPush": false}), [false, false, false]),
             (json!({"/overwritePolicy": "FailOnDrift"}), [false, false, true]),
             (json!({"/customResources": {"policy": "Only"}}), [true, false, true]),

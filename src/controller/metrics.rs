@@ -4,6 +4,7 @@
 mod bundles;
 mod objects;
 mod registries;
+mod standings;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,12 +21,14 @@ use prometheus_client::registry::Registry;
 use self::bundles::Bundles;
 use self::objects::Objects;
 use self::registries::Registries;
+use self::standings::Standings;
 use super::decide::Outcome;
+use super::executor::Order;
 use super::resources::Ran;
 use crate::access::Network;
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
 use crate::limits::MAX_COUNTED;
-use crate::options::PushOptions;
+use crate::options::Endpoint;
 
 /// The operator's metrics.
 pub(crate) struct Metrics {
@@ -46,6 +49,7 @@ pub(crate) struct Metrics {
     leader: Gauge,
     last_check: Gauge,
     bundles: Bundles,
+    standings: Standings,
     objects: Option<Objects>,
 }
 
@@ -70,6 +74,7 @@ struct PushLabels {
     reason: &'static str,
     source_transport: &'static str,
     destination_transport: &'static str,
+    executor: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,7 +95,7 @@ pub enum ObjectMetrics {
     /// None.
     #[default]
     Off,
-    /// Two for each object.
+    /// Three for each object.
     On,
 }
 
@@ -143,6 +148,7 @@ impl Metrics {
                 "When a destination was last found or made to be as it should",
             ),
             bundles: Bundles::new(&mut registry),
+            standings: Standings::default(),
             objects: (objects == ObjectMetrics::On).then(|| Objects::new(&mut registry)),
             registry: Registry::default(),
         };
@@ -153,6 +159,7 @@ impl Metrics {
         let attempts = metrics.push_duration.clone();
         registry.register("push_duration_seconds", "How long an attempt takes", attempts);
         registry.register_collector(Box::new(Registries(network.clone())));
+        registry.register_collector(Box::new(metrics.standings.clone()));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs here", build);
         Arc::new(Self { registry, ..metrics })
@@ -208,17 +215,19 @@ impl Metrics {
     }
 
     /// An attempt ended, after as long as it took.
-    pub(crate) fn attempt(&self, options: &PushOptions, outcome: &Outcome, took: Duration) {
+    pub(crate) fn attempt(&self, order: &Order, outcome: &Outcome, took: Duration) {
         let result = match outcome {
             Outcome::Pushed(_) | Outcome::Previewed(_) | Outcome::Unchanged => "success",
             Outcome::Failed(_) => "failure",
             Outcome::Cancelled => "cancelled",
         };
+        let transport = |end: &Endpoint| end.reference.transport().name();
         let labels = PushLabels {
             result,
             reason: outcome.word(),
-            source_transport: options.source.reference.transport().name(),
-            destination_transport: options.destination.reference.transport().name(),
+            source_transport: transport(&order.options.source),
+            destination_transport: transport(&order.options.destination),
+            executor: if order.job.is_some() { "Job" } else { "InProcess" },
         };
         self.pushes.get_or_create(&labels).inc();
         self.push_duration.get_or_create(&ResultLabels { result }).observe(took.as_secs_f64());
@@ -244,6 +253,7 @@ impl Metrics {
 
     /// An object's destination was found or made to be as it should.
     pub(crate) fn succeeded(&self, object: &ImagePush) {
+        self.standings.succeeded(object);
         if let Some(objects) = &self.objects {
             objects.succeeded(object, seconds_now());
         }
@@ -251,6 +261,7 @@ impl Metrics {
 
     /// What an object's status says.
     pub(crate) fn object(&self, object: &ImagePush, status: &ImagePushStatus) {
+        self.standings.says(object, status);
         if let Some(objects) = &self.objects {
             objects.says(object, status);
         }
@@ -258,6 +269,7 @@ impl Metrics {
 
     /// An object is gone.
     pub(crate) fn gone(&self, uid: &str) {
+        self.standings.gone(uid);
         if let Some(objects) = &self.objects {
             objects.gone(uid);
         }

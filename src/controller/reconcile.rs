@@ -40,6 +40,7 @@ use crate::api::conditions::{self, READY};
 use crate::api::v1alpha1::{ExecutorStatus, ImagePush, ImagePushStatus};
 use crate::engine::Pushed;
 use crate::image::Descriptor;
+use crate::limits::CONFLICT_WAIT;
 use crate::transport::Removed;
 
 /// What every look needs.
@@ -140,8 +141,8 @@ pub(crate) async fn reconcile(
     if let Kept::Refused(answer) = kept {
         return Err(kube::Error::Api(answer));
     }
-    if decision.step == Step::Delete {
-        expired(&object, &context).await?;
+    if decision.step == Step::Delete && !expired(&object, &context).await? {
+        return Ok(Action::requeue(CONFLICT_WAIT));
     }
     let held_up = conflict.is_some() || matches!(prepared, Some(Err(_)));
     Ok(act(&object, &decision, prepared, held_up, &context, uid))
@@ -274,11 +275,7 @@ fn told(
     context: &Context,
     written: Option<&Written>,
 ) -> bool {
-    context.metrics.object(object, status);
     let outcome = memory.attempt.as_ref().and_then(|record| record.outcome.as_ref());
-    if matches!(outcome, Some(Outcome::Pushed(_) | Outcome::Unchanged)) {
-        context.metrics.succeeded(object);
-    }
     let uid = object.uid().unwrap_or_default();
     let job =
         memory.attempt.as_ref().filter(|_| outcome.is_some()).and_then(|it| it.progress.job());
@@ -287,6 +284,11 @@ fn told(
     }
     let ended = outcome.is_some();
     let updated = context.attempts.update(&uid, |memory| {
+        // Not of an object that has gone meanwhile: it is forgotten here first, and its series are taken away after that.
+        context.metrics.object(object, status);
+        if matches!(outcome, Some(Outcome::Pushed(_) | Outcome::Unchanged)) {
+            context.metrics.succeeded(object);
+        }
         memory.in_doubt = None;
         if let Some(Written::Done(version) | Written::Cut(version)) = written {
             memory.written = Some((status.clone(), version.clone()));
@@ -418,13 +420,25 @@ async fn keep(
     }
 }
 
-/// The time of an object that runs once is over.
-async fn expired(object: &ImagePush, context: &Context) -> Result<(), kube::Error> {
-    let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+/// The time of an object that runs once is over. `false` if it has changed since it was looked at, or does so in this moment:
+/// an edit, or a request for another attempt, must not go with it.
+async fn expired(object: &ImagePush, context: &Context) -> Result<bool, kube::Error> {
+    let (api, name) = (api_of(object, context), object.name_any());
+    let Some(found) = api.get_metadata_opt(&name).await? else { return Ok(true) };
+    if found.uid() != object.uid() {
+        return Ok(true);
+    }
+    let generation = found.metadata.generation == object.metadata.generation;
+    if !generation || found.annotations() != object.annotations() {
+        return Ok(false);
+    }
+    let preconditions =
+        Preconditions { uid: object.uid(), resource_version: found.resource_version() };
     let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api_of(object, context).delete(&object.name_any(), &parameters).await {
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
-        deleted => deleted.map(|_| ()),
+    match api.delete(&name, &parameters).await {
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(true),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(false),
+        deleted => deleted.map(|_| true),
     }
 }
 

@@ -21,10 +21,8 @@ use crate::api::conditions::{
     self, DRIFTED, READY, RECONCILING, SOURCE_RESOLVED, STALLED, Setting, State,
 };
 use crate::api::reasons;
-use crate::api::v1alpha1::{
-    CustomResourcesStatus, ImagePush, ImagePushStatus, Preview, Progress, SourceStatus,
-};
-use crate::engine::{Beside, Pushed};
+use crate::api::v1alpha1::{CustomResourcesStatus, ImagePush, ImagePushStatus, Preview, Progress};
+use crate::engine::{Beside, Pushed, SourceImage};
 use crate::error::{Class, Kind, Side};
 use crate::image::{Descriptor, Digest};
 
@@ -71,6 +69,10 @@ impl Draft {
     /// An attempt is under way; it shows once it has something to tell.
     pub(crate) fn progress(&mut self, progress: Option<Progress>) {
         let Some(progress) = progress else { return };
+        // Of a check nobody hears before there is something to copy.
+        if progress.blobs_total == 0 && !conditions::is_true(&self.status.conditions, RECONCILING) {
+            return;
+        }
         self.remove(STALLED);
         self.remove(DRIFTED);
         let retries = conditions::find(&self.status.conditions, RECONCILING)
@@ -99,8 +101,8 @@ impl Draft {
             && self.status.artifact.as_ref().is_some_and(|artifact| artifact.digest == digest);
         let known_artifact = self.status.artifact.as_ref();
         let artifact = content::artifact(pushed, destination, known_artifact, self.now);
-        let before = self.skipped_of(&pushed.source_digest);
-        self.settled(object, &pushed.source_digest, spec_digest);
+        let before = self.skipped_of(&pushed.source.digest);
+        self.settled(object, &pushed.source, spec_digest);
         self.status.artifact = Some(artifact);
         self.beside(pushed.beside.as_ref(), before.as_ref());
         self.status.preview = None;
@@ -163,8 +165,8 @@ impl Draft {
 
     /// It is known what a push would do.
     pub(crate) fn previewed(&mut self, object: &ImagePush, found: &Previewed, spec_digest: &str) {
-        let Previewed { source_digest, preview, beside } = found.clone();
-        self.settled(object, &source_digest, spec_digest);
+        let Previewed { source, preview, beside } = found.clone();
+        self.settled(object, &source, spec_digest);
         let Preview { blobs, bytes, images, already_present, .. } = &preview;
         let message = if *already_present {
             "the destination holds the image already".to_owned()
@@ -193,9 +195,8 @@ impl Draft {
             found.map(|found| content::custom_resources(found, before, applied));
     }
 
-    fn settled(&mut self, object: &ImagePush, source_digest: &Digest, spec_digest: &str) {
-        let reference = object.spec.source.reference.clone();
-        self.status.source = Some(SourceStatus { reference, digest: source_digest.to_string() });
+    fn settled(&mut self, object: &ImagePush, source: &SourceImage, spec_digest: &str) {
+        self.status.source = Some(content::source(source, &object.spec.source.reference));
         self.resolve(object);
         self.settle(spec_digest);
     }

@@ -26,6 +26,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         interval: _,
         timeout: _,
         suspend: _,
+        quiet: _,
         mode: _,
         overwrite_policy: _,
         deletion_policy: _,

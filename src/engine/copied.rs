@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::blob::CopiedBlob;
 use super::copy_state::CopyState;
 use super::progress::BlobOutcome;
-use super::{BlobCounts, Pushed, PushedManifest};
+use super::{BlobCounts, Pushed, PushedManifest, SourceImage};
 use crate::image::{Digest, Manifest, Platform};
 
 /// A manifest with everything below it, as the destination has it.
@@ -53,7 +53,7 @@ impl Copied {
     /// The result of a push that wrote this in the place of another, with all that was done for its blobs.
     pub(super) fn pushed(
         self,
-        source_digest: Digest,
+        source: SourceImage,
         replaced: Option<Digest>,
         state: &CopyState,
     ) -> Pushed {
@@ -72,7 +72,7 @@ impl Copied {
             }
         }
         Pushed {
-            source_digest,
+            source,
             digest: self.manifest.digest().clone(),
             replaced,
             media_type: self.manifest.media_type().clone(),

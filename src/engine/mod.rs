@@ -21,6 +21,7 @@ mod progress;
 mod remove;
 mod retry;
 mod session;
+mod source_image;
 mod standing;
 mod tree;
 mod width;
@@ -35,6 +36,7 @@ pub use companion::{Companion, Ends, Motion};
 pub use inspect::Inspected;
 pub use origin::{Opened, Origin};
 pub use progress::{BlobOutcome, Event, NoProgress, Progress};
+pub use source_image::SourceImage;
 pub use standing::Standing;
 
 use crate::error::Result;
@@ -46,8 +48,8 @@ pub use crate::transport::{StillWanted, Wanted};
 /// What a push did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// Digest of the manifest or index that the source's reference names.
-    pub source_digest: Digest,
+    /// What the source's reference names.
+    pub source: SourceImage,
     /// Digest of the manifest or index that the destination's name points to now.
     pub digest: Digest,
     /// Digest that the name pointed to when the push began, if that was another one. Whoever wrote it after that has been
@@ -95,8 +97,8 @@ pub struct BlobCounts {
 /// What a push would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preview {
-    /// Digest of the manifest or index that the source's reference names.
-    pub source_digest: Digest,
+    /// What the source's reference names.
+    pub source: SourceImage,
     /// Digest the destination would have; `None` if layers have to be compressed to know it.
     pub digest: Option<Digest>,
     /// Media type the destination would have.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::plan::{LayerAction, Plan};
-use super::{BlobCounts, Preview, PreviewBlob, PreviewImage, Pushed, PushedManifest};
+use super::{BlobCounts, Preview, PreviewBlob, PreviewImage, Pushed, PushedManifest, SourceImage};
 use crate::image::{Descriptor, Digest, ImageManifest, Manifest};
 use crate::transport::Current;
 
@@ -13,7 +13,7 @@ use crate::transport::Current;
 pub(super) fn present(source: &Manifest, plan: Option<&Plan>, current: Option<&Current>) -> Pushed {
     let planned = plan.map_or(source, |plan| plan.exact.as_ref().unwrap_or(&plan.source));
     Pushed {
-        source_digest: source.digest().clone(),
+        source: SourceImage::of(source),
         digest: current.map_or(planned.digest(), |now| &now.digest).clone(),
         replaced: None,
         media_type: current.map_or(planned.media_type(), |now| &now.media_type).clone(),
@@ -36,7 +36,7 @@ pub(super) fn preview_of(source: &Manifest, plan: &Plan, already_present: bool) 
     let media_type = if index { plan.format.index_type() } else { plan.format.manifest_type() };
     let images = plan.images();
     Preview {
-        source_digest: source.digest().clone(),
+        source: SourceImage::of(source),
         digest: plan.exact.as_ref().map(|exact| exact.digest().clone()),
         media_type,
         already_present,

@@ -57,6 +57,10 @@ pub enum Event<'a> {
         /// Its size in bytes.
         size: u64,
     },
+    /// All that the image consists of is there, and its name is changed next.
+    Naming,
+    /// The image is there, and what belongs beside it is looked at or put there next.
+    Attaching,
     /// A manifest is written.
     Manifest {
         /// Its digest.

@@ -19,10 +19,10 @@ use super::present::{present, preview_of};
 use super::progress::{Event, NoProgress, Progress};
 use super::retry::{retry, retry_while_wanted};
 use super::tree::{Reader, Selection, select};
-use super::{Preview, Pushed};
+use super::{Preview, Pushed, SourceImage};
 use crate::error::{Class, Error, Kind, Result, Side};
 use crate::image::{Descriptor, Digest, Manifest};
-use crate::options::{Layers, PushOptions};
+use crate::options::{CustomResources, Layers, PushOptions};
 use crate::transport::{
     Current, Gate, ImageDestination, ImageIdentity, ImageSource, Repository, Role, Wanted,
 };
@@ -167,6 +167,9 @@ impl Session<'_> {
     async fn run_all(&self, cancel: &CancellationToken) -> Result<Attempt> {
         let attempt = self.run(cancel).await?;
         let ends = self.ends();
+        if self.options.custom_resources != CustomResources::Never {
+            self.progress.event(Event::Attaching);
+        }
         // The image is there: a companion that has nothing to put beside it isn't called off any more.
         let attach = self.companion.attach(&ends, &attempt.subject);
         let attached = match self.gate.unless_cancelled(attach).await {
@@ -238,10 +241,9 @@ impl Session<'_> {
                 Err(error) if heals.are_due(&error) => state.forget(),
                 Err(error) => return Err(error),
                 Ok(()) => {
-                    let (digest, subject) =
-                        (self.named.digest().clone(), copied.manifest.descriptor());
+                    let subject = copied.manifest.descriptor();
                     let replaced = self.replaced_by(&copied.manifest);
-                    let pushed = copied.pushed(digest, replaced, state);
+                    let pushed = copied.pushed(SourceImage::of(&self.named), replaced, state);
                     return Ok(Attempt { pushed, subject, wrote: true });
                 }
             }
@@ -301,6 +303,7 @@ impl Session<'_> {
         patient: bool,
         cancel: &CancellationToken,
     ) -> Result<()> {
+        self.progress.event(Event::Naming);
         let put = async || {
             self.still_overwrites(named).await?;
             waiting(patient, self.destination.put_named(named, &self.gate).await)

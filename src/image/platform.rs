@@ -88,6 +88,11 @@ impl Platform {
             .collect()
     }
 
+    /// Whether it stands for nothing that runs: builders give it to what they put beside images, such as attestations.
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
+
     /// Whether both name the same operating system, architecture and variant.
     pub fn matches(&self, other: &Self) -> bool {
         let (own, other) = (self.normalised(), other.normalised());

@@ -32,7 +32,7 @@ async fn a_new_object_has_defaults_and_does_not_read_as_done() {
         json!({
             "source": {"reference": "docker://a.example/x:1"},
             "destination": {"reference": "docker://b.example/x:1"},
-            "runPolicy": "Continuous", "interval": "10m", "suspend": false, "mode": "Apply",
+            "runPolicy": "Continuous", "interval": "10m", "suspend": false, "quiet": false, "mode": "Apply",
             "executor": "Auto", "overwritePolicy": "Replace", "deletionPolicy": "Retain",
             "platforms": {"mode": "All"}, "retry": {"limit": 3},
         })

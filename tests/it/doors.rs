@@ -151,13 +151,13 @@ const FLAGS_ALONE: [(&str, &str); 8] = [
     ("if-tag-matches", "`overwritePolicy` says it for every push of an object, not for one"),
     ("log-format", "about the program; the operator has it"),
     ("output", "about what is printed"),
-    ("quiet", "about what is printed"),
+    ("quiet", "about what is printed; the field is about the status"),
     ("token-server", "whom credentials may go to is not for an object to say"),
     ("verify-source", "the operator reads from registries, and hashes all that it reads"),
 ];
 
 /// Fields without a flag.
-const FIELDS_ALONE: [(&str, &str); 25] = [
+const FIELDS_ALONE: [(&str, &str); 26] = [
     ("customResources.apply.forceConflicts", "there is no cluster; `kubectl apply` is for that"),
     ("customResources.apply.prune", "there is no cluster; `kubectl apply` is for that"),
     ("customResources.apply.serviceAccountName", "a ServiceAccount is in a cluster only"),
@@ -170,6 +170,7 @@ const FIELDS_ALONE: [(&str, &str); 25] = [
     ("executor", "the command line pushes by itself"),
     ("interval", "the command line pushes once"),
     ("overwritePolicy", "who runs a command knows what is there, or asks with `inspect`"),
+    ("quiet", "about the status; the flag is about what is printed"),
     ("runPolicy", "the command line pushes once"),
     ("destination.serviceAccountName", "a ServiceAccount is in a cluster only"),
     ("source.reference", "an argument without a flag"),

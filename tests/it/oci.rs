@@ -227,7 +227,7 @@ async fn a_docker_image_becomes_an_oci_image() {
     let pushed = run(&options(&oci(folder.path(), "a"), &oci(folder.path(), "b"))).await.unwrap();
     assert_eq!(pushed.media_type, MediaType::OCI_MANIFEST);
     let expected = Content::image("linux", "amd64", &layers);
-    assert_eq!(pushed.source_digest.to_string(), content.digest());
+    assert_eq!(pushed.source.digest.to_string(), content.digest());
     let written = validate::layout(&folder.path().join("b"))["@0"].clone();
     let manifest = fs::read(folder.path().join("b/blobs/sha256").join(&written[7..])).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();

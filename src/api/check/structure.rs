@@ -1,7 +1,7 @@
 //! Holds a document against the schema of the CRD.
 //!
-//! Knows the keywords that the schema uses, which a test makes sure of. Patterns are left to the rules: only
-//! durations have one.
+//! Knows the keywords that the schema uses, which a test makes sure of. Patterns are left to others: durations, to the rules;
+//! the name and the key of `digestOutput`, to the API server, since nothing but an operator in a cluster takes that field.
 
 use serde_json::Value;
 

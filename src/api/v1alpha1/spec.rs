@@ -139,6 +139,11 @@ pub struct ImagePushSpec {
     #[serde(default)]
     pub suspend: bool,
 
+    /// Tells nothing of the progress of a running attempt, which saves a write of the status every few seconds. What it comes
+    /// to is told all the same.
+    #[serde(default)]
+    pub quiet: bool,
+
     /// `Apply` pushes. `DryRun` only reads manifests, tells in `status.preview` what a push would send, and writes nothing.
     #[serde(default)]
     pub mode: Mode,

@@ -223,6 +223,14 @@ pub struct SourceStatus {
     /// Digest of the manifest or index that the name pointed to.
     #[schemars(length(max = 256))]
     pub digest: String,
+    /// Its media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub media_type: Option<String>,
+    /// The platforms that an index names, as `OS/ARCH` or `OS/ARCH/VARIANT`; the first 64 of them. A single image names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub platforms: Vec<String>,
 }
 
 /// The image that the destination holds.
@@ -287,7 +295,7 @@ pub struct HistoryEntry {
     pub count: i32,
     /// When the last of them ended.
     pub last_time: Time,
-    /// How long it took, for example `1m 5s`.
+    /// How long it took from when it got its turn, for example `1m 5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub duration: Option<String>,
@@ -329,7 +337,14 @@ pub struct ExecutorStatus {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// The share of the bytes that were read, such as `42%`; it never goes back within an attempt.
+    /// What it is doing: `Resolving` (reading manifests), `Copying`, `Tagging` (the name is changed, and checked),
+    /// `Attaching` (what belongs beside the image) or `Applying` (custom resources in the cluster). Of a Job it is known only
+    /// whether it is `Starting` or `Running`. It never goes back within an attempt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub stage: String,
+    /// The share of the bytes that were read, such as `42%`; it never goes back within an attempt. Not set before it is known
+    /// what is to be copied.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 8))]
     pub percent: String,

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::conditions::RECONCILING;
-use crate::engine::BlobCounts;
+use crate::engine::{BlobCounts, SourceImage};
 use crate::error::{Error, Kind, Side};
-use crate::image::{Digest, MediaType};
+use crate::image::{Digest, MediaType, Platform};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -71,7 +71,11 @@ pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<
 
 pub(in crate::controller::decide) fn pushed(already_present: bool) -> Outcome {
     Outcome::Pushed(Box::new(Pushed {
-        source_digest: Digest::of(b"source"),
+        source: SourceImage {
+            digest: Digest::of(b"source"),
+            media_type: MediaType::OCI_INDEX,
+            platforms: vec![Platform::new("linux", "arm", Some("v7"))],
+        },
         digest: Digest::of(b"destination"),
         media_type: MediaType::new("application/vnd.oci.image.manifest.v1+json"),
         size_bytes: Some(7),
@@ -225,6 +229,7 @@ fn suspending_stops_and_keeps_what_is_settled() {
 #[test]
 fn progress_shows_and_goes() {
     let progress = Progress {
+        stage: "Copying".into(),
         percent: "44%".into(),
         blobs_total: 3,
         blobs_done: 1,
@@ -233,11 +238,29 @@ fn progress_shows_and_goes() {
     };
     let done = object(&continuous(), 1, Some(after(&continuous(), &pushed(false))));
     let running = check(&done, &observed(Attempt::Running(Some(progress.clone()))));
-    assert_eq!(running.status.progress, Some(progress));
+    assert_eq!(running.status.progress, Some(progress.clone()));
+    let mut quiet = done.clone();
+    quiet.spec.quiet = true;
+    let told = check(&quiet, &observed(Attempt::Running(Some(progress))));
+    assert_eq!(Some(told.status), quiet.status);
     assert!(conditions::is_true(&running.status.conditions, RECONCILING));
     let ended = check(&object(&continuous(), 1, Some(running.status)), &ended(&pushed(false)));
     assert_eq!(ended.status.progress, None);
     assert!(!conditions::is_true(&ended.status.conditions, RECONCILING));
+}
+
+/// What is done and only compared keeps its status, however long that takes; what is under way tells each stage.
+#[test]
+fn before_something_is_to_be_copied_only_what_is_under_way_tells_its_stage() {
+    let resolving = Progress { stage: "Resolving".into(), ..Progress::default() };
+    let look = |object: &ImagePush| {
+        check(object, &observed(Attempt::Running(Some(resolving.clone())))).status
+    };
+    let done = object(&continuous(), 1, Some(after(&continuous(), &pushed(false))));
+    assert_eq!(Some(look(&done)), done.status);
+    let fresh = object(&continuous(), 1, None);
+    let started = object(&continuous(), 1, Some(check(&fresh, &observed(Attempt::None)).status));
+    assert_eq!(look(&started).progress, Some(resolving.clone()));
 }
 
 #[test]

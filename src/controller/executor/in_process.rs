@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::Engine;
 use super::limits::Limits;
-use super::{Counters, Executor, Order};
+use super::{Counters, Executor, Order, Stage};
 use crate::blob::Pace;
 use crate::controller::decide::Outcome;
 use crate::controller::delivery::deliver;
@@ -60,6 +60,7 @@ impl Executor for InProcess {
             () = cancel.cancelled() => return Some(Outcome::Cancelled),
         };
         drop(waiting);
+        counters.begin(Stage::Resolving);
         let _running = self.metrics.running();
         let progress: Arc<dyn Progress> = counters;
         let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };

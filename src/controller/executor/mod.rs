@@ -12,6 +12,7 @@ mod limits;
 mod record;
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::counters::Counters;
+pub(crate) use self::counters::{Counters, Stage};
 pub(crate) use self::engine::{Engine, RealEngine};
 pub(crate) use self::in_process::InProcess;
 pub use self::job::host_folders::HostFolder;
@@ -402,10 +403,20 @@ impl Attempts {
                 (self.executor.clone(), order.clone(), counters.clone());
             async move { executor.attempt(&order, counters, &cancel).await }
         });
-        let Some(outcome) = self.watch(&order.object, work, &counters).await else { return };
-        self.metrics.attempt(&order.options, &outcome, began.elapsed());
+        let ended = async {
+            work.await.unwrap_or_else(|cause| {
+                let error = Error::internal(format!("the attempt ended without a result: {cause}"));
+                Some(Outcome::Failed(Failure::from(&error)))
+            })
+        };
+        let Some(outcome) = self.watch(&order.object, ended, &counters).await else { return };
+        self.metrics.attempt(&order, &outcome, began.elapsed());
         tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
-        let bundle = self.follow(&order, &outcome, &record.cancel).await;
+        if order.apply.is_some() {
+            counters.enter(Stage::Applying);
+        }
+        let followed = Box::pin(self.follow(&order, &outcome, &record.cancel));
+        let bundle = self.watch(&order.object, followed, &counters).await;
         // Half of what was asked for is nothing to tell of; the next attempt finds the image there.
         let broken_off = order.apply.is_some() && record.cancel.is_cancelled();
         let (outcome, pushed) = match outcome {
@@ -418,7 +429,7 @@ impl Attempts {
             let own = memory.attempt.as_mut().filter(|it| Arc::ptr_eq(&it.progress, &counters));
             own.map(|record| {
                 (record.outcome, record.pushed, record.bundle) = (Some(outcome), pushed, bundle);
-                record.took = Some(began.elapsed());
+                record.took = counters.took();
             })
         });
         if known.flatten().is_some() {
@@ -436,22 +447,20 @@ impl Attempts {
         self.applier.as_ref()?.follow(order, outcome, &self.metrics, cancel).await
     }
 
-    /// Waits for the end of the work, and wakes the object every few seconds until then.
-    async fn watch(
+    /// Waits for the end of the work, and wakes the object every few seconds until then if it is further.
+    async fn watch<T>(
         &self,
         object: &ObjectRef<ImagePush>,
-        mut work: tokio::task::JoinHandle<Option<Outcome>>,
+        work: impl Future<Output = T>,
         counters: &Counters,
-    ) -> Option<Outcome> {
+    ) -> T {
+        let mut work = pin!(work);
         let first = tokio::time::Instant::now() + PROGRESS_PERIOD;
         let mut ticks = tokio::time::interval_at(first, PROGRESS_PERIOD);
         let mut told = (None, None);
         loop {
             tokio::select! {
-                ended = &mut work => return ended.unwrap_or_else(|cause| {
-                    let error = Error::internal(format!("the attempt ended without a result: {cause}"));
-                    Some(Outcome::Failed(Failure::from(&error)))
-                }),
+                ended = &mut work => return ended,
                 _ = ticks.tick() => {
                     counters.show();
                     let news = (counters.read(), counters.waits_for());

@@ -23,7 +23,7 @@ pub(crate) struct Record {
     pub(super) pushed: Option<Box<Pushed>>,
     /// What became of the image's bundle then.
     pub(crate) bundle: Option<Finding>,
-    /// How long it took, once it has ended.
+    /// How long it took from when it got its turn, once it has ended.
     pub(crate) took: Option<Duration>,
     pub(super) cancel: CancellationToken,
 }
@@ -50,7 +50,11 @@ impl Record {
     pub(crate) fn called_off_after(&mut self, digest: &crate::image::Digest) {
         self.outcome = Some(Outcome::Cancelled);
         self.pushed = Some(Box::new(Pushed {
-            source_digest: digest.clone(),
+            source: crate::engine::SourceImage {
+                digest: digest.clone(),
+                media_type: crate::image::MediaType::OCI_MANIFEST,
+                platforms: vec![],
+            },
             digest: digest.clone(),
             replaced: None,
             media_type: crate::image::MediaType::OCI_MANIFEST,

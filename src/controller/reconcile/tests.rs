@@ -159,7 +159,11 @@ fn end(context: &Context, object: &ImagePush, outcome: Outcome) {
 
 fn pushed() -> Outcome {
     Outcome::Pushed(Box::new(Pushed {
-        source_digest: Digest::of(b"source"),
+        source: crate::engine::SourceImage {
+            digest: Digest::of(b"source"),
+            media_type: MediaType::OCI_MANIFEST,
+            platforms: vec![],
+        },
         digest: Digest::of(b"destination"),
         media_type: MediaType::OCI_MANIFEST,
         size_bytes: Some(7),

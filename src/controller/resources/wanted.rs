@@ -43,10 +43,10 @@ pub(super) fn wanted(
 ) -> Option<Wanted> {
     match outcome {
         Outcome::Pushed(pushed) => {
-            Some(of_beside(pushed.beside.as_ref(), &pushed.source_digest, known, false))
+            Some(of_beside(pushed.beside.as_ref(), &pushed.source.digest, known, false))
         }
         Outcome::Previewed(preview) => {
-            Some(of_beside(preview.beside.as_ref(), &preview.source_digest, known, true))
+            Some(of_beside(preview.beside.as_ref(), &preview.source.digest, known, true))
         }
         Outcome::Unchanged => {
             // Another image may be there than the one that was looked into, since its bundle could not be used.
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::api::v1alpha1::Preview;
     use crate::controller::decide::Previewed;
-    use crate::engine::{BlobCounts, Pushed};
+    use crate::engine::{BlobCounts, Pushed, SourceImage};
     use crate::image::MediaType;
 
     fn beside(decision: Decision, digest: &str) -> Beside {
@@ -107,7 +107,11 @@ mod tests {
 
     fn pushed(beside: Option<Beside>) -> Outcome {
         Outcome::Pushed(Box::new(Pushed {
-            source_digest: Digest::of(b"source"),
+            source: SourceImage {
+                digest: Digest::of(b"source"),
+                media_type: MediaType::OCI_MANIFEST,
+                platforms: vec![],
+            },
             digest: Digest::of(b"destination"),
             replaced: None,
             media_type: MediaType::OCI_MANIFEST,
@@ -122,7 +126,11 @@ mod tests {
 
     fn previewed(beside: Beside) -> Outcome {
         Outcome::Previewed(Box::new(Previewed {
-            source_digest: Digest::of(b"source"),
+            source: SourceImage {
+                digest: Digest::of(b"source"),
+                media_type: MediaType::OCI_MANIFEST,
+                platforms: vec![],
+            },
             preview: Preview::default(),
             beside: Some(beside),
         }))

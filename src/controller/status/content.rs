@@ -5,12 +5,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::number;
 use crate::api::v1alpha1::{
-    AppliedStatus, Artifact, ArtifactManifest, CustomResourcesStatus, Preview,
+    AppliedStatus, Artifact, ArtifactManifest, CustomResourcesStatus, Preview, SourceStatus,
 };
 use crate::controller::decide::Previewed;
-use crate::engine::{self, Beside, Decision, Pushed};
+use crate::engine::{self, Beside, Decision, Pushed, SourceImage};
 use crate::image::Descriptor;
 use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_STATUS_TEXT};
+
+/// The image that was read.
+pub(super) fn source(read: &SourceImage, reference: &str) -> SourceStatus {
+    let platforms = read.platforms.iter().take(MAX_STATUS_MANIFESTS);
+    SourceStatus {
+        reference: reference.to_owned(),
+        digest: read.digest.to_string(),
+        media_type: Some(short(read.media_type.as_str())).filter(|text| !text.is_empty()),
+        platforms: platforms.map(|platform| short(&platform.to_string())).collect(),
+    }
+}
 
 /// What the destination holds. A check that found the index in place has read nothing below it: then the rest is
 /// taken from what was known of the same digest.
@@ -130,7 +141,7 @@ pub(crate) fn preview(found: &engine::Preview) -> Previewed {
         blobs: number(blobs.len() as u64),
         bytes: number(blobs.values().fold(0, |sum: u64, size| sum.saturating_add(*size))),
     };
-    Previewed { source_digest: found.source_digest.clone(), preview, beside: found.beside.clone() }
+    Previewed { source: found.source.clone(), preview, beside: found.beside.clone() }
 }
 
 #[cfg(test)]
@@ -149,7 +160,11 @@ mod tests {
             size_bytes: u64::MAX,
         };
         let pushed = Pushed {
-            source_digest: Digest::of(b"source"),
+            source: SourceImage {
+                digest: Digest::of(b"source"),
+                media_type: MediaType::new(long.clone()),
+                platforms: (0..100).map(|n| Platform::new(&long, &n.to_string(), None)).collect(),
+            },
             digest: Digest::of(b"destination"),
             replaced: None,
             media_type: MediaType::new(long.clone()),
@@ -165,6 +180,9 @@ mod tests {
         assert_eq!((&found.media_type, found.size_bytes), (&short, Some(i64::MAX)));
         assert_eq!(found.manifests.len(), 64);
         assert!(found.manifests.iter().all(|it| it.platform.as_ref() == Some(&short)));
+        let found = source(&pushed.source, "docker://r.example/app:1");
+        assert_eq!(found.media_type.as_ref(), Some(&short));
+        assert_eq!(found.platforms, vec![short; 64]);
     }
 
     /// Who only finds what is there, be it by what others have pushed, has no part in the name.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Attempt, Session, descriptor, open, until};
 use crate::engine::companion::{Companion, Motion};
 use crate::engine::progress::{NoProgress, Progress};
-use crate::engine::{BlobCounts, Preview, Pushed};
+use crate::engine::{BlobCounts, Preview, Pushed, SourceImage};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::Descriptor;
 use crate::options::PushOptions;
@@ -39,7 +39,7 @@ pub(in crate::engine) async fn foresee(
         session.prepare(Motion::Stays).await?;
         companion.foresee(&session.ends(), Some(&subject)).await?;
         Ok(Preview {
-            source_digest: session.named.digest().clone(),
+            source: SourceImage::of(&session.named),
             digest: Some(subject.digest),
             media_type: subject.media_type,
             already_present: true,
@@ -58,7 +58,7 @@ impl Session<'_> {
         self.companion.settle(&ends).await?;
         let wrote = self.companion.attach(&ends, &subject).await?;
         let pushed = Pushed {
-            source_digest: self.named.digest().clone(),
+            source: SourceImage::of(&self.named),
             digest: subject.digest.clone(),
             media_type: subject.media_type.clone(),
             size_bytes: None,

@@ -98,7 +98,17 @@ async fn layers_that_are_only_looked_into_are_read_at_the_pace_that_is_given() {
     let took = start.elapsed().as_secs_f64();
     assert!((2.8..3.3).contains(&took), "{took}");
     let layers = &manifest.as_image().unwrap().layers;
-    let read: Vec<String> =
-        layers.iter().map(|layer| format!("reading {} of 10000 bytes", layer.digest)).collect();
-    assert_eq!(events, read);
+    let read = layers.iter().map(|layer| format!("reading {} of 10000 bytes", layer.digest));
+    assert_eq!(events, read.chain(["attaching".to_owned()]).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_done_last_is_told_before_it_is_done() {
+    let (source, destination, manifest) = pair();
+    let (_, events) = push(&options(&source, &destination), false).await;
+    let written = format!("manifest {}", manifest.digest());
+    assert!(
+        events.ends_with(&["naming".to_owned(), written, "attaching".to_owned()]),
+        "{events:?}"
+    );
 }

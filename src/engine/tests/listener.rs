@@ -27,6 +27,8 @@ impl Progress for Listener {
                 format!("{} {digest}", format!("{outcome:?}").to_lowercase())
             }
             Event::LayerRead { digest, size } => format!("reading {digest} of {size} bytes"),
+            Event::Naming => "naming".to_owned(),
+            Event::Attaching => "attaching".to_owned(),
             Event::Manifest { digest } => format!("manifest {digest}"),
             Event::Named { manifest } => format!("named {}", manifest.digest),
             Event::Retrying { attempt, .. } => format!("attempt {attempt}"),

@@ -100,7 +100,7 @@ fn objects_are_printed_with_their_status() {
         format!(
             "apiVersion: imagepush.dev/v1alpha1\nkind: ImagePush\nmetadata:\n  labels:\n    a: \"yes\"\n  \
              name: {name}\nspec:\n  source:\n    reference: oci:a:1\n  destination:\n    reference: oci:b:1\n  \
-             runPolicy: Once\n  suspend: {suspend}\n  mode: Apply\n  overwritePolicy: Replace\n  \
+             runPolicy: Once\n  suspend: {suspend}\n  quiet: false\n  mode: Apply\n  overwritePolicy: Replace\n  \
              deletionPolicy: Retain\n  executor: Auto\n\
              status:\n  observedGeneration: 0\n  conditions:\n{status}"
         )
@@ -121,10 +121,10 @@ fn objects_are_printed_with_their_status() {
             "Ready",
         ),
         format!(
-            "  source:\n    reference: oci:a:1\n    digest: {digest}\n  artifact:\n    reference: oci:b:1\n    \
-             digest: {digest}\n    mediaType: {}\n    sizeBytes: {size}\n    manifests:\n    - digest: {digest}\n      sizeBytes: {}\n",
-            images::OCI_MANIFEST,
-            image.blobs[digest].len()
+            "  source:\n    reference: oci:a:1\n    digest: {digest}\n    mediaType: {media_type}\n  artifact:\n    \
+             reference: oci:b:1\n    digest: {digest}\n    mediaType: {media_type}\n    sizeBytes: {size}\n    manifests:\n    - digest: {digest}\n      sizeBytes: {}\n",
+            image.blobs[digest].len(),
+            media_type = images::OCI_MANIFEST
         ),
     ];
     let two = condition("suspended before the push was done", "Suspended", "Unknown", "Ready");

@@ -93,7 +93,7 @@ async fn buildah_and_we_read_each_other() {
     assert_eq!(image.trim(), config);
     buildah(&["push", "-q", &config, &oci(folder, "theirs:y")]);
     let pushed = push(&oci(folder, "theirs:y"), &oci(folder, "again:z")).await.unwrap();
-    assert_eq!(validate::layout(&folder.join("again"))["z"], pushed.source_digest.to_string());
+    assert_eq!(validate::layout(&folder.join("again"))["z"], pushed.source.digest.to_string());
 }
 
 fn path(folder: &Path, name: &str) -> String {

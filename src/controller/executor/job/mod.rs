@@ -30,7 +30,7 @@ use self::object::Attempt;
 use self::outcome::{State, lost};
 use self::settings::JobSettings;
 use super::limits::{Limits, Permit};
-use super::{Counters, Executor, JobId, Order};
+use super::{Counters, Executor, JobId, Order, Stage};
 use crate::api::reasons;
 use crate::controller::decide::Outcome;
 use crate::controller::failure::Failure;
@@ -177,6 +177,9 @@ impl Jobs {
                 }
                 State::Going(waits_for) => waits_for,
             };
+            if waits_for.is_none() {
+                counters.enter(Stage::Running);
+            }
             if let Some(failure) = never_starts(&job, waits_for.as_deref(), began.elapsed()) {
                 cluster.delete(&job).await?;
                 return Err(failure);

@@ -1,7 +1,7 @@
 //! How an attempt in a Job ended, as its pod says it in its termination message.
 //!
-//! The kubelet keeps 4096 bytes of that. What doesn't fit is left out from the end of the list of manifests; everything else
-//! has a bound that fits.
+//! The kubelet keeps 4096 bytes of that. What doesn't fit is left out from the ends of the lists of manifests and platforms;
+//! everything else has a bound that fits.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::v1alpha1;
 use crate::controller::decide::{Outcome, Previewed};
 use crate::controller::failure::Failure;
-use crate::engine::{Beside, BlobCounts, Decision, Pushed, PushedManifest};
+use crate::engine::{Beside, BlobCounts, Decision, Pushed, PushedManifest, SourceImage};
 use crate::error::{Class, Error, Side};
 use crate::image::{Descriptor, Digest, MediaType};
-use crate::limits::{MAX_CONDITION_MESSAGE, MAX_TERMINATION_MESSAGE};
+use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_TERMINATION_MESSAGE};
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub(crate) enum Report {
     /// See [`Pushed`].
     Pushed {
         source_digest: Digest,
+        #[serde(default)]
+        source: Traits,
         digest: Digest,
         media_type: MediaType,
         size_bytes: Option<u64>,
@@ -35,7 +37,13 @@ pub(crate) enum Report {
         beside: Option<Beside>,
     },
     /// See [`Previewed`].
-    Previewed { source_digest: Digest, preview: v1alpha1::Preview, beside: Option<Beside> },
+    Previewed {
+        source_digest: Digest,
+        #[serde(default)]
+        source: Traits,
+        preview: v1alpha1::Preview,
+        beside: Option<Beside>,
+    },
     /// See [`Failure`].
     Failed {
         reason: String,
@@ -59,6 +67,9 @@ pub(crate) enum Report {
     },
 }
 
+/// Media type and platforms of a source; not told by pods of earlier versions.
+type Traits = (String, Vec<String>);
+
 // === impl Report ===
 
 impl Report {
@@ -66,7 +77,8 @@ impl Report {
         match outcome {
             Outcome::Pushed(pushed) => Self::pushed(pushed),
             Outcome::Previewed(previewed) => Self::Previewed {
-                source_digest: previewed.source_digest.clone(),
+                source_digest: previewed.source.digest.clone(),
+                source: traits(&previewed.source),
                 preview: previewed.preview.clone(),
                 beside: previewed.beside.as_ref().map(shortened),
             },
@@ -102,7 +114,7 @@ impl Report {
 
     fn pushed(pushed: &Pushed) -> Self {
         let Pushed {
-            source_digest,
+            source,
             digest,
             media_type,
             size_bytes,
@@ -117,7 +129,8 @@ impl Report {
             (digest.clone(), platform.as_ref().map(ToString::to_string), *size_bytes)
         };
         Self::Pushed {
-            source_digest: source_digest.clone(),
+            source_digest: source.digest.clone(),
+            source: traits(source),
             digest: digest.clone(),
             media_type: media_type.clone(),
             size_bytes: *size_bytes,
@@ -135,15 +148,24 @@ impl Report {
         let mut report = self.clone();
         loop {
             let text = serde_json::to_string(&report).unwrap_or_default();
-            let shortened = match &mut report {
-                Self::Pushed { manifests, .. } if text.len() > MAX_TERMINATION_MESSAGE => {
-                    manifests.pop().is_some()
-                }
-                _ => false,
-            };
-            if !shortened {
+            if text.len() <= MAX_TERMINATION_MESSAGE || !report.shorten() {
                 return text;
             }
+        }
+    }
+
+    /// Leaves out the last entry of the longest list; `false` if there is none.
+    fn shorten(&mut self) -> bool {
+        match self {
+            Self::Pushed { manifests, source: (_, platforms), .. } => {
+                if platforms.len() > manifests.len() {
+                    platforms.pop().is_some()
+                } else {
+                    manifests.pop().is_some()
+                }
+            }
+            Self::Previewed { source: (_, platforms), .. } => platforms.pop().is_some(),
+            Self::Failed { .. } | Self::Unchanged | Self::Cancelled { .. } => false,
         }
     }
 
@@ -156,6 +178,7 @@ impl Report {
         match self {
             Self::Pushed {
                 source_digest,
+                source,
                 digest,
                 media_type,
                 size_bytes,
@@ -171,7 +194,7 @@ impl Report {
                     PushedManifest { digest, platform, size_bytes }
                 };
                 Outcome::Pushed(Box::new(Pushed {
-                    source_digest,
+                    source: source_image(source_digest, source),
                     digest,
                     media_type,
                     size_bytes,
@@ -183,8 +206,9 @@ impl Report {
                     beside,
                 }))
             }
-            Self::Previewed { source_digest, preview, beside } => {
-                Outcome::Previewed(Box::new(Previewed { source_digest, preview, beside }))
+            Self::Previewed { source_digest, source, preview, beside } => {
+                let source = source_image(source_digest, source);
+                Outcome::Previewed(Box::new(Previewed { source, preview, beside }))
             }
             Self::Failed {
                 reason,
@@ -213,6 +237,17 @@ impl Report {
     }
 }
 
+fn traits(source: &SourceImage) -> Traits {
+    let platforms = source.platforms.iter().take(MAX_STATUS_MANIFESTS);
+    (source.media_type.as_str().to_owned(), platforms.map(ToString::to_string).collect())
+}
+
+/// What is no platform is left out: its parts may have any letters in an index.
+fn source_image(digest: Digest, (media_type, platforms): Traits) -> SourceImage {
+    let platforms = platforms.iter().filter_map(|text| text.parse().ok()).collect();
+    SourceImage { digest, media_type: MediaType::new(media_type), platforms }
+}
+
 /// What went beside the image, with as much of a reason as fits.
 fn shortened(beside: &Beside) -> Beside {
     let mut beside = beside.clone();
@@ -227,6 +262,15 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
+    fn source(platforms: usize) -> SourceImage {
+        let platform = |n: usize| format!("linux/arm/v{n}").parse().unwrap();
+        SourceImage {
+            digest: Digest::of(b"source"),
+            media_type: MediaType::OCI_INDEX,
+            platforms: (0..platforms).map(platform).collect(),
+        }
+    }
+
     fn pushed(manifests: usize) -> Pushed {
         let manifest = |n: usize| PushedManifest {
             digest: Digest::of(&n.to_be_bytes()),
@@ -234,7 +278,7 @@ mod tests {
             size_bytes: 500 + n as u64,
         };
         Pushed {
-            source_digest: Digest::of(b"source"),
+            source: source(manifests),
             digest: Digest::of(b"destination"),
             media_type: MediaType::OCI_INDEX,
             size_bytes: Some(12_345),
@@ -260,7 +304,7 @@ mod tests {
                 .after(Duration::from_secs(7)),
         );
         let preview = v1alpha1::Preview { blobs: 3, ..v1alpha1::Preview::default() };
-        let previewed = Previewed { source_digest: Digest::of(b"s"), preview, beside: None };
+        let previewed = Previewed { source: source(3), preview, beside: None };
         let outcomes = [
             Outcome::Pushed(Box::new(pushed(2))),
             Outcome::Pushed(Box::new(Pushed {
@@ -281,16 +325,18 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_cut_and_nothing_else() {
+    fn long_lists_are_cut_and_nothing_else() {
         let message = Report::of(&Outcome::Pushed(Box::new(pushed(200)))).to_message();
         assert!(message.len() <= MAX_TERMINATION_MESSAGE, "{}", message.len());
         let Outcome::Pushed(understood) = Report::parse(&message).unwrap().into_outcome() else {
             panic!("{message}")
         };
-        assert!(understood.manifests.len() > 30, "{}", understood.manifests.len());
-        let expected = Pushed { manifests: understood.manifests.clone(), ..pushed(200) };
-        assert_eq!(*understood, expected);
-        assert_eq!(understood.manifests, pushed(200).manifests[..understood.manifests.len()]);
+        assert!(understood.manifests.len() > 25, "{}", understood.manifests.len());
+        let (manifests, read) = (understood.manifests.clone(), understood.source.clone());
+        assert_eq!(manifests, pushed(200).manifests[..manifests.len()]);
+        assert!(read.platforms.len() > 20, "{}", read.platforms.len());
+        assert_eq!(read.platforms, source(200).platforms[..read.platforms.len()]);
+        assert_eq!(*understood, Pushed { manifests, source: read, ..pushed(200) });
     }
 
     #[test]
@@ -300,6 +346,22 @@ mod tests {
         let report = Report::of(&Outcome::Failed(Failure::from(&error))).naming(Some(named));
         let message = report.to_message();
         assert!(message.len() <= MAX_TERMINATION_MESSAGE, "{}", message.len());
+    }
+
+    /// A Job may have been made by an operator that was updated since.
+    #[test]
+    fn what_pods_of_earlier_versions_say_is_understood() {
+        let told = Report::of(&Outcome::Pushed(Box::new(pushed(1))));
+        let mut earlier: serde_json::Value = serde_json::to_value(&told).unwrap();
+        assert!(earlier.as_object_mut().unwrap().remove("source").is_some());
+        let Outcome::Pushed(understood) =
+            Report::parse(&earlier.to_string()).unwrap().into_outcome()
+        else {
+            panic!("{earlier}")
+        };
+        let media_type = MediaType::new(String::new());
+        let source = SourceImage { media_type, platforms: vec![], ..source(0) };
+        assert_eq!(*understood, Pushed { source, ..pushed(1) });
     }
 
     #[test]
