@@ -15,4 +15,5 @@ pub mod error;
 pub mod image;
 pub mod limits;
 pub mod options;
+pub mod telemetry;
 pub mod transport;

@@ -1,12 +1,12 @@
-//! Every bound on what comes from outside, each with its reason. Those of compression, of Jobs, of the probes' port, and of
-//! files and programs that say how registries are reached, have files of their own.
+//! Every bound on what comes from outside, each with its reason. Those of compression, of Jobs, of the probes' port, of traces,
+//! and of files and programs that say how registries are reached, have files of their own.
 
+mod cluster;
 mod codecs;
 mod configuration;
 mod jobs;
 mod probes;
-
-mod cluster;
+mod telemetry;
 
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub use probes::{
     MAX_PROBE_HEAD, MAX_PROBES, PROBE_ACCEPT_WAIT, PROBE_HEAD_TIMEOUT, PROBE_TIMEOUT,
     PROBES_END_TIMEOUT,
 };
+pub use telemetry::{MAX_SPANS, SPANS_FLUSH_TIMEOUT, SPANS_PERIOD, SPANS_TIMEOUT};
 
 /// Deepest nesting of indexes. One index in another is already rare; a cycle can't be had by digest.
 pub const MAX_INDEX_DEPTH: usize = 4;

@@ -6,14 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use tracing::Instrument as _;
 
 use super::operator::ConnectionArgs;
 use super::output::{Output, Printer, Talk};
 use super::signals;
+use super::telemetry::TraceArgs;
 use crate::access::Network;
 use crate::controller::pod;
 use crate::engine::{NoProgress, Progress};
 use crate::error::{Error, Result};
+use crate::telemetry::Exporter;
 
 /// Makes the push that the pod of an operator's Job is there for
 ///
@@ -41,18 +44,41 @@ pub(crate) struct AttemptArgs {
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     report: PathBuf,
 
+    /// Which trace it belongs to, as W3C's Trace Context writes it; another form is ignored
+    #[arg(long, value_name = "TRACEPARENT", env = "TRACEPARENT", hide_env_values = true)]
+    traceparent: Option<String>,
+
+    #[command(flatten)]
+    traces: TraceArgs,
+
     #[command(flatten)]
     connections: ConnectionArgs,
 }
 
 pub(crate) async fn run(arguments: AttemptArgs, printer: &Printer) -> Result<()> {
-    let AttemptArgs { task, secrets, volumes, scratch, report, connections } = arguments;
+    let AttemptArgs { task, secrets, volumes, scratch, report, traceparent, traces, connections } =
+        arguments;
     let cancel = signals::cancel_on_signal(printer)?;
     let task = pod::read_task(&task)?;
     let network = Network::new(connections.settings());
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let folders = pod::Folders { secrets: &secrets, volumes: &volumes, scratch_bytes: scratch };
-    let ended = pod::run(&task, folders, &network, &progress, &cancel).await;
+    let exporter = traces.start()?;
+    let parent = traceparent.and_then(|text| text.parse().ok());
+    let names = [("namespace", task.namespace.clone()), ("name", task.name.clone())];
+    let tracer = exporter.as_ref().map(Exporter::tracer).unwrap_or_default();
+    let mut attempt = tracer.begin("attempt in a pod", parent, names);
+    // What a command logs by default are warnings, which are to name the trace, too.
+    let span = tracing::error_span!("attempt", trace_id = attempt.place().trace_id());
+    let work = pod::run(&task, folders, &network, &progress, &cancel);
+    let ended = work.instrument(span).await;
+    if let Err(error) = &ended.outcome {
+        attempt.fail(error.kind().as_str());
+    }
+    drop(attempt);
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
     let written = std::fs::write(&report, ended.message);
     ended.outcome.and(written.map_err(|cause| Error::io("write", &report, &cause)))
 }

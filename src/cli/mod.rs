@@ -1,7 +1,7 @@
 //! The command line: arguments in, exit code out.
 //!
 //! One file for each subcommand; what they share is in `output` (everything that is printed), `registry_access` (the flags
-//! that every registry takes), `login` and `terminal` (credentials given by hand), `logging` and `signals`. Arguments are parsed once, here at the door, into the types that the
+//! that every registry takes), `login` and `terminal` (credentials given by hand), `logging`, `telemetry` and `signals`. Arguments are parsed once, here at the door, into the types that the
 //! engine takes. Exit codes: 0 done, 1 failed for good, 2 bad usage, 75 worth trying again, 130 interrupted.
 
 mod apply;
@@ -21,6 +21,7 @@ mod push;
 mod registry_access;
 mod signals;
 mod source_name;
+mod telemetry;
 mod terminal;
 mod usage;
 
@@ -62,7 +63,7 @@ enum Command {
     Bundle(BundleArgs),
     Apply(ApplyArgs),
     Operator(Box<OperatorArgs>),
-    Attempt(AttemptArgs),
+    Attempt(Box<AttemptArgs>),
     /// Prints the definition of ImagePush objects, for `kubectl apply -f -`
     Crd,
     Completion(CompletionArgs),
@@ -141,7 +142,7 @@ impl Command {
             Self::Bundle(arguments) => return bundle::run(arguments, printer).await,
             Self::Apply(arguments) => return Box::pin(apply::run(arguments, printer)).await,
             Self::Operator(arguments) => operator::run(*arguments, printer).await?,
-            Self::Attempt(arguments) => attempt::run(arguments, printer).await?,
+            Self::Attempt(arguments) => attempt::run(*arguments, printer).await?,
             Self::Crd => crd::run(printer)?,
             Self::Completion(arguments) => completion::run(&arguments, printer)?,
         }

@@ -22,8 +22,10 @@ use self::election::ElectionArgs;
 use self::jobs::JobArgs;
 use super::output::Printer;
 use super::signals;
+use super::telemetry::TraceArgs;
 use crate::controller::{self, ObjectMetrics, OperatorConfig, SecretWatch};
 use crate::error::Result;
+use crate::telemetry::Exporter;
 
 /// Runs the operator: reconciles the ImagePush objects of a cluster
 ///
@@ -81,6 +83,9 @@ pub(crate) struct OperatorArgs {
 
     #[command(flatten)]
     bundles: BundleArgs,
+
+    #[command(flatten)]
+    traces: TraceArgs,
 }
 
 /// Where probes and metrics are served, if anywhere.
@@ -89,7 +94,14 @@ struct Listen(Option<SocketAddr>);
 
 pub(crate) async fn run(arguments: OperatorArgs, printer: &Printer) -> Result<()> {
     let shutdown = signals::cancel_on_signal(printer)?;
-    controller::run(arguments.config()?, shutdown).await
+    let exporter = arguments.traces.start()?;
+    let tracer = exporter.as_ref().map(Exporter::tracer).unwrap_or_default();
+    let config = OperatorConfig { tracer, ..arguments.config()? };
+    let worked = controller::run(config, shutdown).await;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
+    worked
 }
 
 /// A namespace's name: what Kubernetes calls a DNS label.
@@ -130,6 +142,7 @@ impl OperatorArgs {
             jobs,
             connections,
             bundles,
+            traces,
         } = self;
         let default = OperatorConfig::default();
         Ok(OperatorConfig {
@@ -141,9 +154,10 @@ impl OperatorArgs {
             bytes_per_second: bounds.bytes_per_second(),
             bounds: bounds.over(default.bounds),
             timeout: timeout.unwrap_or(default.timeout),
-            jobs: jobs.settings(&connections)?,
+            jobs: jobs.settings(&connections, &traces)?,
             network: connections.settings(),
             bundles: bundles.policy(),
+            tracer: default.tracer,
         })
     }
 }
@@ -197,6 +211,7 @@ mod tests {
             jobs: _,
             network: _,
             bundles: _,
+            tracer: _,
         } = config;
         let Bounds { all, per_namespace, per_host, memory_bytes, jobs } = bounds;
         let per_namespace = per_namespace.map_or("half".to_owned(), |count| count.to_string());

@@ -48,14 +48,41 @@ pub(crate) async fn look(
     object: Arc<ImagePush>,
     context: Arc<Context>,
 ) -> Result<Action, LookError> {
+    let uid = object.uid().unwrap_or_default();
+    // What an attempt is looked at for belongs to its trace, from the look that starts it to the one that tells of its end.
+    let parent = context.attempts.trace_of(&uid);
+    let mut traced = context.tracer.begin("reconcile", parent, traits(&object));
     let span = tracing::info_span!(
         "reconcile",
         object = %ObjectRef::from_obj(&*object),
-        uid = object.uid(),
+        uid,
         generation = object.metadata.generation,
+        attempt = number_of_attempt(&object),
+        trace_id = traced.place().trace_id(),
     );
-    let work = reconcile(object.clone(), context.clone());
-    Box::pin(guarded(object, context, work).instrument(span)).await
+    let work = reconcile(object.clone(), context.clone(), traced.place());
+    let looked = Box::pin(guarded(object, context, work).instrument(span)).await;
+    if let Err(error) = &looked {
+        traced.fail(error.word());
+    }
+    looked
+}
+
+/// What the span of a look says of it.
+fn traits(object: &ImagePush) -> [(&'static str, String); 5] {
+    [
+        ("namespace", object.namespace().unwrap_or_default()),
+        ("name", object.name_any()),
+        ("uid", object.uid().unwrap_or_default()),
+        ("generation", object.metadata.generation.unwrap_or_default().to_string()),
+        ("attempt", number_of_attempt(object).to_string()),
+    ]
+}
+
+/// One more than have failed since the last success.
+fn number_of_attempt(object: &ImagePush) -> i32 {
+    let retry = object.status.as_ref().and_then(|status| status.retry.as_ref());
+    retry.map_or(0, |retry| retry.count).saturating_add(1)
 }
 
 /// Waits after a look that failed.

@@ -227,7 +227,7 @@ impl Metrics {
             reason: outcome.word(),
             source_transport: transport(&order.options.source),
             destination_transport: transport(&order.options.destination),
-            executor: if order.job.is_some() { "Job" } else { "InProcess" },
+            executor: order.executor(),
         };
         self.pushes.get_or_create(&labels).inc();
         self.push_duration.get_or_create(&ResultLabels { result }).observe(took.as_secs_f64());

@@ -14,6 +14,7 @@ mod digest_output;
 mod digests;
 mod events;
 mod executor;
+mod expired;
 mod failure;
 mod finalizer;
 mod lease;
@@ -68,6 +69,7 @@ use crate::apply::Policy;
 use crate::blob::Pace;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{EVENT_DRAIN_TIMEOUT, WAKE_QUEUE};
+use crate::telemetry::Tracer;
 
 /// How the operator is to run.
 #[derive(Clone, Debug)]
@@ -94,6 +96,8 @@ pub struct OperatorConfig {
     pub network: NetworkSettings,
     /// Which kinds bundles may hold that are applied in the cluster; none are applied if not set.
     pub bundles: Option<Policy>,
+    /// Begins the spans of looks and attempts, and exports them if it is of an exporter.
+    pub tracer: Tracer,
 }
 
 impl Default for OperatorConfig {
@@ -116,6 +120,7 @@ impl Default for OperatorConfig {
             timeout: Duration::from_mins(30),
             network: NetworkSettings { egress: Egress::operator(), ..NetworkSettings::default() },
             bundles: None,
+            tracer: Tracer::default(),
         }
     }
 }
@@ -180,6 +185,7 @@ struct Operator {
     pulse: Arc<Pulse>,
     timeout: Duration,
     bundles: Option<Policy>,
+    tracer: Tracer,
 }
 
 async fn run_engine(
@@ -200,6 +206,7 @@ async fn run_engine(
         timeout,
         network,
         bundles,
+        tracer,
     } = config;
     let network = Network::new(network);
     let metrics = Metrics::with(object_metrics, &network);
@@ -218,6 +225,7 @@ async fn run_engine(
         scopes,
         timeout,
         bundles,
+        tracer,
     };
     let health = Health {
         readiness: operator.readiness.clone(),
@@ -299,7 +307,7 @@ impl Operator {
             let prunings = Arc::new(Removals::new(wake.clone()));
             let executor = Arc::new(self.executors(namespace.as_deref(), &leadership, &stop));
             let attempts = Attempts::new(executor, self.metrics.clone(), wake);
-            let attempts = attempts.followed_by(applier.clone());
+            let attempts = attempts.followed_by(applier.clone()).traced_by(self.tracer.clone());
             let context = Context {
                 applier: applier.clone(),
                 client: lease::while_leading(self.client.clone(), leadership.clone()),
@@ -315,6 +323,7 @@ impl Operator {
                 network: self.network.clone(),
                 timeout: self.timeout,
                 leadership: leadership.clone(),
+                tracer: self.tracer.clone(),
                 stopping: stop.clone(),
             };
             let listed = || self.readiness.listed();

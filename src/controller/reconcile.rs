@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, Unit};
-use kube::api::{DeleteParams, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use kube_runtime::controller::Action;
@@ -32,8 +31,8 @@ use super::resolve::Unresolved;
 use super::resources::Applier;
 use super::status::{Draft, Written};
 use super::{
-    claims, cleanup, deletion, digest_output, digests, finalizer, resolve, resources, status,
-    validate,
+    claims, cleanup, deletion, digest_output, digests, expired, finalizer, resolve, resources,
+    status, validate,
 };
 use crate::access::Network;
 use crate::api::conditions::{self, READY};
@@ -41,6 +40,7 @@ use crate::api::v1alpha1::{ExecutorStatus, ImagePush, ImagePushStatus};
 use crate::engine::Pushed;
 use crate::image::Descriptor;
 use crate::limits::CONFLICT_WAIT;
+use crate::telemetry::{Place, Tracer};
 use crate::transport::Removed;
 
 /// What every look needs.
@@ -68,14 +68,16 @@ pub(crate) struct Context {
     pub(crate) timeout: Duration,
     /// Whether this operator is the one that works.
     pub(crate) leadership: Leadership,
+    pub(crate) tracer: Tracer,
     /// Cancelled when the operator is to stop: then nothing starts.
     pub(crate) stopping: CancellationToken,
 }
 
-/// Looks at an object.
+/// Looks at an object. `trace` is where this look is.
 pub(crate) async fn reconcile(
     object: Arc<ImagePush>,
     context: Arc<Context>,
+    trace: Place,
 ) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
     if object.metadata.deletion_timestamp.is_some() {
@@ -90,7 +92,7 @@ pub(crate) async fn reconcile(
     let mut next_check = schedule(&object, &memory, &context, &uid, chance, now);
     if memory.next_check.is_none() && memory.attempt.is_none() && next_check.is_some() {
         let told = object.status.as_ref().and_then(|status| status.executor.as_ref());
-        let reported = told.map(|job| job.attempt_id.as_str());
+        let reported = told.and_then(|it| it.attempt_id.as_deref());
         if context.attempts.has_left(&uid, reported).await {
             // It goes on, or has ended meanwhile: whoever looks for it can tell.
             next_check = Some(now);
@@ -141,11 +143,12 @@ pub(crate) async fn reconcile(
     if let Kept::Refused(answer) = kept {
         return Err(kube::Error::Api(answer));
     }
-    if decision.step == Step::Delete && !expired(&object, &context).await? {
+    let is_over = decision.step == Step::Delete;
+    if is_over && !expired::delete(&api_of(&object, &context), &object).await? {
         return Ok(Action::requeue(CONFLICT_WAIT));
     }
     let held_up = conflict.is_some() || matches!(prepared, Some(Err(_)));
-    Ok(act(&object, &decision, prepared, held_up, &context, uid))
+    Ok(act(&object, &decision, prepared, held_up, &context, trace))
 }
 
 /// An object with the status that it has by what is remembered, and the rest of that.
@@ -222,8 +225,12 @@ fn note_executor(decision: &mut Decision, object: &ImagePush, memory: &Memory) {
         // It never came to a Job. Of the one before is told that it was reported.
         return;
     }
-    decision.status.executor =
-        job.map(|job| ExecutorStatus { job_name: job.name, attempt_id: job.uid });
+    decision.status.executor = Some(ExecutorStatus {
+        kind: Some(if job.is_some() { "Job" } else { "InProcess" }.to_owned()),
+        trace_id: job.as_ref().and_then(|job| job.trace).or(record.trace).map(Place::trace_id),
+        job_name: job.as_ref().map(|job| job.name.clone()),
+        attempt_id: job.map(|job| job.uid),
+    });
 }
 
 /// Writes the status if it says something new; then the outcome that it tells of may be forgotten.
@@ -309,8 +316,9 @@ fn act(
     prepared: Option<Result<Prepared, Failure>>,
     held_up: bool,
     context: &Context,
-    uid: String,
+    trace: Place,
 ) -> Action {
+    let uid = object.uid().unwrap_or_default();
     let later = decision.again.map_or_else(Action::await_change, Action::requeue);
     match decision.step {
         Step::Wait | Step::Delete => {
@@ -342,6 +350,7 @@ fn act(
                 delivery: prepared.delivery,
                 timeout: timeout(object, context),
                 apply: resources::orders(object),
+                trace,
             });
             later
         }
@@ -420,28 +429,6 @@ async fn keep(
     }
 }
 
-/// The time of an object that runs once is over. `false` if it has changed since it was looked at, or does so in this moment:
-/// an edit, or a request for another attempt, must not go with it.
-async fn expired(object: &ImagePush, context: &Context) -> Result<bool, kube::Error> {
-    let (api, name) = (api_of(object, context), object.name_any());
-    let Some(found) = api.get_metadata_opt(&name).await? else { return Ok(true) };
-    if found.uid() != object.uid() {
-        return Ok(true);
-    }
-    let generation = found.metadata.generation == object.metadata.generation;
-    if !generation || found.annotations() != object.annotations() {
-        return Ok(false);
-    }
-    let preconditions =
-        Preconditions { uid: object.uid(), resource_version: found.resource_version() };
-    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(&name, &parameters).await {
-        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(true),
-        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(false),
-        deleted => deleted.map(|_| true),
-    }
-}
-
 fn api_of(object: &ImagePush, context: &Context) -> Api<ImagePush> {
     Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default())
 }
@@ -479,7 +466,7 @@ fn job_order(
         work: format!("{work} {access}"),
         failures,
     };
-    JobOrder { attempt, reported: reported.or_else(|| told.map(|it| it.attempt_id.clone())) }
+    JobOrder { attempt, reported: reported.or_else(|| told?.attempt_id.clone()) }
 }
 
 /// A number from 0 to 1. The standard library's hash keys are random, which is all that spreading waits needs.

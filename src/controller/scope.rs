@@ -118,7 +118,9 @@ async fn report_the_rest(objects: &Store<ImagePush>, context: &Arc<Context>) {
             continue;
         }
         let name = object.name_any();
-        if let Err(error) = reconcile(object, context.clone()).await {
+        let parent = context.attempts.trace_of(&uid);
+        let traced = context.tracer.begin("last report", parent, []);
+        if let Err(error) = reconcile(object, context.clone(), traced.place()).await {
             tracing::warn!(%error, name, "the last status was not written");
         }
     }

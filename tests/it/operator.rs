@@ -19,6 +19,7 @@ mod ownership;
 mod permissions;
 mod policy;
 mod rotation;
+mod traces;
 mod turns;
 mod upgrade;
 mod versions;

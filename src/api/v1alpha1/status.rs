@@ -71,7 +71,7 @@ pub struct ImagePushStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
 
-    /// Where the last attempt ran that changed this status. Not set where that was the operator itself.
+    /// Where the last attempt ran that changed this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<ExecutorStatus>,
 
@@ -321,16 +321,26 @@ pub struct RetryStatus {
     pub last_failure_reason: Option<String>,
 }
 
-/// The Job that an attempt ran in.
+/// Where an attempt ran.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutorStatus {
-    /// Its name; it is kept for ten minutes, with the log of its pod.
+    /// `InProcess`, in the operator, or `Job`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub kind: Option<String>,
+    /// Name of the Job; it is kept for ten minutes, with the log of its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
-    pub job_name: String,
-    /// Its identity, by which its outcome is not reported twice.
+    pub job_name: Option<String>,
+    /// Identity of the Job, by which its outcome is not reported twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    pub attempt_id: String,
+    pub attempt_id: Option<String>,
+    /// Identity of the attempt's trace, which the operator's log lines have, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub trace_id: Option<String>,
 }
 
 /// How far the running attempt is. Sizes are those at the source.

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::connections::ConnectionArgs;
+use crate::cli::telemetry::TraceArgs;
 use crate::controller::{HostFolder, JobSettings, PodSettings};
 use crate::error::{Error, Kind, Result};
 
@@ -64,8 +65,12 @@ enum Where {
 // === impl JobArgs ===
 
 impl JobArgs {
-    /// How Jobs are made; where their connections may lead is what `connections` say of the operator's own.
-    pub(super) fn settings(self, connections: &ConnectionArgs) -> Result<JobSettings> {
+    /// How Jobs are made; where their connections may lead, and where their traces go, is what is said of the operator's own.
+    pub(super) fn settings(
+        self,
+        connections: &ConnectionArgs,
+        traces: &TraceArgs,
+    ) -> Result<JobSettings> {
         let Self { job_image, job_pod, job_host_path, executor } = self;
         let always = executor == Where::Job;
         if always && job_image.is_none() {
@@ -74,7 +79,7 @@ impl JobArgs {
         }
         Ok(JobSettings {
             image: job_image,
-            arguments: connections.arguments(),
+            arguments: [connections.arguments(), traces.arguments()].concat(),
             always,
             host_folders: job_host_path,
             pod: job_pod.unwrap_or_default(),
@@ -92,15 +97,15 @@ mod tests {
 
     #[test]
     fn jobs_for_everything_need_an_image() {
-        let connections = ConnectionArgs::default();
+        let (connections, traces) = (ConnectionArgs::default(), TraceArgs::default());
         let arguments = |image: Option<&str>| JobArgs {
             job_image: image.map(str::to_owned),
             executor: Where::Job,
             ..JobArgs::default()
         };
-        let error = arguments(None).settings(&connections).unwrap_err();
+        let error = arguments(None).settings(&connections, &traces).unwrap_err();
         assert_eq!(error.to_string(), "`--executor job` needs `--job-image`");
-        let settings = arguments(Some("i")).settings(&connections).unwrap();
+        let settings = arguments(Some("i")).settings(&connections, &traces).unwrap();
         assert_eq!((settings.image.as_deref(), settings.always), (Some("i"), true));
     }
 }

@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn of_a_job_it_is_told_whether_it_runs() {
         let counters = Counters::default();
-        counters.set_job(JobId { name: "job".into(), uid: "uid".into() });
+        counters.set_job(JobId { name: "job".into(), uid: "uid".into(), trace: None });
         assert_eq!(stage(&counters), None, "nothing is worth telling in the first seconds");
         counters.show();
         assert_eq!(stage(&counters), Some(("Starting".to_owned(), String::new())));

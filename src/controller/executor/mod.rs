@@ -6,15 +6,16 @@
 
 mod counters;
 mod engine;
+mod executors;
 mod in_process;
 mod job;
 mod limits;
+mod order;
 mod record;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::SinkExt as _;
@@ -23,9 +24,11 @@ use jiff::Timestamp;
 use kube_runtime::reflector::ObjectRef;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 pub(crate) use self::counters::{Counters, Stage};
 pub(crate) use self::engine::{Engine, RealEngine};
+pub(crate) use self::executors::Executors;
 pub(crate) use self::in_process::InProcess;
 pub use self::job::host_folders::HostFolder;
 pub(crate) use self::job::object::Attempt as JobAttempt;
@@ -36,16 +39,16 @@ pub use self::job::task::{SecretFacts, Task};
 pub(crate) use self::job::{JobOrder, Jobs};
 pub use self::limits::Bounds;
 pub(crate) use self::limits::Limits;
+pub(crate) use self::order::{JobId, Order};
 pub(crate) use self::record::Record;
 use super::decide::Outcome;
-use super::delivery::Delivery;
 use super::failure::Failure;
 use super::metrics::Metrics;
-use super::resources::{Applier, Finding, Orders};
-use crate::api::v1alpha1::{ImagePush, ImagePushStatus, Mode};
+use super::resources::{Applier, Finding};
+use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
 use crate::error::Error;
 use crate::limits::{API_ERROR_WAIT, PROGRESS_PERIOD, STOP_TIMEOUT};
-use crate::options::PushOptions;
+use crate::telemetry::{Place, Tracer};
 
 /// Does the work of attempts.
 #[async_trait]
@@ -81,35 +84,6 @@ pub(crate) trait Executor: Send + Sync {
     fn forget(&self, uid: &str) {
         let _ = uid;
     }
-}
-
-/// Hands each attempt to the executor that its order is for.
-pub(crate) struct Executors {
-    pub(crate) in_process: InProcess,
-    pub(crate) jobs: Jobs,
-}
-
-/// An attempt to be made.
-#[derive(Clone, Debug)]
-pub(crate) struct Order {
-    pub(crate) object: ObjectRef<ImagePush>,
-    pub(crate) uid: String,
-    /// Digest of what the spec asks for: an attempt for another one is out of date.
-    pub(crate) work: String,
-    pub(crate) options: PushOptions,
-    pub(crate) delivery: Delivery,
-    pub(crate) timeout: Duration,
-    /// What is to become of the image's bundle in the cluster; nothing if not set.
-    pub(crate) apply: Option<Orders>,
-    /// What its Job is made of, if it is to have one.
-    pub(crate) job: Option<JobOrder>,
-}
-
-/// The Job of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct JobId {
-    pub(crate) name: String,
-    pub(crate) uid: String,
 }
 
 /// What is remembered of an object between two decisions.
@@ -161,57 +135,7 @@ pub(crate) struct Attempts {
     tasks: TaskTracker,
     /// Goes on where an attempt ends.
     applier: Option<Arc<Applier>>,
-}
-
-// === impl Executors ===
-
-#[async_trait]
-impl Executor for Executors {
-    async fn attempt(
-        &self,
-        order: &Order,
-        counters: Arc<Counters>,
-        cancel: &CancellationToken,
-    ) -> Option<Outcome> {
-        match order.job {
-            None => {
-                tokio::select! {
-                    () = self.clear(order) => {}
-                    () = cancel.cancelled() => return Some(Outcome::Cancelled),
-                }
-                self.in_process.attempt(order, counters, cancel).await
-            }
-            Some(_) => self.jobs.attempt(order, counters, cancel).await,
-        }
-    }
-
-    async fn sweep(&self, namespace: &str, uid: &str) -> Result<(), Failure> {
-        self.jobs.sweep(namespace, uid).await
-    }
-
-    async fn has_left(&self, uid: &str, reported: Option<&str>) -> bool {
-        self.jobs.has_left(uid, reported).await
-    }
-
-    async fn discard(&self, namespace: &str, job: &JobId) -> Result<(), Failure> {
-        self.jobs.discard(namespace, job).await
-    }
-
-    fn forget(&self, uid: &str) {
-        self.jobs.forget(uid);
-    }
-}
-
-impl Executors {
-    /// Ends what an earlier operator, or an earlier spec, has left in Jobs: two writers of one name are one too many.
-    async fn clear(&self, order: &Order) {
-        let namespace = order.object.namespace.as_deref().unwrap_or_default();
-        while let Err(failure) = self.jobs.sweep(namespace, &order.uid).await {
-            let (object, error) = (&order.object, failure.message);
-            tracing::warn!(%object, error, "the Jobs of an object can't be looked for");
-            tokio::time::sleep(API_ERROR_WAIT).await;
-        }
-    }
+    tracer: Tracer,
 }
 
 // === impl Memory ===
@@ -260,7 +184,13 @@ impl Attempts {
         wake: mpsc::Sender<ObjectRef<ImagePush>>,
     ) -> Self {
         let (objects, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { executor, metrics, wake, objects, tasks, applier: None }
+        let tracer = Tracer::default();
+        Self { executor, metrics, wake, objects, tasks, applier: None, tracer }
+    }
+
+    /// Has spans of attempts exported.
+    pub(crate) fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Applies bundles after attempts.
@@ -272,6 +202,12 @@ impl Attempts {
     pub(crate) fn recall(&self, uid: &str) -> Memory {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// The trace of the attempt that an object has, under way or not reported yet.
+    pub(crate) fn trace_of(&self, uid: &str) -> Option<Place> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.get(uid)?.attempt.as_ref()?.trace
     }
 
     /// Changes what is remembered of an object. Does nothing if that has been forgotten: the object is gone, and a look at
@@ -318,7 +254,11 @@ impl Attempts {
 
     /// Starts an attempt, unless one is under way or the object has been forgotten.
     pub(crate) fn start(self: &Arc<Self>, order: Order) {
-        let record = Record { in_job: order.job.is_some(), ..Record::new(&order.work) };
+        let record = Record {
+            in_job: order.job.is_some(),
+            trace: Some(order.trace),
+            ..Record::new(&order.work)
+        };
         let started = self.update(&order.uid, |memory| {
             let busy = memory.attempt.as_ref().is_some_and(|record| record.outcome.is_none());
             if !busy {
@@ -328,7 +268,9 @@ impl Attempts {
             !busy
         });
         if started == Some(true) {
-            self.tasks.spawn(self.clone().attempt(order, record));
+            let (object, trace_id) = (&order.object, order.trace.trace_id());
+            let span = tracing::info_span!("attempt", %object, trace_id);
+            self.tasks.spawn(self.clone().attempt(order, record).instrument(span));
         }
     }
 
@@ -395,14 +337,17 @@ impl Attempts {
         ended
     }
 
-    async fn attempt(self: Arc<Self>, order: Order, record: Record) {
+    async fn attempt(self: Arc<Self>, mut order: Order, record: Record) {
         let began = tokio::time::Instant::now();
         let (counters, cancel) = (record.progress.clone(), record.cancel.clone());
-        let work = tokio::spawn({
+        let mut traced = self.tracer.begin("attempt", Some(order.trace), order.traits());
+        order.trace = traced.place();
+        let work = {
             let (executor, order, counters) =
                 (self.executor.clone(), order.clone(), counters.clone());
             async move { executor.attempt(&order, counters, &cancel).await }
-        });
+        };
+        let work = tokio::spawn(work.in_current_span());
         let ended = async {
             work.await.unwrap_or_else(|cause| {
                 let error = Error::internal(format!("the attempt ended without a result: {cause}"));
@@ -411,7 +356,11 @@ impl Attempts {
         };
         let Some(outcome) = self.watch(&order.object, ended, &counters).await else { return };
         self.metrics.attempt(&order, &outcome, began.elapsed());
-        tracing::info!(object = %order.object, outcome = outcome.word(), "attempt ended");
+        tracing::info!(outcome = outcome.word(), "attempt ended");
+        traced.set("outcome", outcome.word());
+        if let Outcome::Failed(failure) = &outcome {
+            traced.fail(failure.reason);
+        }
         if order.apply.is_some() {
             counters.enter(Stage::Applying);
         }
@@ -476,15 +425,6 @@ impl Attempts {
     async fn tell(&self, object: &ObjectRef<ImagePush>) {
         // It fails only when nobody listens any more, while the operator stops.
         let _ = self.wake.clone().send(object.clone()).await;
-    }
-}
-
-// === impl Order ===
-
-impl Order {
-    /// Whether nothing is to be written.
-    pub(crate) fn is_preview(&self) -> bool {
-        self.delivery.mode == Mode::DryRun
     }
 }
 

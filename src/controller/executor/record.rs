@@ -9,6 +9,7 @@ use super::Counters;
 use crate::controller::decide::Outcome;
 use crate::controller::resources::Finding;
 use crate::engine::Pushed;
+use crate::telemetry::Place;
 
 /// One attempt.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) bundle: Option<Finding>,
     /// How long it took from when it got its turn, once it has ended.
     pub(crate) took: Option<Duration>,
+    /// The look that has ordered it, where it was one.
+    pub(crate) trace: Option<Place>,
     pub(super) cancel: CancellationToken,
 }
 
@@ -41,6 +44,7 @@ impl Record {
             pushed: None,
             bundle: None,
             took: None,
+            trace: None,
             cancel: CancellationToken::new(),
         }
     }

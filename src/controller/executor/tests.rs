@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -10,12 +11,15 @@ use super::*;
 use crate::access::Access;
 use crate::api::v1alpha1::Mode;
 use crate::blob::Pace;
+use crate::controller::delivery::Delivery;
 use crate::controller::lease::Leadership;
 use crate::engine::{self, Preview, Pushed, Standing, Wanted};
 use crate::error::{Kind, Result};
 use crate::image::{Descriptor, Digest, MediaType};
 use crate::limits::MEMORY_OF_PUSH;
-use crate::options::{BundleClues, CustomResources, Endpoint, Layers, Platforms, Retry};
+use crate::options::{
+    BundleClues, CustomResources, Endpoint, Layers, Platforms, PushOptions, Retry,
+};
 use crate::transport::{self, Gate};
 
 /// What the engine does.
@@ -159,6 +163,7 @@ pub(in crate::controller) fn order_between(
         timeout: Duration::from_mins(5),
         apply: None,
         job: None,
+        trace: Tracer::default().begin("look", None, []).place(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::controller::lease::Leadership;
 use crate::controller::metrics::{Metrics, ObjectMetrics};
 use crate::controller::removal::Removals;
 use crate::controller::resources::Applier;
+use crate::telemetry::Tracer;
 
 /// Takes what is written.
 #[derive(Clone, Default)]
@@ -90,6 +91,7 @@ pub(in crate::controller) fn context_of(client: kube::Client) -> Arc<Context> {
         jobs: Arc::default(),
         timeout: Duration::from_mins(1),
         leadership: Leadership::undisputed(),
+        tracer: Tracer::default(),
         stopping: CancellationToken::new(),
     })
 }

@@ -200,6 +200,11 @@ fn done(reference: &str) -> Value {
 }
 
 /// The write is done, and only its answer is lost: the next look finds it there.
+/// Where a look is.
+fn place() -> Place {
+    Tracer::default().begin("look", None, []).place()
+}
+
 #[tokio::test]
 async fn an_end_whose_write_is_not_answered_is_told_once() {
     let none = json!({"observedGeneration": -1});
@@ -213,9 +218,9 @@ async fn an_end_whose_write_is_not_answered_is_told_once() {
         let context = context(&server);
         end(&context, &server.object(), outcome);
         server.fail("PATCH", "/x/status", 1, Fault::Lost);
-        assert!(reconcile(server.object(), context.clone()).await.is_err());
+        assert!(reconcile(server.object(), context.clone(), place()).await.is_err());
         assert!(context.attempts.recall("u").attempt.is_some(), "nobody knows whether it is told");
-        reconcile(server.object(), context.clone()).await.unwrap();
+        reconcile(server.object(), context.clone(), place()).await.unwrap();
         let status = server.status();
         assert_eq!(ready(&status), expected);
         assert_eq!((status.history.len(), status.history[0].count), (1, 1));
@@ -229,8 +234,8 @@ async fn an_end_whose_write_is_not_answered_is_told_once() {
     let context = context(&server);
     end(&context, &server.object(), pushed());
     server.fail("PATCH", "/x/status", 1, Fault::Refused(503));
-    assert!(reconcile(server.object(), context.clone()).await.is_err());
-    reconcile(server.object(), context.clone()).await.unwrap();
+    assert!(reconcile(server.object(), context.clone(), place()).await.is_err());
+    reconcile(server.object(), context.clone(), place()).await.unwrap();
     assert_eq!(ready(&server.status()), ("True", "PushSucceeded"));
     assert_eq!(server.events().await, ["PushSucceeded"]);
 }
@@ -244,7 +249,7 @@ async fn of_a_status_that_is_refused_what_was_pushed_is_kept() {
         let context = context(&server);
         end(&context, &server.object(), failed(Kind::AccessDenied));
         server.fail("PATCH", "/x/status", usize::MAX, Fault::Unknown(refused));
-        reconcile(server.object(), context.clone()).await.unwrap();
+        reconcile(server.object(), context.clone(), place()).await.unwrap();
         let status = server.status();
         assert_eq!(ready(&status), ("False", "AccessDenied"), "{refused}");
         let digest = Digest::of(b"destination");
@@ -268,7 +273,7 @@ async fn a_status_of_which_a_part_was_taken_is_written_once() {
             pushed.already_present = true;
         }
         end(&context, &server.object(), again);
-        reconcile(server.object(), context.clone()).await.unwrap();
+        reconcile(server.object(), context.clone(), place()).await.unwrap();
         writes.push(server.asked("PATCH", "/x/status"));
     }
     assert_eq!(writes[3], writes[1], "{writes:?}");
@@ -280,7 +285,7 @@ async fn a_status_of_which_a_part_was_taken_is_written_once() {
         kept.object["status"] = json!({"observedGeneration": -1});
     }
     end(&context, &server.object(), pushed());
-    reconcile(server.object(), context.clone()).await.unwrap();
+    reconcile(server.object(), context.clone(), place()).await.unwrap();
     assert_eq!(ready(&server.status()), ("True", "PushSucceeded"));
 }
 
@@ -294,7 +299,7 @@ async fn an_api_server_that_takes_no_configmap_keeps_no_status_from_being_writte
     server.fail("POST", "/configmaps", 3, Fault::Refused(500));
     for count in 1..=3 {
         end(&context, &server.object(), pushed());
-        reconcile(server.object(), context.clone()).await.unwrap();
+        reconcile(server.object(), context.clone(), place()).await.unwrap();
         let status = server.status();
         assert_eq!(ready(&status), ("False", "DigestOutputFailed"));
         assert!(conditions::is_true(&status.conditions, "Reconciling"));
@@ -305,7 +310,7 @@ async fn an_api_server_that_takes_no_configmap_keeps_no_status_from_being_writte
         assert!(context.attempts.recall("u").attempt.is_none());
     }
     end(&context, &server.object(), pushed());
-    reconcile(server.object(), context.clone()).await.unwrap();
+    reconcile(server.object(), context.clone(), place()).await.unwrap();
     assert_eq!(ready(&server.status()), ("True", "PushSucceeded"));
     assert_eq!(server.status().retry, None);
 }
@@ -324,7 +329,7 @@ async fn a_tag_stays_until_it_is_known_who_has_use_for_it() {
     let context = Arc::new(Context { claims: Claims::new(1), ..context });
     context.attempts.recall("u");
     context.attempts.update("u", |memory| memory.sweep = Sweep::Done);
-    let looked = reconcile(server.object(), context.clone()).await.unwrap();
+    let looked = reconcile(server.object(), context.clone(), place()).await.unwrap();
     assert_eq!(looked, Action::requeue(claims::UNKNOWN));
     assert_eq!(server.asked("GET", ""), 0, "nothing is prepared");
 }

@@ -233,6 +233,7 @@ async fn values_get_to_the_container() {
             "--bundle-kinds=*.example.com",
             "--bundle-kinds=ConfigMap",
             "--deny-bundle-kinds=Other.example.com",
+            "--otlp-endpoint=http://collector.observability:4318",
         ])
     );
     let digest = "a".repeat(64);

@@ -65,6 +65,7 @@ const BAD_VALUES: &[(&str, &str)] = &[
     ("extraArgs={--timeout}", "at '/extraArgs/0': 'not' failed"),
     ("extraEnv[0].value=x", "at '/extraEnv/0': missing property 'name'"),
     ("extraVolumeMounts[0].name=x", "at '/extraVolumeMounts/0': missing property 'mountPath'"),
+    ("tracing.endpoint=collector:4318", "at '/tracing/endpoint': 'collector:4318' does not match"),
     ("metrics.enabled=true", "additional properties 'enabled' not allowed"),
     ("metrics.serviceMonitor.interval=often", "at '/metrics/serviceMonitor/interval': 'often'"),
     ("crds.enabled=true", "additional properties 'enabled' not allowed"),

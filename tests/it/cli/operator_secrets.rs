@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::run::program;
 use super::seen_by_others;
 use crate::support::canary::{self, Canary};
+use crate::support::collector::Collector;
 use crate::support::control_plane::{ControlPlane, POLL, control_plane};
 use crate::support::images;
 use crate::support::push;
@@ -33,12 +34,13 @@ impl Drop for Operator {
 }
 
 /// The operator with everything logged.
-fn start(plane: &ControlPlane, namespace: &str, folder: &Path) -> Operator {
+fn start(plane: &ControlPlane, namespace: &str, folder: &Path, collector: &str) -> Operator {
     fs::create_dir(folder.join("tmp")).unwrap();
     let arguments = ["operator", "--log-format=json", "--listen=none", "--egress-allow=127.0.0.1"];
     let mut program = program(folder, &arguments);
     program.env("KUBECONFIG", plane.kubeconfig()).env("IMAGEPUSH_WATCH_NAMESPACE", namespace);
     program.env("RUST_LOG", "trace").env("TMPDIR", folder.join("tmp"));
+    program.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
     program.stderr(fs::File::create(folder.join("log")).unwrap());
     program.stdout(Stdio::null());
     Operator(program.spawn().unwrap())
@@ -92,6 +94,16 @@ async fn until(plane: &ControlPlane, namespace: &str, expected: &[(&str, &str)])
     text
 }
 
+/// Pushes what is pushed on from there.
+async fn fill(source: &Registry) {
+    let layout = tempfile::tempdir().unwrap();
+    images::image(1).write_layout(layout.path(), Some("1"));
+    let from = format!("oci:{}:1", layout.path().display());
+    let mut fill = push::options(&from, &format!("docker://{}/app:1", source.host));
+    fill.destination.access.tls = imagepush::access::TlsPolicy::PlainHttp;
+    push::run(&fill).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_leaves_no_trace_of_a_secret() {
     let (password, token, page) = (Canary::password(), Canary::token(), Canary::token());
@@ -112,17 +124,13 @@ async fn the_operator_leaves_no_trace_of_a_secret() {
     let pages = Registry::start().await;
     let no_registrys = Act::Respond(403, vec![], format!("<html>{}", page.text()).into());
     pages.add_rule(Rule::each("POST", "/uploads/", no_registrys));
-    let layout = tempfile::tempdir().unwrap();
-    images::image(1).write_layout(layout.path(), Some("1"));
-    let from = format!("oci:{}:1", layout.path().display());
-    let mut fill = push::options(&from, &format!("docker://{}/app:1", source.host));
-    fill.destination.access.tls = imagepush::access::TlsPolicy::PlainHttp;
-    push::run(&fill).await.unwrap();
+    fill(&source).await;
 
     let plane = control_plane().await;
     let namespace = plane.namespace().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut operator = start(plane, &namespace, folder.path());
+    let collector = Collector::start().await;
+    let mut operator = start(plane, &namespace, folder.path(), &collector.endpoint);
     let items = [
         secret("pushed", &login(&registry.host, &password)),
         secret("refused", &login(&stranger.host, &password)),
@@ -152,7 +160,10 @@ async fn the_operator_leaves_no_trace_of_a_secret() {
     assert_eq!(operator.0.wait().unwrap().code(), Some(0));
     let log = fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(log.contains("\"level\":\"TRACE\"") || log.contains("\"level\":\"DEBUG\""), "{log}");
+    let traces = collector.received();
+    assert!(collector.has("AuthenticationFailed"), "{}", String::from_utf8_lossy(&traces));
     for secret in [&password, &token, &page] {
+        secret.is_not_in("the traces", &traces);
         secret.is_not_in("the objects", &objects);
         secret.is_not_in("the events", &events);
         secret.is_not_in("the log", &log);

@@ -145,6 +145,8 @@ async fn run_pod(operator: &Operator, job: &Value, folder: &Path) -> Value {
     project_secrets(operator, template, &folder.join("secrets")).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_imagepush"));
     command.current_dir(folder).env_clear().args(arguments);
+    let variables = container["env"].as_array().unwrap().iter();
+    command.envs(variables.map(|it| (it["name"].as_str().unwrap(), it["value"].as_str().unwrap())));
     command.args(["--task=task.json", "--secrets=secrets", "--volumes=volumes", "--report=report"]);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let report = fs::read_to_string(folder.join("report")).unwrap_or_default();
@@ -168,6 +170,13 @@ async fn project_secrets(operator: &Operator, template: &Value, folder: &Path) {
             fs::write(&path, value).unwrap_or_else(|cause| panic!("{key}: {cause}"));
         }
     }
+}
+
+/// The trace that the pod of a Job is told to belong to.
+fn trace_of(job: &Value) -> Value {
+    let variables = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+    let own = variables.as_array().unwrap().iter().find(|it| it["name"] == "TRACEPARENT").unwrap();
+    own["value"].as_str().unwrap().split('-').nth(1).unwrap().into()
 }
 
 /// A folder with a volume for the source that has an image, and its digest.
@@ -214,10 +223,11 @@ async fn what_is_in_a_volume_is_pushed_by_a_job() {
         (&status["artifact"]["digest"], &status["source"]["digest"]),
         (&json!(digest), &json!(digest))
     );
-    assert_eq!(
-        status["executor"],
-        json!({"jobName": job["metadata"]["name"], "attemptId": job["metadata"]["uid"]})
-    );
+    let executor = json!({
+        "type": "Job", "jobName": job["metadata"]["name"], "attemptId": job["metadata"]["uid"],
+        "traceId": trace_of(&job),
+    });
+    assert_eq!(status["executor"], executor);
     operator.stop().await;
 }
 
@@ -235,6 +245,7 @@ async fn a_job_survives_the_operator_and_its_end_counts_once() {
     make_pod(&operator, &first, &lost).await;
     let object = operator.until("web", |it| reason_of(it, "Ready") == "ExecutorLost").await;
     assert_eq!(object["status"]["retry"]["count"], 1, "{object:#}");
+    assert_eq!(object["status"]["executor"]["traceId"], trace_of(&first), "{object:#}");
     assert_eq!(
         condition(&object, "Ready")["message"],
         "the Job was lost: its pod needed more memory than its limit; raise the limit of Jobs"

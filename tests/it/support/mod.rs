@@ -6,6 +6,7 @@ pub(crate) mod api_proxy;
 pub(crate) mod canary;
 pub(crate) mod certificates;
 pub(crate) mod chart;
+pub(crate) mod collector;
 pub(crate) mod control_plane;
 pub(crate) mod docker_registry;
 pub(crate) mod dockerd;

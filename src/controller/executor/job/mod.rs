@@ -102,7 +102,12 @@ impl Jobs {
             Some(found) => (found, None),
             None => self.begin(&cluster, order, job, counters).await?,
         };
-        counters.set_job(JobId { name: made.name_any(), uid: made.uid().unwrap_or_default() });
+        counters.set_job(JobId {
+            name: made.name_any(),
+            uid: made.uid().unwrap_or_default(),
+            // One that was made by an earlier operator belongs to a trace of that.
+            trace: object::trace_of(&made),
+        });
         let _running = self.metrics.running();
         self.end_of(&cluster, job, made, counters).await
     }
@@ -122,7 +127,7 @@ impl Jobs {
             let Some(user) = user_of(cluster, job).await? else {
                 counters.wait_for(None);
                 let image = self.settings.image.as_deref().unwrap_or_default();
-                let made = object::job(&job.attempt, image, &self.settings);
+                let made = object::job(&job.attempt, image, &self.settings, order.trace);
                 return Ok((cluster.create(&made).await?, permit));
             };
             drop(permit);

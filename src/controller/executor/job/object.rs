@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
-    HostPathVolumeSource, KeyToPath, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, SeccompProfile,
-    SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
+    EnvVar, HostPathVolumeSource, KeyToPath, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, Volume, VolumeMount,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
@@ -23,6 +24,7 @@ use crate::controller::place::{VOLUMES, volume_name};
 use crate::error::Side;
 use crate::image::Digest;
 use crate::limits::{JOB_GRACE_PERIOD, JOB_START_ALLOWANCE, JOB_TTL};
+use crate::telemetry::Place;
 
 /// Everything that a Job is made of beside the operator's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +37,9 @@ pub(crate) struct Attempt {
     /// How many attempts have failed before.
     pub(crate) failures: i32,
 }
+
+/// The variable by which the pod knows which trace it belongs to (W3C Trace Context).
+const TRACE_VARIABLE: &str = "TRACEPARENT";
 
 /// The container that does the work.
 pub(crate) const CONTAINER: &str = "push";
@@ -60,7 +65,7 @@ const TASK_ANNOTATION: &str = "imagepush.dev/task";
 const NOBODY: i64 = 65532;
 
 /// The Job of an attempt.
-pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings) -> Job {
+pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings, trace: Place) -> Job {
     let Attempt { task, uid, .. } = attempt;
     let labels = labels(attempt, &settings.pod);
     let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
@@ -96,7 +101,7 @@ pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings) -> Job
                     annotations: Some(annotations(task, &settings.pod)),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(task, image, settings)),
+                spec: Some(pod(task, image, settings, trace)),
             },
             ..JobSpec::default()
         }),
@@ -134,6 +139,14 @@ fn is_owned(job: &Job, uid: &str) -> bool {
 
 fn work(attempt: &Attempt) -> String {
     short(&format!("{} {}", attempt.uid, attempt.work))[..16].to_owned()
+}
+
+/// The trace that a Job's pod belongs to.
+pub(crate) fn trace_of(job: &Job) -> Option<Place> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let mut variables = pod.containers.iter().filter_map(|it| it.env.as_ref()).flatten();
+    let own = variables.find(|variable| variable.name == TRACE_VARIABLE)?;
+    own.value.as_ref()?.parse().ok()
 }
 
 /// The label of Jobs that use a claim or a path of a node; names can be longer than labels.
@@ -186,7 +199,7 @@ fn owned((name, value): (&String, &String)) -> (String, String) {
     (name.clone(), value.clone())
 }
 
-fn pod(task: &Task, image: &str, settings: &JobSettings) -> PodSpec {
+fn pod(task: &Task, image: &str, settings: &JobSettings, trace: Place) -> PodSpec {
     let PodSettings {
         node_selector,
         tolerations,
@@ -214,7 +227,7 @@ fn pod(task: &Task, image: &str, settings: &JobSettings) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(task, image, settings)],
+        containers: vec![container(task, image, settings, trace)],
         volumes: Some(pod_volumes(task, settings)),
         node_selector: (!node_selector.is_empty()).then(|| node_selector.clone()),
         tolerations: (!tolerations.is_empty()).then(|| tolerations.clone()),
@@ -226,7 +239,7 @@ fn pod(task: &Task, image: &str, settings: &JobSettings) -> PodSpec {
     }
 }
 
-fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
+fn container(task: &Task, image: &str, settings: &JobSettings, trace: Place) -> Container {
     let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
         name: name.into(),
         mount_path: path.into(),
@@ -246,7 +259,7 @@ fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
         name: CONTAINER.into(),
         image: Some(image.into()),
         args: Some(arguments),
-        env: (!settings.pod.env.is_empty()).then(|| settings.pod.env.clone()),
+        env: Some(environment(settings, trace)),
         resources: Some(settings.pod.resources.clone()),
         // Logs may quote what a registry says; the report is written for status.
         termination_message_policy: Some("File".into()),
@@ -259,6 +272,13 @@ fn container(task: &Task, image: &str, settings: &JobSettings) -> Container {
         volume_mounts: Some(mounts),
         ..Container::default()
     }
+}
+
+fn environment(settings: &JobSettings, trace: Place) -> Vec<EnvVar> {
+    let value = Some(trace.to_string());
+    let own = EnvVar { name: TRACE_VARIABLE.into(), value, ..EnvVar::default() };
+    let given = settings.pod.env.iter().filter(|variable| variable.name != own.name).cloned();
+    given.chain([own.clone()]).collect()
 }
 
 fn pod_volumes(task: &Task, settings: &JobSettings) -> Vec<Volume> {

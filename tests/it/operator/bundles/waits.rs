@@ -20,7 +20,7 @@ async fn drift_in_the_cluster_is_counted_apart_from_that_of_images() {
     cluster.make("web", &place.spec("1", "web", &applying("Auto", &json!({})))).await;
     place.operator.wait("web", "Ready").await;
     let drift = async || metric(address, "imagepush_bundle_drift_total").await;
-    let series = r#"imagepush_push_total{result="success",reason="PushSucceeded",source_transport="docker",destination_transport="docker"}"#;
+    let series = r#"imagepush_push_total{result="success",reason="PushSucceeded",source_transport="docker",destination_transport="docker",executor="InProcess"}"#;
     let pushed = async || metric(address, series).await;
     assert_eq!((drift().await, pushed().await), ("0".into(), "1".into()));
     place.operator.kubectl(&["delete", &format!("thing.{}/a", things::GROUP)]).await;

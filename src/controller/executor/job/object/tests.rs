@@ -8,6 +8,8 @@ use super::*;
 use crate::controller::delivery::Delivery;
 use crate::controller::resolve::Secrets;
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// An attempt of an object in namespace `n`, with Secrets of its own and of a ServiceAccount.
 fn attempt(spec: &Value) -> Attempt {
     let object = json!({
@@ -57,7 +59,9 @@ fn claim(name: &str, read_only: bool) -> Value {
 }
 
 fn made(attempt: &Attempt, settings: &JobSettings) -> Value {
-    serde_json::to_value(job(attempt, "r.example/imagepush:1", settings)).unwrap()
+    let job = job(attempt, "r.example/imagepush:1", settings, TRACE.parse().unwrap());
+    assert_eq!(trace_of(&job), TRACE.parse().ok());
+    serde_json::to_value(job).unwrap()
 }
 
 fn the_whole_container() -> Value {
@@ -65,6 +69,7 @@ fn the_whole_container() -> Value {
         "name": "push",
         "image": "r.example/imagepush:1",
         "args": ["attempt", "--scratch=1073741824", "--egress-deny=10.0.0.0/8"],
+        "env": [{"name": "TRACEPARENT", "value": TRACE}],
         "resources": {
             "requests": {"cpu": "50m", "memory": "64Mi"},
             "limits": {"memory": "512Mi"},
@@ -199,7 +204,7 @@ fn settings_get_to_their_places() {
         priorityClassName: low\n\
         runtimeClassName: gvisor\n\
         imagePullSecrets: [{name: pull}]\n\
-        env: [{name: HTTPS_PROXY, value: http://proxy}]\n\
+        env: [{name: HTTPS_PROXY, value: http://proxy}, {name: TRACEPARENT, value: x}]\n\
         scratchSize: 5Gi\n";
     let settings = JobSettings { pod: PodSettings::parse(text).unwrap(), ..JobSettings::default() };
     let attempt = attempt(&registries());
@@ -224,7 +229,9 @@ fn settings_get_to_their_places() {
     let expected = json!([
         {"limits": {"memory": "2Gi"}}, "a", "a", "true", "enabled", {"disk": "fast"},
         [{"key": "spot", "operator": "Exists"}], {"nodeAffinity": {}}, "low", "gvisor",
-        [{"name": "pull"}], [{"name": "HTTPS_PROXY", "value": "http://proxy"}], "5Gi",
+        [{"name": "pull"}],
+        [{"name": "HTTPS_PROXY", "value": "http://proxy"}, {"name": "TRACEPARENT", "value": TRACE}],
+        "5Gi",
     ]);
     assert_eq!(found, expected);
     let task = &template["metadata"]["annotations"]["imagepush.dev/task"];

@@ -1,0 +1,68 @@
+//! Spans of looks and attempts, at a collector of the test's own.
+
+use imagepush::telemetry::Exporter;
+
+use super::*;
+use crate::support::collector::Collector;
+
+/// The identity of the trace that an object's status names, as bytes.
+fn trace_of(object: &Value) -> Vec<u8> {
+    hex::decode(object["status"]["executor"]["traceId"].as_str().unwrap()).unwrap()
+}
+
+fn config(namespace: &str) -> OperatorConfig {
+    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
+    OperatorConfig {
+        namespaces: vec![namespace.to_owned()],
+        listen: None,
+        network: NetworkSettings { egress, ..NetworkSettings::default() },
+        ..OperatorConfig::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trace_that_status_names_is_at_the_collector() {
+    let (registry, collector) = (Registry::start().await, Collector::start().await);
+    fill(&registry.host, 61).await;
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let exporter = Exporter::start(&collector.endpoint.parse().unwrap()).unwrap();
+    let config = OperatorConfig { tracer: exporter.tracer(), ..config(&namespace) };
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run_with(plane.operator_client().await, config, stop.clone()));
+    let operator = Operator { plane, namespace: namespace.clone(), stop, task };
+    let once = json!({"runPolicy": "Once"});
+    operator.apply("web", &spec(&registry.host, &registry.host, &once)).await;
+    operator.wait("web", "Ready").await;
+    let object = operator.get("web").await;
+    assert_eq!(object["status"]["executor"]["type"], "InProcess", "{object:#}");
+    let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
+    operator.stop().await;
+    exporter.finish().await;
+    assert!(collector.has(trace_of(&object)), "{object:#}");
+    for part in ["reconcile", "attempt", &namespace, "web", &uid, "PushSucceeded"] {
+        assert!(collector.has(part), "{part}");
+    }
+    // No place that an object names, nor how it is asked.
+    for part in [registry.host.as_str(), "docker://"] {
+        assert!(!collector.has(part), "{part}");
+    }
+}
+
+/// Log lines and the pods of Jobs name it, so that it is there without a collector, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_attempt_has_a_trace_of_its_own() {
+    let registry = Registry::start().await;
+    fill(&registry.host, 62).await;
+    let operator = Operator::start().await;
+    let more = json!({"interval": "1h"});
+    operator.apply("web", &spec(&registry.host, &registry.host, &more)).await;
+    operator.wait("web", "Ready").await;
+    let first = trace_of(&operator.get("web").await);
+    let digest = fill(&registry.host, 63).await;
+    request(&operator, "web", "1").await;
+    let object =
+        operator.until("web", |object| object["status"]["artifact"]["digest"] == *digest).await;
+    assert_ne!(trace_of(&object), first);
+    operator.stop().await;
+}
