@@ -10,7 +10,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use crate::api::FIELD_MANAGER;
-use crate::api::v1alpha1::{Artifact, ImagePush, ImagePushStatus};
+use crate::api::v1alpha1::{Artifact, ImagePush, ImagePushStatus, SourceStatus};
 use crate::limits::MAX_CONFLICTS;
 
 /// What became of a status that was to be written.
@@ -102,16 +102,21 @@ async fn apply(
     Ok(written.resource_version())
 }
 
-/// What of a status somebody may wait for, or the next decision needs. Of what was pushed, the fields that the definition has
-/// always had.
+/// What of a status somebody may wait for, or the next decision needs. Of what was read and pushed, the fields that the
+/// definition has always had.
 fn kept(status: &ImagePushStatus) -> ImagePushStatus {
+    let source = status.source.as_ref().map(|source| SourceStatus {
+        reference: source.reference.clone(),
+        digest: source.digest.clone(),
+        ..SourceStatus::default()
+    });
     let artifact = status.artifact.as_ref().map(|artifact| Artifact {
         reference: artifact.reference.clone(),
         digest: artifact.digest.clone(),
         media_type: artifact.media_type.clone(),
         ..Artifact::default()
     });
-    ImagePushStatus { source: status.source.clone(), artifact, ..least(status) }
+    ImagePushStatus { source, artifact, ..least(status) }
 }
 
 /// What somebody may wait for; the rest is found out again.
