@@ -24,6 +24,8 @@ use crate::transport::Locality;
 const NOT_SEARCHED: &str = "nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask with `--cr-option yes`";
 /// The same where a registry was asked for nothing but the manifest.
 const IN_PLACE: &str = "the image is in place, so that its registry was asked for nothing more; ask with `--cr-option yes`, or annotate its manifest `imagepush.dev/bundle`";
+/// The same where all blobs were linked within a registry, which was asked for its list of attachments and nothing more.
+const LINKED: &str = "the layers stay in their registry, which lists no bundle of the image and was asked for nothing more; ask with `--cr-option yes`, or annotate its manifest `imagepush.dev/bundle`";
 /// The next step where there is no bundle, and one is wanted.
 const ALONE: &str = "push the image alone, with `--cr-option no`";
 const DRY_RUN: &str = "a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask with `--cr-option yes`";
@@ -156,8 +158,37 @@ impl Carrier {
         }
     }
 
+    /// Whether the image stays in its registry, so that looking for more than its list of attachments would cost more than
+    /// all of the push: nothing known says that this would be worth it.
+    fn is_linked(&self, ends: &Ends<'_>) -> bool {
+        self.is_auto()
+            && ends.one_registry()
+            && !self.seeks()
+            && search::annotated(&ends.origin).is_none()
+    }
+
+    /// The lead once it is known whether all blobs could be linked. If not, the image is asked for all that it says.
+    async fn lead_by_now(&self, ends: &Ends<'_>, lead: Lead) -> Result<Option<Lead>> {
+        if !self.is_linked(ends) || !matches!(lead, Lead::Unknown { .. }) {
+            return Ok(Some(lead));
+        }
+        if self.views.is_empty() {
+            self.set(State::Decided(not_searched(LINKED)));
+            return Ok(None);
+        }
+        let lead = self.heed(search::lead(&ends.origin).await)?;
+        if let Some(lead) = &lead {
+            if matches!(lead, Lead::Labelled(folder) if *folder != Folder::default()) {
+                self.views.clear();
+            }
+            self.set(State::Lead(lead.clone()));
+        }
+        Ok(lead)
+    }
+
     /// What is to be done under `auto` once all layers that move have moved.
-    async fn settle_auto(&self, ends: &Ends<'_>, lead: &Lead) -> Result<()> {
+    async fn settle_auto(&self, ends: &Ends<'_>, lead: Lead) -> Result<()> {
+        let Some(lead) = &self.lead_by_now(ends, lead).await? else { return Ok(()) };
         let folder = match lead {
             // The destination may have the same: that is seen when it is asked.
             Lead::Attached(_) => return Ok(()),
@@ -268,6 +299,7 @@ impl Companion for Carrier {
                 self.decide(Decision::NotSearched(IN_PLACE.to_owned()));
                 return Ok(());
             }
+            Motion::Moves if self.is_linked(ends) => search::without_label(&ends.origin).await,
             // What is attached is asked for while the layers move.
             Motion::Moves if self.is_auto() => search::inside(&ends.origin).await,
             Motion::Moves | Motion::Stays => search::lead(&ends.origin).await,
@@ -282,7 +314,12 @@ impl Companion for Carrier {
         if !self.is_auto() || !matches!(self.state(), State::Lead(_)) {
             return Ok(());
         }
-        if let Some(Some(attached)) = self.heed(search::attached(&ends.origin).await)? {
+        let attached = if self.is_linked(ends) {
+            search::attached_at_once(&ends.origin).await
+        } else {
+            search::attached(&ends.origin).await
+        };
+        if let Some(Some(attached)) = self.heed(attached)? {
             self.views.close();
             self.set(State::Lead(Lead::Attached(attached)));
         }
@@ -302,7 +339,7 @@ impl Companion for Carrier {
 
     async fn settle(&self, ends: &Ends<'_>) -> Result<()> {
         match self.state() {
-            State::Lead(lead) if self.is_auto() => self.settle_auto(ends, &lead).await,
+            State::Lead(lead) if self.is_auto() => self.settle_auto(ends, lead).await,
             State::Lead(lead) => self.follow(ends, &lead).await,
             State::Found { .. } | State::Decided(_) => Ok(()),
         }
@@ -319,7 +356,8 @@ impl Companion for Carrier {
         }
         match self.state() {
             State::Lead(Lead::Unknown { .. }) if !self.seeks() => {
-                self.set(State::Decided(not_searched(DRY_RUN)));
+                let reason = if self.is_linked(ends) { LINKED } else { DRY_RUN };
+                self.set(State::Decided(not_searched(reason)));
             }
             State::Lead(lead) => self.follow(ends, &lead).await?,
             State::Found { .. } | State::Decided(_) => {}

@@ -62,25 +62,39 @@ pub(super) fn annotated<'a>(origin: &Origin<'a>) -> Option<&'a str> {
 
 /// What the image says of where in its layers the bundle is.
 pub(super) async fn inside(origin: &Origin<'_>) -> Result<Lead> {
-    let labelled =
-        |path: &str| Folder::parse(path).map(Lead::Labelled).map_err(|it| it.on(Side::Source));
     if let Some(path) = annotated(origin) {
         return labelled(path);
     }
-    let mut first = origin.first_image().await?;
-    if !is_container_image(&first) {
-        // An index may list artifacts before its images.
-        let images = origin.images().await?;
-        let Some(image) = images.into_iter().find(is_container_image) else {
-            return Ok(Lead::Nowhere);
-        };
-        first = image;
-    }
-    let Some(image) = first.as_image() else { return Ok(Lead::Nowhere) };
+    let first = container_image(origin).await?;
+    let Some(image) = first.as_ref().and_then(Manifest::as_image) else { return Ok(Lead::Nowhere) };
     match origin.config(&image.config).await?.config.labels.get(LABEL) {
         Some(path) => labelled(path),
-        None => Ok(Lead::Unknown { encrypted: encrypted_layer(image).cloned() }),
+        None => Ok(unlabelled(image)),
     }
+}
+
+/// The same, as far as it is known without reading a config: one without a label may have it.
+pub(super) async fn without_label(origin: &Origin<'_>) -> Result<Lead> {
+    let first = container_image(origin).await?;
+    Ok(first.as_ref().and_then(Manifest::as_image).map_or(Lead::Nowhere, unlabelled))
+}
+
+fn labelled(path: &str) -> Result<Lead> {
+    Folder::parse(path).map(Lead::Labelled).map_err(|error| error.on(Side::Source))
+}
+
+fn unlabelled(image: &ImageManifest) -> Lead {
+    Lead::Unknown { encrypted: encrypted_layer(image).cloned() }
+}
+
+/// The first container image of what is pushed, if there is one.
+async fn container_image(origin: &Origin<'_>) -> Result<Option<Manifest>> {
+    let first = origin.first_image().await?;
+    if is_container_image(&first) {
+        return Ok(Some(first));
+    }
+    // An index may list artifacts before its images.
+    Ok(origin.images().await?.into_iter().find(is_container_image))
 }
 
 /// The newest bundle that is attached to the image.
@@ -94,6 +108,21 @@ pub(super) async fn attached(origin: &Origin<'_>) -> Result<Option<Descriptor>> 
         };
         if let Some(newest) = newest(&listed) {
             return Ok(Some(newest.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// The same by one question for each digest that the image is known by: a place that takes more is not asked further.
+pub(super) async fn attached_at_once(origin: &Origin<'_>) -> Result<Option<Descriptor>> {
+    for digest in origin.digests()? {
+        match origin.attachments_at_once(&digest, &ARTIFACT_TYPE).await? {
+            None => return Ok(None),
+            Some(listed) => {
+                if let Some(newest) = newest(&listed) {
+                    return Ok(Some(newest.clone()));
+                }
+            }
         }
     }
     Ok(None)
@@ -253,6 +282,12 @@ impl Views {
     /// Whether any layer has been seen.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty() && lock(&self.0.missed).is_empty()
+    }
+
+    /// Forgets what has been seen: it was looked for in another folder.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+        lock(&self.0.missed).clear();
     }
 
     /// Whether a layer that has been seen says anything of the folder.

@@ -84,6 +84,8 @@ pub struct Ends<'a> {
     /// Where the image is read.
     pub origin: Origin<'a>,
     pub(super) destination: &'a dyn ImageDestination,
+    /// Whether both are repositories of one registry.
+    pub(super) one_registry: bool,
     /// The name of the destination's transport.
     pub(super) transport: &'static str,
     pub(super) retry: Retry,
@@ -96,6 +98,11 @@ impl Ends<'_> {
     /// What the destination can hold.
     pub fn capabilities(&self) -> Capabilities {
         self.destination.capabilities()
+    }
+
+    /// Whether both ends are repositories of one registry, in which what they have in common is linked and doesn't move.
+    pub fn one_registry(&self) -> bool {
+        self.one_registry
     }
 
     /// The name of the destination's transport.

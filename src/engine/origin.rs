@@ -217,6 +217,17 @@ impl<'a> Origin<'a> {
         listed.map_err(|error| error.on(Side::Source))
     }
 
+    /// The same by one question; nothing where that takes another one.
+    pub async fn attachments_at_once(
+        &self,
+        subject: &Digest,
+        artifact_type: &MediaType,
+    ) -> Result<Option<Vec<Descriptor>>> {
+        let list = || self.source.attachments_at_once(subject, Some(artifact_type));
+        let listed = retry(self.retry, self.progress.as_ref(), list).await;
+        listed.map_err(|error| error.on(Side::Source))
+    }
+
     /// The manifest of an attachment.
     pub async fn attachment(&self, listed: &Descriptor) -> Result<Manifest> {
         self.reading(&listed.digest, || self.source.attachment(listed)).await

@@ -130,6 +130,15 @@ pub trait ImageSource: Send + Sync {
         Err(no_attachments())
     }
 
+    /// The same by one question; nothing where that takes another one.
+    async fn attachments_at_once(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Option<Vec<Descriptor>>> {
+        self.attachments(subject, artifact_type).await.map(Some)
+    }
+
     /// Reads the manifest of an attachment that was listed, and makes sure that it is that one. Its blobs are read
     /// like any others.
     async fn attachment(&self, listed: &Descriptor) -> Result<Manifest> {

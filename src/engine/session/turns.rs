@@ -28,6 +28,7 @@ impl Session<'_> {
         Ends {
             origin: self.origin(),
             destination: self.destination.as_ref(),
+            one_registry: self.mount_from().is_some(),
             transport: self.options.destination.reference.transport().name(),
             retry: self.options.retry,
             progress: self.progress.as_ref(),

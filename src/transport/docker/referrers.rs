@@ -32,16 +32,44 @@ pub(super) async fn list(
     artifact_type: Option<&MediaType>,
 ) -> Result<Vec<Descriptor>> {
     let listed = async {
-        let all = all(client, subject, artifact_type).await?;
-        match artifact_type {
-            Some(artifact_type) => of_type(client, all, artifact_type).await,
-            None => Ok(all),
+        let all = match kept(client, subject, artifact_type).await? {
+            Some(kept) => kept,
+            None => tag_schema::read(client, subject).await?,
+        };
+        wanted(client, all, artifact_type).await
+    };
+    in_time(client, listed).await.map_err(|error| while_listing(error, client, subject))
+}
+
+/// The same, but asks a registry that keeps no list for nothing more.
+pub(super) async fn list_kept(
+    client: &Client,
+    subject: &Digest,
+    artifact_type: Option<&MediaType>,
+) -> Result<Option<Vec<Descriptor>>> {
+    let listed = async {
+        match kept(client, subject, artifact_type).await? {
+            Some(kept) => wanted(client, kept, artifact_type).await.map(Some),
+            None => Ok(None),
         }
     };
-    in_time(client, listed).await.map_err(|error| {
-        let repository = client.repository();
-        error.doing(format!("listing what is attached to `{subject}` in `docker://{repository}`"))
-    })
+    in_time(client, listed).await.map_err(|error| while_listing(error, client, subject))
+}
+
+fn while_listing(error: Error, client: &Client, subject: &Digest) -> Error {
+    let repository = client.repository();
+    error.doing(format!("listing what is attached to `{subject}` in `docker://{repository}`"))
+}
+
+async fn wanted(
+    client: &Client,
+    listed: Vec<Descriptor>,
+    artifact_type: Option<&MediaType>,
+) -> Result<Vec<Descriptor>> {
+    match artifact_type {
+        Some(artifact_type) => of_type(client, listed, artifact_type).await,
+        None => Ok(listed),
+    }
 }
 
 /// The entries of this kind. Whether the registry has left out others already (`OCI-Filters-Applied`) makes no difference.
@@ -152,19 +180,20 @@ pub(super) async fn remove(client: &Client, subject: &Digest, attachment: &Diges
     }
 }
 
-async fn all(
+/// All pages of the registry's own list, if it keeps one.
+async fn kept(
     client: &Client,
     subject: &Digest,
     artifact_type: Option<&MediaType>,
-) -> Result<Vec<Descriptor>> {
+) -> Result<Option<Vec<Descriptor>>> {
     let mut listing = Listing::default();
     let Some(mut page) = first_page(client, subject, artifact_type).await? else {
-        return tag_schema::read(client, subject).await;
+        return Ok(None);
     };
     listing.open_page(&page.url)?;
     loop {
         listing.add(page.entries, page.next.is_none())?;
-        let Some(next) = page.next else { return Ok(listing.into_entries()) };
+        let Some(next) = page.next else { return Ok(Some(listing.into_entries())) };
         listing.open_page(&next)?;
         page = match ask(client, next).await? {
             response if response.status() == StatusCode::OK => Page::read(response).await?,

@@ -78,6 +78,14 @@ impl ImageSource for DockerSource {
     ) -> Result<Vec<Descriptor>> {
         referrers::list(&self.client, subject, artifact_type).await
     }
+
+    async fn attachments_at_once(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Option<Vec<Descriptor>>> {
+        referrers::list_kept(&self.client, subject, artifact_type).await
+    }
 }
 
 /// Reads a manifest. The digest that the registry says it has is not looked at: it is computed.

@@ -5,6 +5,7 @@ use imagepush::options::CustomResources::{Always, Auto, Never, Only};
 use super::harness::*;
 use crate::support::docker_registry::{DockerRegistry, Request};
 use crate::support::images::{Content, Form, layer};
+use crate::support::registry::{Act, Referrers, Registry, Rule};
 
 /// The requests that something sends to a registry, as `METHOD path` below the repository.
 async fn requests(registry: &DockerRegistry, work: impl Future<Output = ()>) -> Vec<String> {
@@ -72,6 +73,56 @@ async fn layers_are_read_once_for_both() {
             // The config, and the layers.
             assert_eq!(read, layers + 1, "{policy:?}: {requests:#?}");
         }
+    }
+}
+
+/// Between repositories of one registry nothing has to move, so nothing but the registry's own list is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_in_its_registry_is_asked_for_its_list_alone() {
+    for (keeps_list, expected) in [(false, "notSearched"), (true, "pushed")] {
+        let registry = Registry::start().await;
+        if keeps_list {
+            registry.keep_referrers(Referrers { page: 10, filters: false });
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| format!("docker://{}/{name}:1", registry.host);
+        // With a label in its config, which nobody reads for that.
+        let image = labelled(&thing("a"));
+        let from = layout(folder.path(), "a", &image);
+        assert_eq!(decisions(&from, &name("bare"), Never).await.0, "pushed");
+        let blobs = image.blobs.len() - 1;
+        registry.take_log();
+        let found = decisions(&name("bare"), &name("other"), Auto).await;
+        assert_eq!(found, ("pushed", "notSearched".to_owned()), "{keeps_list}");
+        let log = registry.take_log();
+        assert!(log.len() <= blobs + 4, "{keeps_list}: {log:#?}");
+        assert!(!log.iter().any(|it| it.starts_with("GET") && it.contains("/blobs/")), "{log:#?}");
+
+        assert_eq!(decisions(&from, &name("from"), Always).await.1, "pushed");
+        let found = decisions(&name("from"), &name("to"), Auto).await;
+        assert_eq!((found.0, found.1.as_str()), ("pushed", expected), "{keeps_list}");
+        // Who asks for it gets it.
+        assert_eq!(decisions(&name("from"), &name("asked"), Always).await.1, "pushed");
+        for to in if keeps_list { &["asked", "to"][..] } else { &["asked"] } {
+            let name = format!("{}/{to}:1", registry.host);
+            assert_eq!(got(&name, &[&registry.host]), canonical("a"), "{keeps_list} {to}");
+        }
+    }
+}
+
+/// A registry that doesn't link is sent the layers, and then they are looked into like any others.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_within_its_registry_is_looked_into() {
+    for image in [image_with(&thing("a")), labelled(&thing("a"))] {
+        let registry = Registry::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| format!("docker://{}/{name}:1", registry.host);
+        run(&layout(folder.path(), "a", &image), &name("from"), Never).await.unwrap();
+        let refuses = Act::Respond(405, vec![], vec![]);
+        registry.add_rule(Rule::each("POST", "/v2/to/", refuses).with_query("mount="));
+        let found = decisions(&name("from"), &name("to"), Auto).await;
+        assert_eq!(found, ("pushed", "pushed".to_owned()));
+        assert_eq!(got(&format!("{}/to:1", registry.host), &[&registry.host]), canonical("a"));
     }
 }
 

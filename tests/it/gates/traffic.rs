@@ -5,7 +5,7 @@ use std::path::Path;
 use imagepush::limits::{PARALLEL_BLOBS, PARALLEL_SMALL_BLOBS};
 
 use super::{PROGRAM, docker, oci, push};
-use crate::support::docker_registry::DockerRegistry;
+use crate::support::docker_registry::{DockerRegistry, Program, Request};
 use crate::support::layout::write_layout;
 use crate::support::measured::measure;
 use crate::support::relay::Relay;
@@ -66,6 +66,38 @@ fn payload(layout: &Path) -> usize {
     let blobs = std::fs::read_dir(layout.join("blobs/sha256")).unwrap();
     let payload: u64 = blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).sum();
     usize::try_from(payload).unwrap()
+}
+
+/// Of an image that goes to another repository of its registry, every blob is linked: by the program's defaults, too, which
+/// look for custom resources.
+#[test]
+fn within_a_registry_a_blob_costs_one_request_and_no_byte() {
+    for program in [Program::Debian, Program::Version3] {
+        let registry = DockerRegistry::of(program);
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = write_layout(folder.path(), "1", 10, 100 << 10);
+        push(&oci(folder.path()), &docker(&registry));
+        let none: &[&str] = &[];
+        for (to, options, beside) in
+            [("plain", &["--cr-option", "no"][..], 0), ("default", none, 1)]
+        {
+            let to = format!("docker://{}/{to}/app:1", registry.host);
+            let names = [docker(&registry), to];
+            let names = names.each_ref().map(String::as_str);
+            let before = registry.requests().len();
+            measure(
+                PROGRAM,
+                &[&["push", "--quiet", "--tls-verify=false"], options, &names].concat(),
+            );
+            let requests = registry.requests().split_off(before);
+            // A mount for each blob, a look at both ends, the name, and whether anything is attached.
+            let allowed = blobs.len() + 3 + beside;
+            assert!(requests.len() <= allowed, "{program:?} {options:?}: {requests:#?}");
+            assert!(allowed <= blobs.len() + 4);
+            let moves = |it: &&Request| it.path.contains("/blobs/") && !it.path.contains("?mount=");
+            assert_eq!(requests.iter().find(moves), None, "{program:?} {options:?}");
+        }
+    }
 }
 
 #[test]
