@@ -56,7 +56,11 @@ pub(super) async fn give_up(
     let patch = json!({"metadata": {"uid": uid, "labels": {OWNER_LABEL: null}}});
     match api.patch_metadata(&entry.name, &parameters, &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        Err(kube::Error::Api(answer))
+            if matches!(answer.code, 404 | 409) || refusal::names_another_uid(&answer) =>
+        {
+            Ok(())
+        }
         Err(cause) => Err(refusal::of_object("patch", &cause)),
     }
 }

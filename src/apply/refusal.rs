@@ -61,6 +61,10 @@ fn refused(verb: &str, answer: &Status) -> Error {
             let message = "the API server does not serve it any more";
             Error::new(Kind::CustomResourcesPending, message)
         }
+        _ if names_another_uid(answer) => {
+            let message = "somebody else has made it anew in the meantime";
+            Error::new(Kind::CustomResourcesConflict, message).transient()
+        }
         409 => conflict(answer),
         // What is no object of its kind, such as a field that no schema has, is answered so when it is applied.
         500 if answer.reason.is_empty() => {
@@ -83,6 +87,12 @@ fn refused(verb: &str, answer: &Status) -> Error {
 
 fn is_about_accounts(answer: &Status) -> bool {
     answer.details.as_ref().is_some_and(|details| details.kind == ACCOUNTS)
+}
+
+/// Whether the object has another uid than the one that was seen: a bundle itself names none.
+pub(super) fn names_another_uid(answer: &Status) -> bool {
+    let mut causes = answer.details.iter().flat_map(|details| &details.causes);
+    answer.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
 }
 
 fn conflict(answer: &Status) -> Error {
@@ -229,6 +239,15 @@ mod tests {
                     Kind::CustomResourcesInvalid,
                     Permanent,
                     "the API server refuses it (422): `spec.size` (FieldValueInvalid)",
+                ),
+            ),
+            (
+                422,
+                json!({"causes": [{"reason": "FieldValueInvalid", "field": "metadata.uid", "message": "canary"}]}),
+                (
+                    Kind::CustomResourcesConflict,
+                    Transient,
+                    "somebody else has made it anew in the meantime",
                 ),
             ),
             (

@@ -144,6 +144,7 @@ pub async fn run(config: OperatorConfig, shutdown: CancellationToken) -> Result<
         Err(_) => Config::infer().await.map_err(|cause| unusable(cause.to_string()))?,
     };
     runs_no_program(&cluster)?;
+    acts_as_itself(&cluster)?;
     // It would send again what may have been done, and wait for as long as the server says.
     cluster.default_retry = false;
     let client = Client::try_from(cluster).map_err(|cause| unusable(cause.to_string()))?;
@@ -158,6 +159,21 @@ fn runs_no_program(cluster: &Config) -> Result<()> {
     let message = "the kubeconfig identifies its user by a program, and the operator runs none";
     Err(Error::new(Kind::InvalidOptions, message)
         .hint("run inside the cluster, or use a kubeconfig with a token or a certificate"))
+}
+
+/// Requests that say to be somebody else's would have that one's rights, also where they say to be an account's: of a group
+/// that is added below, nobody who applies a bundle would know.
+fn acts_as_itself(cluster: &Config) -> Result<()> {
+    let auth = &cluster.auth_info;
+    let groups = auth.impersonate_groups.as_ref().is_some_and(|groups| !groups.is_empty());
+    let more = auth.impersonate_user_extra.as_ref().is_some_and(|more| !more.is_empty());
+    if auth.impersonate.is_none() && auth.impersonate_uid.is_none() && !groups && !more {
+        return Ok(());
+    }
+    let message = "the kubeconfig or the environment says to act as somebody else, and the operator acts as itself";
+    Err(Error::new(Kind::InvalidOptions, message).hint(
+        "leave `as`, `as-uid`, `as-groups` and `as-user-extra` out of the kubeconfig, and unset `KUBE_RS_DEBUG_IMPERSONATE_USER` and `KUBE_RS_DEBUG_IMPERSONATE_GROUP`",
+    ))
 }
 
 /// The same with a client that the caller made.
@@ -361,6 +377,14 @@ mod tests {
 
     use super::*;
 
+    /// Whether a check refuses a user of a kubeconfig.
+    fn refuses(check: fn(&Config) -> Result<()>, user: &serde_json::Value) -> bool {
+        let mut cluster = Config::new("https://cluster.example".parse().unwrap());
+        cluster.auth_info = serde_json::from_value(user.clone()).unwrap();
+        let error = check(&cluster).err();
+        error.is_some_and(|error| error.kind() == Kind::InvalidOptions)
+    }
+
     #[test]
     fn a_kubeconfig_chooses_no_program() {
         let exec =
@@ -368,14 +392,21 @@ mod tests {
         let provider = json!({"auth-provider": {"name": "gcp", "config": {"cmd-path": "x"}}});
         for (user, refused) in [(json!({"token": "canary"}), false), (exec, true), (provider, true)]
         {
-            let mut cluster = Config::new("https://cluster.example".parse().unwrap());
-            cluster.auth_info = serde_json::from_value(user.clone()).unwrap();
-            let expected = refused.then_some(Kind::InvalidOptions);
-            assert_eq!(
-                runs_no_program(&cluster).err().map(|error| error.kind()),
-                expected,
-                "{user}"
-            );
+            assert_eq!(refuses(runs_no_program, &user), refused, "{user}");
+        }
+    }
+
+    #[test]
+    fn a_kubeconfig_chooses_no_other_user() {
+        for (user, refused) in [
+            (json!({"token": "canary"}), false),
+            (json!({"as-groups": [], "as-user-extra": {}}), false),
+            (json!({"as": "system:admin"}), true),
+            (json!({"as-uid": "1"}), true),
+            (json!({"as-groups": ["system:masters"]}), true),
+            (json!({"as-user-extra": {"scopes": ["all"]}}), true),
+        ] {
+            assert_eq!(refuses(acts_as_itself, &user), refused, "{user}");
         }
     }
 }

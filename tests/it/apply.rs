@@ -3,6 +3,7 @@
 mod hostile;
 mod interrupted;
 mod leaving;
+mod meanwhile;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -86,7 +87,7 @@ impl Place {
         things::install(plane).await;
         let namespace = plane.namespace().await;
         things::account(plane, &namespace, "deployer", resources, verbs).await;
-        let client = plane.admin_client().await;
+        let client = plane.admin_client_called(&namespace).await;
         let account = Account::new(&namespace, "deployer").unwrap();
         let (who, kinds) = (Impersonated::new(&client, account), Kinds::new(&client));
         Self { plane, namespace, who, kinds, journal: Memory::default() }

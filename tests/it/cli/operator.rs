@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::run::{program, run_in};
 use crate::support::control_plane::control_plane;
@@ -21,6 +22,36 @@ fn without_a_cluster_it_says_what_it_looked_for() {
          No such file or directory (os error 2))\n\
          hint: run inside a cluster, or set KUBECONFIG\n"
     );
+}
+
+/// Who is named there would be who a bundle's objects are written as, beside the account that has agreed to it.
+#[tokio::test]
+async fn neither_kubeconfig_nor_environment_says_whom_it_acts_as() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    for (user, variable) in [
+        (json!({"as": "system:admin"}), None),
+        (json!({"as-groups": ["system:masters"]}), None),
+        (json!({}), Some("KUBE_RS_DEBUG_IMPERSONATE_USER")),
+        (json!({}), Some("KUBE_RS_DEBUG_IMPERSONATE_GROUP")),
+    ] {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "a", "user": user}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        });
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        let arguments = ["operator", "--apply-bundles", "--listen=none", "--leader-election=false"];
+        let mut program = program(folder.path(), &arguments);
+        program.env("KUBECONFIG", &kubeconfig).envs(variable.map(|name| (name, "system:masters")));
+        let ended = tokio::process::Command::from(program).kill_on_drop(true).output();
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+        let output = ended.unwrap_or_else(|_| panic!("it works as another: {user} {variable:?}"));
+        let told = String::from_utf8(output.unwrap().stderr).unwrap();
+        let said = "says to act as somebody else, and the operator acts as itself";
+        assert!(told.contains(said), "{user} {variable:?}: {told}");
+    }
 }
 
 /// What it prints are log lines and nothing else, so that a collector can read all of them.

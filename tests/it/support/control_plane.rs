@@ -5,6 +5,7 @@
 //! Both programs end with the test process, and hard: an API server that is asked politely waits for its etcd, which may
 //! be gone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -186,17 +187,27 @@ impl ControlPlane {
 
     /// A client with the operator's own service account, so that its permissions are tested as well.
     pub(crate) async fn operator_client(&self) -> kube::Client {
+        self.operator_client_called("imagepush-tests").await
+    }
+
+    /// The same, by whose name its requests are found again: see [`Self::audited_of`].
+    pub(crate) async fn operator_client_called(&self, agent: &str) -> kube::Client {
         let account = ["create", "token", "-n", "imagepush-system", "imagepush-controller"];
         let token = self.kubectl(&account).await.succeeded();
         let mut config = self.config().await;
         config.auth_info =
             kube::config::AuthInfo { token: Some(token.trim().into()), ..Default::default() };
-        kube::Client::try_from(config).unwrap()
+        kube::Client::try_from(called(config, agent)).unwrap()
     }
 
     /// A client that may do everything.
     pub(crate) async fn admin_client(&self) -> kube::Client {
-        kube::Client::try_from(self.config().await).unwrap()
+        self.admin_client_called("imagepush-tests").await
+    }
+
+    /// The same, by whose name its requests are found again.
+    pub(crate) async fn admin_client_called(&self, agent: &str) -> kube::Client {
+        kube::Client::try_from(called(self.config().await, agent)).unwrap()
     }
 
     /// The address of the API server, with an administrator's credentials, and without sending anything twice, which the
@@ -213,11 +224,26 @@ impl ControlPlane {
 
     /// The requests about objects of a namespace that were answered, as the API server's audit log has them.
     pub(crate) fn audited(&self, namespace: &str) -> Vec<serde_json::Value> {
+        self.audited_where(|event| event["objectRef"]["namespace"] == namespace)
+    }
+
+    /// All that a client of this name has asked for, also of the whole cluster and of what is no object: as whom (nobody, if as
+    /// itself), and what.
+    pub(crate) fn audited_of(&self, agent: &str) -> BTreeSet<(Option<String>, String)> {
+        let asked = |event: serde_json::Value| {
+            let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+            let what = text(&event["objectRef"]["resource"]).or(text(&event["requestURI"]));
+            let asked = format!("{} {}", event["verb"].as_str().unwrap(), what.unwrap());
+            (text(&event["impersonatedUser"]["username"]), asked)
+        };
+        self.audited_where(|event| event["userAgent"] == agent).into_iter().map(asked).collect()
+    }
+
+    fn audited_where(&self, holds: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
         let log = fs::read_to_string(&self.audit).unwrap();
         // The last line may be under way.
         let events = log.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let about = |event: &serde_json::Value| event["objectRef"]["namespace"] == namespace;
-        events.filter(about).collect()
+        events.filter(holds).collect()
     }
 
     /// The file with an administrator's credentials.
@@ -236,6 +262,13 @@ impl ControlPlane {
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", "/nonexistent").args(arguments);
         run(command, input).await
     }
+}
+
+/// With a name for the API server's log.
+fn called(mut config: kube::Config, agent: &str) -> kube::Config {
+    let agent = axum::http::HeaderValue::from_str(agent).unwrap();
+    config.headers.push((axum::http::header::USER_AGENT, agent));
+    config
 }
 
 /// What a program printed, and how it ended.
