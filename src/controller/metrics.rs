@@ -259,9 +259,9 @@ impl Metrics {
         }
     }
 
-    /// What an object's status says.
-    pub(crate) fn object(&self, object: &ImagePush, status: &ImagePushStatus) {
-        self.standings.says(object, status);
+    /// What the status of an object says, of which one attempt may take `timeout`.
+    pub(crate) fn object(&self, object: &ImagePush, status: &ImagePushStatus, timeout: Duration) {
+        self.standings.says(object, status, timeout);
         if let Some(objects) = &self.objects {
             objects.says(object, status);
         }

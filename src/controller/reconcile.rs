@@ -292,7 +292,7 @@ fn told(
     let ended = outcome.is_some();
     let updated = context.attempts.update(&uid, |memory| {
         // Not of an object that has gone meanwhile: it is forgotten here first, and its series are taken away after that.
-        context.metrics.object(object, status);
+        context.metrics.object(object, status, timeout(object, context));
         if matches!(outcome, Some(Outcome::Pushed(_) | Outcome::Unchanged)) {
             context.metrics.succeeded(object);
         }

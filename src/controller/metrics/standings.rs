@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -26,9 +27,9 @@ pub(super) struct Standings(Arc<Mutex<HashMap<String, Standing>>>);
 #[derive(Clone, Debug)]
 struct Standing {
     state: &'static str,
-    /// The time between two checks; not set where none is to come, or none that writes.
-    interval: Option<Duration>,
-    /// When the destination was last found or made to be as it should, or when the object was seen first.
+    /// How long it may be without a success; not set where none is to come until somebody does something.
+    patience: Option<Duration>,
+    /// When the destination was last found or made to be as it should, or from when it counts else.
     since: Instant,
 }
 
@@ -42,17 +43,18 @@ const STATES: [&str; 5] = ["progressing", "ready", "retrying", "stalled", "suspe
 // === impl Standings ===
 
 impl Standings {
-    /// What an object's status says.
-    pub(super) fn says(&self, object: &ImagePush, status: &ImagePushStatus) {
-        let (state, interval) = (state(object, status), interval(object));
+    /// What an object's status says. One of its attempts may take `timeout`.
+    pub(super) fn says(&self, object: &ImagePush, status: &ImagePushStatus, timeout: Duration) {
+        let state = state(object, status);
+        let patience = patience(object, timeout).filter(|_| state != "stalled");
         let mut all = self.lock();
-        let fresh = || Standing { state, interval, since: Instant::now() };
+        let fresh = || Standing { state, patience, since: unready_since(status, Timestamp::now()) };
         let standing = all.entry(object.uid().unwrap_or_default()).or_insert_with(fresh);
-        if standing.interval.is_none() {
+        if standing.patience.is_none() {
             // It counts from when its checks begin, such as when it is resumed.
             standing.since = Instant::now();
         }
-        (standing.state, standing.interval) = (state, interval);
+        (standing.state, standing.patience) = (state, patience);
     }
 
     /// An object's destination was found or made to be as it should.
@@ -88,7 +90,10 @@ impl Collector for Standings {
             let labels = StateLabels { state };
             ConstGauge::new(self.in_state(state)).encode(family.encode_family(&labels)?)?;
         }
-        let (name, help) = ("overdue_objects", "Objects without a success for three intervals");
+        let (name, help) = (
+            "overdue_objects",
+            "Objects without a success for three intervals and the time of an attempt",
+        );
         let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(self.overdue()).encode(gauge)
     }
@@ -98,8 +103,7 @@ impl Collector for Standings {
 
 impl Standing {
     fn is_overdue(&self, now: Instant) -> bool {
-        let patience = self.interval.map(|interval| interval.saturating_mul(OVERDUE_AFTER));
-        patience.is_some_and(|patience| now.duration_since(self.since) > patience)
+        self.patience.is_some_and(|patience| now.duration_since(self.since) > patience)
     }
 }
 
@@ -121,6 +125,19 @@ pub(super) fn interval(object: &ImagePush) -> Option<Duration> {
     let repeats = spec.run_policy == RunPolicy::Continuous && spec.mode == Mode::Apply;
     let interval = spec.interval.as_deref().filter(|_| repeats && !spec.suspend)?;
     validate::duration(interval).ok()
+}
+
+/// How long an object may be without a success: an attempt may begin at the end of the last interval, and take its time.
+fn patience(object: &ImagePush, timeout: Duration) -> Option<Duration> {
+    Some(interval(object)?.saturating_mul(OVERDUE_AFTER).saturating_add(timeout))
+}
+
+/// Since when an object that is seen first is known to have had no success: this process may be new, and the object old.
+fn unready_since(status: &ImagePushStatus, now: Timestamp) -> Instant {
+    let ready = conditions::find(&status.conditions, READY).filter(|it| it.status == "False");
+    let age =
+        ready.and_then(|ready| now.duration_since(ready.last_transition_time.0).try_into().ok());
+    age.and_then(|age| Instant::now().checked_sub(age)).unwrap_or_else(Instant::now)
 }
 
 fn count<'a>(found: impl Iterator<Item = &'a Standing>) -> i64 {
@@ -178,14 +195,14 @@ mod tests {
             ("d", every.clone(), status(STALLED, "AccessDenied"), "stalled"),
             ("e", json!({"suspend": true}), status(READY, "PushSucceeded"), "suspended"),
         ] {
-            standings.says(&object(name, &spec), &status);
+            standings.says(&object(name, &spec), &status, Duration::ZERO);
             assert_eq!(told(&standings), [format!("objects{{state=\"{state}\"}} 1")]);
             standings.gone(name);
         }
         let ready = status(READY, "PushSucceeded");
-        standings.says(&object("a", &every), &ImagePushStatus::default());
-        standings.says(&object("b", &every), &ready);
-        standings.says(&object("a", &every), &ready);
+        standings.says(&object("a", &every), &ImagePushStatus::default(), Duration::ZERO);
+        standings.says(&object("b", &every), &ready, Duration::ZERO);
+        standings.says(&object("a", &every), &ready, Duration::ZERO);
         assert_eq!(told(&standings), ["objects{state=\"ready\"} 2"]);
         standings.gone("a");
         assert_eq!(told(&standings), ["objects{state=\"ready\"} 1"]);
@@ -200,9 +217,11 @@ mod tests {
             object("a", &spec)
         };
         let wait = async |minutes: u64| tokio::time::sleep(Duration::from_mins(minutes)).await;
-        let says = |object: &ImagePush| standings.says(object, &ImagePushStatus::default());
+        let attempt = Duration::from_mins(5);
+        let says =
+            |object: &ImagePush| standings.says(object, &ImagePushStatus::default(), attempt);
         says(&every(json!({})));
-        wait(29).await;
+        wait(34).await;
         assert_eq!(standings.overdue(), 0);
         wait(2).await;
         assert_eq!(standings.overdue(), 1);
@@ -211,7 +230,7 @@ mod tests {
         assert_eq!(standings.overdue(), 1);
         standings.succeeded(&every(json!({})));
         assert_eq!(standings.overdue(), 0);
-        wait(31).await;
+        wait(36).await;
         // What has no checks to come is none, and what is resumed counts from then.
         for quiet in
             [json!({"suspend": true}), json!({"runPolicy": "Once"}), json!({"mode": "DryRun"})]
@@ -221,7 +240,26 @@ mod tests {
         }
         says(&every(json!({})));
         assert_eq!(standings.overdue(), 0);
-        wait(31).await;
+        wait(36).await;
+        // So has what stalls: somebody has to do something, and is told.
+        standings.says(&every(json!({})), &status(STALLED, "AccessDenied"), attempt);
+        assert_eq!(standings.overdue(), 0);
+        says(&every(json!({})));
+        assert_eq!(standings.overdue(), 0);
+        wait(36).await;
         assert_eq!(standings.overdue(), 1);
+    }
+
+    #[test]
+    fn an_old_object_counts_from_when_it_was_last_ready_and_not_from_the_start_of_the_process() {
+        let now = jiff::Timestamp::from_second(61).unwrap();
+        let at = |state| {
+            let mut status = ImagePushStatus::default();
+            let setting = Setting { kind: READY, state, reason: "Timeout", message: "" };
+            let then = jiff::Timestamp::from_second(1).unwrap();
+            conditions::set(&mut status.conditions, &setting, 1, then);
+            unready_since(&status, now).elapsed().as_secs()
+        };
+        assert_eq!((at(State::False), at(State::True)), (60, 0));
     }
 }

@@ -1,5 +1,7 @@
 //! What events of a watch do to what is known of its objects.
 
+use std::time::Duration;
+
 use futures::channel::mpsc;
 use serde_json::json;
 
@@ -54,7 +56,7 @@ async fn series_of_those_that_went_unseen_go_and_no_others() {
     let [stays, goes] = ["stays", "goes"].map(|name| object("one", name, 1));
     one.list(&[stays.clone(), goes.clone()]);
     for object in [&stays, &goes] {
-        context.metrics.object(object, &ImagePushStatus::default());
+        context.metrics.object(object, &ImagePushStatus::default(), Duration::ZERO);
     }
     let has = |name: &str| {
         let text = context.metrics.text().unwrap();
