@@ -447,9 +447,26 @@ pub const UNREADABLE_QUEUE: usize = 256;
 /// Objects that can't be read of which it is remembered that they were told so, or that they are to be told again.
 pub const MAX_UNREADABLE: usize = 4096;
 
-/// Writing the status of the attempts that were called off when the operator stops. With [`STOP_TIMEOUT`],
-/// [`LEASE_RELEASE_TIMEOUT`] and [`EVENT_DRAIN_TIMEOUT`] it fits into a pod's usual grace period of 30 seconds.
+/// Writing the status of the attempts that were called off when the operator stops.
 pub const LAST_STATUS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What the end of the operator is made of fits into a pod's usual grace period of 30 seconds.
+const _: () = {
+    let parts = [
+        STOP_TIMEOUT,
+        LAST_STATUS_TIMEOUT,
+        LEASE_RELEASE_TIMEOUT,
+        EVENT_DRAIN_TIMEOUT,
+        PROBES_END_TIMEOUT,
+        SPANS_FLUSH_TIMEOUT,
+    ];
+    let (mut sum, mut at) = (0, 0);
+    while at < parts.len() {
+        sum += parts[at].as_millis();
+        at += 1;
+    }
+    assert!(sum < 30_000);
+};
 
 /// Events of the cluster that wait to be written.
 pub const EVENT_QUEUE: usize = 256;

@@ -63,9 +63,12 @@ pub(crate) async fn run(arguments: AttemptArgs, printer: &Printer) -> Result<()>
     let network = Network::new(connections.settings());
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let folders = pod::Folders { secrets: &secrets, volumes: &volumes, scratch_bytes: scratch };
-    let exporter = traces.start()?;
+    let exporter = traces.start().await;
     let parent = traceparent.and_then(|text| text.parse().ok());
-    let names = [("namespace", task.namespace.clone()), ("name", task.name.clone())];
+    let names = [
+        ("k8s.namespace.name", task.namespace.clone().into()),
+        ("imagepush.name", task.name.clone().into()),
+    ];
     let tracer = exporter.as_ref().map(Exporter::tracer).unwrap_or_default();
     let mut attempt = tracer.begin("attempt in a pod", parent, names);
     // What a command logs by default are warnings, which are to name the trace, too.
@@ -76,10 +79,10 @@ pub(crate) async fn run(arguments: AttemptArgs, printer: &Printer) -> Result<()>
         attempt.fail(error.kind().as_str());
     }
     drop(attempt);
+    let written = std::fs::write(&report, ended.message);
     if let Some(exporter) = exporter {
         exporter.finish().await;
     }
-    let written = std::fs::write(&report, ended.message);
     ended.outcome.and(written.map_err(|cause| Error::io("write", &report, &cause)))
 }
 

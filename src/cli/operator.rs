@@ -94,7 +94,7 @@ struct Listen(Option<SocketAddr>);
 
 pub(crate) async fn run(arguments: OperatorArgs, printer: &Printer) -> Result<()> {
     let shutdown = signals::cancel_on_signal(printer)?;
-    let exporter = arguments.traces.start()?;
+    let exporter = arguments.traces.start().await;
     let tracer = exporter.as_ref().map(Exporter::tracer).unwrap_or_default();
     let config = OperatorConfig { tracer, ..arguments.config()? };
     let worked = controller::run(config, shutdown).await;

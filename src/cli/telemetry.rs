@@ -1,54 +1,89 @@
-//! The flag that says where traces go.
-
-use std::str::FromStr;
+//! Where traces go: a flag, and the standard variables.
 
 use clap::Args;
 
-use crate::error::Result;
-use crate::telemetry::{Endpoint, Exporter, ParseEndpointError};
+use crate::access::Network;
+use crate::error::{Error, Kind, Result};
+use crate::telemetry::{Endpoint, Exporter};
 
 /// Where traces go.
 #[derive(Debug, Default, Args)]
 pub(super) struct TraceArgs {
-    /// Send traces to this collector, by OTLP as protobuf over HTTP, such as `http://collector:4318` [default: none are sent]
+    /// Send traces to this collector, by OTLP as protobuf over HTTP, such as `http://collector:4318`
     ///
+    /// Without it the variable `OTEL_EXPORTER_OTLP_ENDPOINT` says where; where neither does, none are sent.
     /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER` and
     /// `OTEL_SDK_DISABLED` mean what they mean everywhere. No proxy is used, and no redirect followed.
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
-    otlp_endpoint: Option<Collector>,
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<Endpoint>,
 }
 
-/// A collector, if any: a variable that is empty counts as none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Collector(Option<Endpoint>);
+/// What the environment says of the export of traces.
+#[derive(Debug, Default)]
+struct Environment {
+    endpoint: Option<String>,
+    protocol: Option<String>,
+    disabled: Option<String>,
+}
 
 // === impl TraceArgs ===
 
 impl TraceArgs {
     /// This flag, for a program that is to send traces to the same.
     pub(super) fn arguments(&self) -> Vec<String> {
-        self.endpoint().map(|endpoint| format!("--otlp-endpoint={endpoint}")).into_iter().collect()
+        let endpoint = self.endpoint(&Environment::read());
+        endpoint.map(|endpoint| format!("--otlp-endpoint={endpoint}")).into_iter().collect()
     }
 
-    /// Begins to export, if that is asked for. Without it nothing is made.
-    pub(super) fn start(&self) -> Result<Option<Exporter>> {
-        let off =
-            std::env::var("OTEL_SDK_DISABLED").is_ok_and(|it| it.eq_ignore_ascii_case("true"));
-        self.endpoint().filter(|_| !off).map(Exporter::start).transpose()
+    /// Begins to export, if that is asked for and can be done: no work is left undone for want of its traces.
+    pub(super) async fn start(&self) -> Option<Exporter> {
+        let endpoint = self.endpoint(&Environment::read())?;
+        let begun = async {
+            let client = Network::default().client_of_collector(endpoint.is_secure()).await?;
+            Exporter::start(&endpoint, client)
+        };
+        begun.await.inspect_err(|error| tracing::warn!(%error, "traces are not exported")).ok()
     }
 
-    fn endpoint(&self) -> Option<&Endpoint> {
-        self.otlp_endpoint.as_ref()?.0.as_ref()
+    /// A variable that is of no use to us may be meant for others, and is passed over.
+    fn endpoint(&self, environment: &Environment) -> Option<Endpoint> {
+        if environment.disabled.as_ref().is_some_and(|it| it.eq_ignore_ascii_case("true")) {
+            return None;
+        }
+        let of_environment = || {
+            environment.endpoint().unwrap_or_else(|error| {
+                tracing::warn!(%error, "traces are not exported");
+                None
+            })
+        };
+        self.otlp_endpoint.clone().or_else(of_environment)
     }
 }
 
-// === impl Collector ===
+// === impl Environment ===
 
-impl FromStr for Collector {
-    type Err = ParseEndpointError;
+impl Environment {
+    fn read() -> Self {
+        let value = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            endpoint: value("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            protocol: value("OTEL_EXPORTER_OTLP_PROTOCOL"),
+            disabled: value("OTEL_SDK_DISABLED"),
+        }
+    }
 
-    fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
-        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|it| Self(Some(it))) }
+    fn endpoint(&self) -> Result<Option<Endpoint>> {
+        let Some(endpoint) = &self.endpoint else { return Ok(None) };
+        let unusable = |cause: String| Err(Error::new(Kind::InvalidOptions, cause));
+        if let Some(protocol) = self.protocol.as_ref().filter(|it| *it != "http/protobuf") {
+            return unusable(format!(
+                "OTEL_EXPORTER_OTLP_PROTOCOL is `{protocol}`, and only `http/protobuf` is spoken"
+            ));
+        }
+        match endpoint.parse() {
+            Ok(endpoint) => Ok(Some(endpoint)),
+            Err(cause) => unusable(format!("OTEL_EXPORTER_OTLP_ENDPOINT is no address: {cause}")),
+        }
     }
 }
 
@@ -56,20 +91,35 @@ impl FromStr for Collector {
 mod tests {
     use super::*;
 
-    #[test]
-    fn jobs_send_their_traces_to_the_same() {
-        for (text, expected) in
-            [("", vec![]), ("http://c:4318", vec!["--otlp-endpoint=http://c:4318/".to_owned()])]
-        {
-            let arguments = TraceArgs { otlp_endpoint: Some(text.parse().unwrap()) };
-            assert_eq!(arguments.arguments(), expected);
-        }
-        assert_eq!(TraceArgs::default().arguments(), [""; 0]);
+    fn environment(endpoint: &str, protocol: &str, disabled: &str) -> Environment {
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let (endpoint, protocol, disabled) = (given(endpoint), given(protocol), given(disabled));
+        Environment { endpoint, protocol, disabled }
     }
 
     #[test]
-    fn nothing_is_made_where_nothing_is_asked_for() {
-        assert!(TraceArgs::default().start().unwrap().is_none());
-        assert!("collector:4318".parse::<Collector>().is_err());
+    fn the_flag_goes_before_the_variable_and_a_useless_one_counts_as_none() {
+        let collector = "http://c:4318/";
+        for (flag, environment, expected) in [
+            ("", environment("", "", ""), None),
+            ("http://c:4318", environment("", "", ""), Some(collector)),
+            ("http://c:4318", environment("http://d:4318", "grpc", "false"), Some(collector)),
+            ("", environment("http://c:4318", "", ""), Some(collector)),
+            ("", environment("http://c:4318", "http/protobuf", "no"), Some(collector)),
+            ("", environment("http://c:4317", "grpc", ""), None),
+            ("", environment("c:4317", "", ""), None),
+            ("http://c:4318", environment("", "", "TRUE"), None),
+        ] {
+            let arguments = TraceArgs { otlp_endpoint: flag.parse().ok() };
+            let found = arguments.endpoint(&environment).map(|endpoint| endpoint.to_string());
+            assert_eq!(found.as_deref(), expected, "{flag} {environment:?}");
+        }
+    }
+
+    #[test]
+    fn jobs_send_their_traces_to_the_same() {
+        let given = TraceArgs { otlp_endpoint: "http://c:4318".parse().ok() };
+        assert_eq!(given.arguments(), ["--otlp-endpoint=http://c:4318/"]);
+        assert_eq!(TraceArgs::default().arguments(), [""; 0]);
     }
 }

@@ -22,6 +22,7 @@ use super::status::{self, Draft, Written};
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind};
 use crate::limits::{API_ERROR_WAIT, PANIC_DELAY};
+use crate::telemetry::Value;
 
 /// How often in a row something has happened to looks at an object, by uid.
 #[derive(Debug, Default)]
@@ -52,7 +53,7 @@ pub(crate) async fn look(
     // What an attempt is looked at for belongs to its trace, from the look that starts it to the one that tells of its end.
     let parent = context.attempts.trace_of(&uid);
     let mut traced = context.tracer.begin("reconcile", parent, traits(&object));
-    let span = tracing::info_span!(
+    let span = tracing::error_span!(
         "reconcile",
         object = %ObjectRef::from_obj(&*object),
         uid,
@@ -69,13 +70,13 @@ pub(crate) async fn look(
 }
 
 /// What the span of a look says of it.
-fn traits(object: &ImagePush) -> [(&'static str, String); 5] {
+pub(super) fn traits(object: &ImagePush) -> [(&'static str, Value); 5] {
     [
-        ("namespace", object.namespace().unwrap_or_default()),
-        ("name", object.name_any()),
-        ("uid", object.uid().unwrap_or_default()),
-        ("generation", object.metadata.generation.unwrap_or_default().to_string()),
-        ("attempt", number_of_attempt(object).to_string()),
+        ("k8s.namespace.name", object.namespace().unwrap_or_default().into()),
+        ("imagepush.name", object.name_any().into()),
+        ("imagepush.uid", object.uid().unwrap_or_default().into()),
+        ("imagepush.generation", object.metadata.generation.unwrap_or_default().into()),
+        ("imagepush.attempt", i64::from(number_of_attempt(object)).into()),
     ]
 }
 

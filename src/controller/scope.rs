@@ -13,7 +13,7 @@ use kube_runtime::{Controller, Predicate as _, PredicateConfig, WatchStreamExt a
 use tokio::time::{sleep, timeout};
 
 use super::claims::Register;
-use super::look::{look, on_error};
+use super::look::{look, on_error, traits};
 use super::reconcile::{Context, reconcile};
 use super::secrets::{SecretWatch, objects_of_changed_secrets};
 use super::unreadable;
@@ -119,7 +119,7 @@ async fn report_the_rest(objects: &Store<ImagePush>, context: &Arc<Context>) {
         }
         let name = object.name_any();
         let parent = context.attempts.trace_of(&uid);
-        let traced = context.tracer.begin("last report", parent, []);
+        let traced = context.tracer.begin("last report", parent, traits(&object));
         if let Err(error) = reconcile(object, context.clone(), traced.place()).await {
             tracing::warn!(%error, name, "the last status was not written");
         }

@@ -1,6 +1,7 @@
 //! What is told of the image that was read.
 
 use crate::image::{Digest, Manifest, MediaType, Platform};
+use crate::limits::MAX_STATUS_MANIFESTS;
 
 /// What the source's reference names, as far as that manifest itself tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +10,8 @@ pub struct SourceImage {
     pub digest: Digest,
     /// Its media type.
     pub media_type: MediaType,
-    /// The platforms that an index names, each once and in its order; none of a single image, which says so in its config only.
+    /// The platforms that an index names, normalised, each once and in its order, [`MAX_STATUS_MANIFESTS`] of them at most;
+    /// none of a single image, which says so in its config only.
     pub platforms: Vec<Platform>,
 }
 
@@ -19,9 +21,13 @@ impl SourceImage {
     pub(super) fn of(named: &Manifest) -> Self {
         let entries = named.as_index().map_or(&[][..], |index| &index.manifests);
         let mut platforms = vec![];
-        for platform in entries.iter().filter_map(|entry| entry.platform.as_ref()) {
-            if !platform.is_unknown() && !platforms.contains(platform) {
-                platforms.push(platform.clone());
+        for found in entries.iter().filter_map(|entry| entry.platform.as_ref()) {
+            let platform = Platform::new(&found.os, &found.architecture, found.variant.as_deref());
+            if platforms.len() == MAX_STATUS_MANIFESTS {
+                break;
+            }
+            if !found.is_unknown() && !platforms.contains(&platform) {
+                platforms.push(platform);
             }
         }
         Self { digest: named.digest().clone(), media_type: named.media_type().clone(), platforms }
@@ -45,6 +51,9 @@ mod tests {
         };
         let index = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [
             entry(1, json!({"os": "linux", "architecture": "arm", "variant": "v7"})),
+            entry(6, json!({"os": "linux", "architecture": "arm64", "variant": "v8"})),
+            entry(7, json!({"os": "windows", "architecture": "amd64", "os.version": "10.1"})),
+            entry(8, json!({"os": "windows", "architecture": "amd64", "os.version": "10.2"})),
             entry(2, json!({"os": "linux", "architecture": "amd64"})),
             entry(3, json!({"os": "unknown", "architecture": "unknown"})),
             entry(4, json!({"os": "linux", "architecture": "amd64"})),
@@ -54,7 +63,9 @@ mod tests {
         let expected = SourceImage {
             digest: named.digest().clone(),
             media_type: MediaType::OCI_INDEX,
-            platforms: ["linux/arm/v7", "linux/amd64"].map(|it| it.parse().unwrap()).to_vec(),
+            platforms: ["linux/arm/v7", "linux/arm64", "windows/amd64", "linux/amd64"]
+                .map(|it| it.parse().unwrap())
+                .to_vec(),
         };
         assert_eq!(SourceImage::of(&named), expected);
     }

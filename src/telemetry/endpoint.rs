@@ -20,6 +20,11 @@ pub struct ParseEndpointError;
 // === impl Endpoint ===
 
 impl Endpoint {
+    /// Whether TLS is spoken.
+    pub fn is_secure(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// Where spans go (OTLP specification 1.10, "OTLP/HTTP Request").
     pub(super) fn of_traces(&self) -> String {
         format!("{}/v1/traces", self.0.as_str().trim_end_matches('/'))

@@ -2,10 +2,15 @@
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{
+    Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::EnvResourceDetector;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::sender::Sender;
 use super::{Endpoint, Tracer};
@@ -24,19 +29,21 @@ const SERVICE: &str = "imagepush";
 impl Exporter {
     /// Begins to export to an endpoint. Has to be called where the async runtime is.
     ///
+    /// `client` sends the requests. A batch that can't be sent is lost: the next one isn't kept waiting for it.
+    ///
     /// The standard variables are heard that say what comes with spans: `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME`,
     /// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`.
-    pub fn start(endpoint: &Endpoint) -> Result<Self> {
+    pub fn start(endpoint: &Endpoint, client: reqwest::Client) -> Result<Self> {
         let unusable = |cause: String| {
             Error::new(Kind::InvalidOptions, format!("spans can't be exported: {cause}"))
         };
-        let sender = Sender::new().map_err(|cause| unusable(cause.to_string()))?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(sender)
+            .with_http_client(Sender::new(client))
             .with_endpoint(endpoint.of_traces())
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(SPANS_TIMEOUT)
+            .with_retry_policy(RetryPolicy::disabled())
             .build()
             .map_err(|cause| unusable(cause.to_string()))?;
         let bounds = BatchConfigBuilder::default()
@@ -57,15 +64,13 @@ impl Exporter {
         Tracer(Some(self.0.tracer(SERVICE)))
     }
 
-    /// Sends what has ended, as far as that is done in a moment.
+    /// Sends what has ended, as far as that is done within [`SPANS_FLUSH_TIMEOUT`].
     pub async fn finish(self) {
-        let flushed = tokio::task::spawn_blocking(move || {
-            self.0.shutdown_with_timeout(SPANS_FLUSH_TIMEOUT).map_err(|cause| cause.to_string())
-        });
-        match flushed.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error, "the last spans were not exported"),
-            Err(error) => tracing::warn!(%error, "the last spans were not exported"),
+        let flush = move || self.0.shutdown_with_timeout(SPANS_FLUSH_TIMEOUT);
+        // Threads that block may all be held up by something else, such as a volume that is gone.
+        let flushed = timeout(SPANS_FLUSH_TIMEOUT, spawn_blocking(flush)).await;
+        if !matches!(flushed, Ok(Ok(Ok(())))) {
+            tracing::warn!("the last spans were not exported");
         }
     }
 }
@@ -93,6 +98,11 @@ mod tests {
 
     use super::*;
 
+    fn client() -> reqwest::Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        reqwest::Client::builder().build().unwrap()
+    }
+
     /// Whether a message holds these bytes.
     fn has(message: &[u8], bytes: &[u8]) -> bool {
         message.windows(bytes.len()).any(|window| window == bytes)
@@ -100,7 +110,6 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn spans_get_to_the_collector_before_the_end() {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let received: Arc<Mutex<Vec<(String, Bytes)>>> = Arc::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -109,9 +118,9 @@ mod tests {
             keep.lock().unwrap().push((uri.to_string(), body));
         });
         let server = tokio::spawn(async move { axum::serve(listener, app).await });
-        let exporter = Exporter::start(&endpoint.parse().unwrap()).unwrap();
+        let exporter = Exporter::start(&endpoint.parse().unwrap(), client()).unwrap();
         let tracer = exporter.tracer();
-        let outer = tracer.begin("outer", None, [("name", "web".to_owned())]);
+        let outer = tracer.begin("outer", None, [("name", "web".into())]);
         let mut inner = tracer.begin("inner", Some(outer.place()), []);
         inner.set("outcome", "Timeout");
         inner.fail("Timeout");
@@ -131,18 +140,17 @@ mod tests {
     /// Whoever does the work never waits for the collector, and ending takes a moment at most.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_collector_that_does_not_answer_holds_nothing_up() {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let exporter = Exporter::start(&endpoint.parse().unwrap()).unwrap();
+        let exporter = Exporter::start(&endpoint.parse().unwrap(), client()).unwrap();
         let tracer = exporter.tracer();
-        let began = std::time::Instant::now();
         // More than there is room for.
         for _ in 0..2 * MAX_SPANS {
             drop(tracer.begin("work", None, []));
         }
+        let began = std::time::Instant::now();
         exporter.finish().await;
-        assert!(began.elapsed() < SPANS_TIMEOUT / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() < 2 * SPANS_FLUSH_TIMEOUT, "{:?}", began.elapsed());
         drop(listener);
     }
 }

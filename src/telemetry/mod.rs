@@ -9,6 +9,7 @@ mod export;
 mod place;
 mod sender;
 
+pub use opentelemetry::Value;
 use opentelemetry::trace::{Span as _, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace as sdk;
@@ -37,7 +38,7 @@ impl Tracer {
         &self,
         name: &'static str,
         parent: Option<Place>,
-        attributes: [(&'static str, String); N],
+        attributes: [(&'static str, Value); N],
     ) -> Span {
         let Some(tracer) = &self.0 else {
             let place = parent.map_or_else(Place::random, Place::below);
@@ -50,7 +51,8 @@ impl Tracer {
         let attributes = attributes.map(|(key, value)| KeyValue::new(key, value));
         let builder = tracer.span_builder(name).with_attributes(attributes);
         let exported = tracer.build_with_context(builder, &outer);
-        Span { place: Place::from(exported.span_context()), exported: Some(exported) }
+        let place = Place::of(exported.span_context()).unwrap_or_else(Place::random);
+        Span { place, exported: Some(exported) }
     }
 }
 

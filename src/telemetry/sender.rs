@@ -2,14 +2,15 @@
 //!
 //! The exporter asks from a thread of its own, and waits there; the request itself runs where all others do.
 
+use std::error::Error;
+use std::iter::successors;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use reqwest::redirect::Policy;
 use tokio::runtime::Handle;
 
-use crate::limits::{CONNECT_TIMEOUT, MAX_ERROR_BODY, SPANS_TIMEOUT};
+use crate::limits::{MAX_ERROR_BODY, SPANS_TIMEOUT};
 
 /// What sends, and knows whether that works.
 #[derive(Debug)]
@@ -22,15 +23,8 @@ pub(super) struct Sender {
 // === impl Sender ===
 
 impl Sender {
-    /// The collector is chosen by who runs the program: no redirect leads elsewhere, and no proxy for registries is asked.
-    pub(super) fn new() -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT.min(SPANS_TIMEOUT))
-            .timeout(SPANS_TIMEOUT)
-            .build()?;
-        Ok(Self { client, runtime: Handle::current(), fails: AtomicBool::new(false) })
+    pub(super) fn new(client: reqwest::Client) -> Self {
+        Self { client, runtime: Handle::current(), fails: AtomicBool::new(false) }
     }
 
     /// Tells when it begins to fail, and when it works again.
@@ -47,30 +41,38 @@ impl Sender {
 #[async_trait]
 impl HttpClient for Sender {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let request = reqwest::Request::try_from(request)?;
+        let mut request = reqwest::Request::try_from(request)?;
+        *request.timeout_mut() = Some(SPANS_TIMEOUT);
         let sending = self.runtime.spawn(send(self.client.clone(), request));
         let sent = sending.await.map_err(HttpError::from).and_then(|sent| sent);
         match &sent {
             Ok(answer) if answer.status().is_success() => self.note(None),
             Ok(answer) => self.note(Some(&format!("the collector answered {}", answer.status()))),
-            Err(error) => self.note(Some(&error.to_string())),
+            Err(error) => self.note(Some(&explained(&**error))),
         }
         sent
     }
 }
 
+/// Whatever is wrong with the body of an answer, its status has told what became of the batch.
 async fn send(
     client: reqwest::Client,
     request: reqwest::Request,
 ) -> Result<Response<Bytes>, HttpError> {
     let mut answer = client.execute(request).await.map_err(reqwest::Error::without_url)?;
     let mut body = Vec::new();
-    // All that is read of it is whether spans were refused.
-    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
+    while let Ok(Some(chunk)) = answer.chunk().await {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ERROR_BODY {
-            return Err("the collector's answer is too long".into());
+            body.clear();
+            break;
         }
     }
     Ok(Response::builder().status(answer.status()).body(body.into())?)
+}
+
+/// An error with its causes, which alone tell a name that isn't known from a port that is closed.
+fn explained(error: &(dyn Error + 'static)) -> String {
+    let chain = successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -47,6 +47,7 @@ use traffic::Traffic;
 pub(crate) use trust::Trust;
 use warnings::Warnings;
 
+use crate::access::TlsPolicy;
 use crate::error::Result;
 
 /// What the connections of a program share. Clones are the same network; the default is a new one.
@@ -136,6 +137,14 @@ impl Network {
     pub(crate) async fn client(&self, trust: &Trust, audience: &Audience) -> Result<Client> {
         let Shared { clients, names, proxies, .. } = &*self.0;
         clients.get(trust, audience, names, *proxies).await
+    }
+
+    /// A client for what is no registry and is chosen by whoever runs the program, such as a collector of traces: with the
+    /// system's authorities where it speaks TLS, and without redirects.
+    pub async fn client_of_collector(&self, is_secure: bool) -> Result<Client> {
+        let plain = || Audience::Registry(String::new(), TlsPolicy::PlainHttp);
+        let audience = if is_secure { Audience::Others } else { plain() };
+        self.client(&Trust::default(), &audience).await
     }
 
     /// What registries ask for, and the tokens that we have for them.

@@ -269,7 +269,7 @@ impl Attempts {
         });
         if started == Some(true) {
             let (object, trace_id) = (&order.object, order.trace.trace_id());
-            let span = tracing::info_span!("attempt", %object, trace_id);
+            let span = tracing::error_span!("attempt", %object, trace_id);
             self.tasks.spawn(self.clone().attempt(order, record).instrument(span));
         }
     }
@@ -357,10 +357,6 @@ impl Attempts {
         let Some(outcome) = self.watch(&order.object, ended, &counters).await else { return };
         self.metrics.attempt(&order, &outcome, began.elapsed());
         tracing::info!(outcome = outcome.word(), "attempt ended");
-        traced.set("outcome", outcome.word());
-        if let Outcome::Failed(failure) = &outcome {
-            traced.fail(failure.reason);
-        }
         if order.apply.is_some() {
             counters.enter(Stage::Applying);
         }
@@ -373,6 +369,11 @@ impl Attempts {
             _ if broken_off => (Outcome::Cancelled, None),
             outcome => (outcome, None),
         };
+        traced.set("imagepush.outcome", outcome.word());
+        if let Some(reason) = fault(&outcome, bundle.as_ref()) {
+            traced.fail(reason);
+        }
+        drop(traced);
         let known = self.update(&order.uid, |memory| {
             // The object may have been forgotten and found again, and have another attempt by now.
             let own = memory.attempt.as_mut().filter(|it| Arc::ptr_eq(&it.progress, &counters));
@@ -441,6 +442,15 @@ impl Outcome {
             Self::Failed(failure) => failure.reason,
             Self::Cancelled => "Cancelled",
         }
+    }
+}
+
+/// Why an attempt failed, in a word: at the image, or at what was to be applied with it.
+fn fault(outcome: &Outcome, bundle: Option<&Finding>) -> Option<&'static str> {
+    match (outcome, bundle) {
+        (Outcome::Failed(failure), _) => Some(failure.reason),
+        (_, Some(Finding::Ran(ran))) => ran.failure.as_ref().map(|failure| failure.reason),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::api::v1alpha1::{ImagePush, Mode};
 use crate::controller::delivery::Delivery;
 use crate::controller::resources::Orders;
 use crate::options::{Endpoint, PushOptions};
-use crate::telemetry::Place;
+use crate::telemetry::{Place, Value};
 
 /// An attempt to be made.
 #[derive(Clone, Debug)]
@@ -47,15 +47,15 @@ impl Order {
     }
 
     /// What its span says of it.
-    pub(super) fn traits(&self) -> [(&'static str, String); 6] {
-        let transport = |end: &Endpoint| end.reference.transport().name().to_owned();
+    pub(super) fn traits(&self) -> [(&'static str, Value); 6] {
+        let transport = |end: &Endpoint| end.reference.transport().name().into();
         [
-            ("namespace", self.object.namespace.clone().unwrap_or_default()),
-            ("name", self.object.name.clone()),
-            ("uid", self.uid.clone()),
-            ("executor", self.executor().to_owned()),
-            ("source.transport", transport(&self.options.source)),
-            ("destination.transport", transport(&self.options.destination)),
+            ("k8s.namespace.name", self.object.namespace.clone().unwrap_or_default().into()),
+            ("imagepush.name", self.object.name.clone().into()),
+            ("imagepush.uid", self.uid.clone().into()),
+            ("imagepush.executor", self.executor().into()),
+            ("imagepush.source.transport", transport(&self.options.source)),
+            ("imagepush.destination.transport", transport(&self.options.destination)),
         ]
     }
 

@@ -199,12 +199,12 @@ fn done(reference: &str) -> Value {
     })
 }
 
-/// The write is done, and only its answer is lost: the next look finds it there.
 /// Where a look is.
 fn place() -> Place {
     Tracer::default().begin("look", None, []).place()
 }
 
+/// The write is done, and only its answer is lost: the next look finds it there.
 #[tokio::test]
 async fn an_end_whose_write_is_not_answered_is_told_once() {
     let none = json!({"observedGeneration": -1});

@@ -14,6 +14,7 @@ use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_STATUS_TEXT
 
 /// The image that was read.
 pub(super) fn source(read: &SourceImage, reference: &str) -> SourceStatus {
+    // The report of a pod may name more than the engine does.
     let platforms = read.platforms.iter().take(MAX_STATUS_MANIFESTS);
     SourceStatus {
         reference: reference.to_owned(),

@@ -3,6 +3,7 @@
 
 mod deliveries;
 mod folders;
+mod traced;
 
 use std::fs;
 use std::path::Path;
@@ -19,11 +20,11 @@ use crate::support::control_plane::{ControlPlane, POLL, control_plane};
 use crate::support::images;
 use crate::support::registry::{Login, Registry};
 
-/// An operator that makes Jobs.
-fn start(plane: &'static ControlPlane, client: kube::Client, namespace: String) -> Operator {
+/// Of an operator that makes Jobs.
+fn config(namespace: &str) -> OperatorConfig {
     let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    let config = OperatorConfig {
-        namespaces: vec![namespace.clone()],
+    OperatorConfig {
+        namespaces: vec![namespace.to_owned()],
         listen: None,
         network: NetworkSettings { egress, ..NetworkSettings::default() },
         jobs: JobSettings {
@@ -32,9 +33,12 @@ fn start(plane: &'static ControlPlane, client: kube::Client, namespace: String) 
             ..JobSettings::default()
         },
         ..OperatorConfig::default()
-    };
+    }
+}
+
+fn start(plane: &'static ControlPlane, client: kube::Client, namespace: String) -> Operator {
     let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(client, config, stop.clone()));
+    let task = tokio::spawn(run_with(client, config(&namespace), stop.clone()));
     Operator { plane, namespace, stop, task }
 }
 

@@ -1,5 +1,6 @@
 //! Spans of looks and attempts, at a collector of the test's own.
 
+use imagepush::access::Network;
 use imagepush::telemetry::Exporter;
 
 use super::*;
@@ -20,17 +21,24 @@ fn config(namespace: &str) -> OperatorConfig {
     }
 }
 
+/// An operator that sends its traces to a collector.
+async fn traced(collector: &Collector) -> (Operator, Exporter) {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let client = Network::default().client_of_collector(false).await.unwrap();
+    let exporter = Exporter::start(&collector.endpoint.parse().unwrap(), client).unwrap();
+    let config = OperatorConfig { tracer: exporter.tracer(), ..config(&namespace) };
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run_with(plane.operator_client().await, config, stop.clone()));
+    (Operator { plane, namespace, stop, task }, exporter)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_trace_that_status_names_is_at_the_collector() {
     let (registry, collector) = (Registry::start().await, Collector::start().await);
     fill(&registry.host, 61).await;
-    let plane = control_plane().await;
-    let namespace = plane.namespace().await;
-    let exporter = Exporter::start(&collector.endpoint.parse().unwrap()).unwrap();
-    let config = OperatorConfig { tracer: exporter.tracer(), ..config(&namespace) };
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(plane.operator_client().await, config, stop.clone()));
-    let operator = Operator { plane, namespace: namespace.clone(), stop, task };
+    let (operator, exporter) = traced(&collector).await;
+    let namespace = operator.namespace.clone();
     let once = json!({"runPolicy": "Once"});
     operator.apply("web", &spec(&registry.host, &registry.host, &once)).await;
     operator.wait("web", "Ready").await;
@@ -39,8 +47,17 @@ async fn the_trace_that_status_names_is_at_the_collector() {
     let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
     operator.stop().await;
     exporter.finish().await;
-    assert!(collector.has(trace_of(&object)), "{object:#}");
-    for part in ["reconcile", "attempt", &namespace, "web", &uid, "PushSucceeded"] {
+    let spans = collector.spans();
+    let trace = hex::encode(trace_of(&object));
+    let of_trace: Vec<_> = spans.iter().filter(|span| span.trace == trace).collect();
+    let first = of_trace.iter().find(|span| span.parent.is_empty()).expect("a first span");
+    let attempts: Vec<_> = of_trace.iter().filter(|span| span.name == "attempt").collect();
+    let [attempt] = attempts[..] else { panic!("{spans:#?}") };
+    assert_eq!((first.name.as_str(), &attempt.parent), ("reconcile", &first.span));
+    // The look that tells of its end belongs to it.
+    assert!(of_trace.iter().any(|span| span.name == "reconcile" && span.span != first.span));
+    assert!(of_trace.iter().all(|span| span.failure.is_empty()), "{spans:#?}");
+    for part in [&namespace, "web", &uid, "PushSucceeded"] {
         assert!(collector.has(part), "{part}");
     }
     // No place that an object names, nor how it is asked.

@@ -13,7 +13,7 @@ use crate::controller::failure::Failure;
 use crate::engine::{Beside, BlobCounts, Decision, Pushed, PushedManifest, SourceImage};
 use crate::error::{Class, Error, Side};
 use crate::image::{Descriptor, Digest, MediaType};
-use crate::limits::{MAX_CONDITION_MESSAGE, MAX_STATUS_MANIFESTS, MAX_TERMINATION_MESSAGE};
+use crate::limits::{MAX_CONDITION_MESSAGE, MAX_TERMINATION_MESSAGE};
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -238,8 +238,8 @@ impl Report {
 }
 
 fn traits(source: &SourceImage) -> Traits {
-    let platforms = source.platforms.iter().take(MAX_STATUS_MANIFESTS);
-    (source.media_type.as_str().to_owned(), platforms.map(ToString::to_string).collect())
+    let platforms = source.platforms.iter().map(ToString::to_string);
+    (source.media_type.as_str().to_owned(), platforms.collect())
 }
 
 /// What is no platform is left out: its parts may have any letters in an index.
