@@ -207,7 +207,7 @@ pub static REASONS: &[Reason] = &[
     of(
         EXECUTOR_LOST,
         Follows::Retry,
-        "the Job of an attempt was lost: out of memory, evicted, or with its node",
+        "the Job of an attempt was lost: out of memory, or with its node",
         "the message names the cause; the Job's log tells more, and its resources are the administrator's to raise",
     ),
     of(

@@ -9,13 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::header::RETRY_AFTER;
+use axum::http::response::Parts;
 use axum::http::{Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 
+use super::endings::{Endings, is_ending};
 use super::metrics::Metrics;
 use crate::limits::{
     API_DEADLINE, API_DENIED_WAIT, API_ERROR_WAIT, MAX_API_ANSWER, MAX_API_RETRY_AFTER,
@@ -48,6 +51,7 @@ pub(crate) enum Refusal {
 struct Bounded {
     client: Client,
     metrics: Arc<Metrics>,
+    endings: Arc<Endings>,
     /// When the last watch of a path began.
     watches: Arc<Mutex<HashMap<String, Instant>>>,
 }
@@ -73,10 +77,10 @@ const RESOURCES: [&str; 10] = [
     "serviceaccounts",
 ];
 
-/// The same client, with bounds on each request.
-pub(crate) fn bounded(client: Client, metrics: Arc<Metrics>) -> Client {
+/// The same client, with bounds on each request. What answers say of namespaces that end is noted.
+pub(crate) fn bounded(client: Client, metrics: Arc<Metrics>, endings: Arc<Endings>) -> Client {
     let namespace = client.default_namespace().to_owned();
-    Client::new(Bounded { client, metrics, watches: Arc::default() }, namespace)
+    Client::new(Bounded { client, metrics, endings, watches: Arc::default() }, namespace)
 }
 
 /// How long to wait after a request that failed: as long as the server asks for; long where somebody has to change
@@ -127,13 +131,22 @@ impl Bounded {
             return Err(Refusal::Path(request.uri().path().to_owned()).into());
         }
         let watches = subject.verb == "watch";
+        let made_in = namespace_of(request.uri().path()).filter(|_| subject.verb == "create");
+        let made_in = made_in.map(str::to_owned);
         if watches {
             self.wait_for_turn(request.uri().path()).await;
         }
         let exchange = async {
             let answer = self.client.send(request).await?;
             // A watch goes on for minutes, and who reads it bounds its silence.
-            if watches { Ok(answer) } else { whole(answer).await }
+            if watches {
+                return Ok::<_, BoxError>(answer);
+            }
+            let (head, body) = whole(answer).await?;
+            if let Some(namespace) = made_in {
+                self.learn(&namespace, head.status, &body);
+            }
+            Ok(Response::from_parts(head, Body::from(body)))
         };
         let ended =
             timeout(API_DEADLINE, exchange).await.unwrap_or_else(|_| Err(Refusal::Late.into()));
@@ -143,6 +156,15 @@ impl Bounded {
         match busy(&answer) {
             Some(refusal) => Err(refusal.into()),
             None => Ok(answer),
+        }
+    }
+
+    /// Something was to be made in a namespace: either that takes new things, or it says that it ends.
+    fn learn(&self, namespace: &str, status: StatusCode, body: &[u8]) {
+        if status.is_success() {
+            self.endings.forget(namespace);
+        } else if says_ending(status, body) {
+            self.endings.note(namespace);
         }
     }
 
@@ -160,10 +182,14 @@ impl Bounded {
 }
 
 /// Reads the body, so that the deadline is for all of it.
-async fn whole(answer: Response<Body>) -> Result<Response<Body>, BoxError> {
+async fn whole(answer: Response<Body>) -> Result<(Parts, Bytes), BoxError> {
     let (head, body) = answer.into_parts();
     let body = axum::body::to_bytes(axum::body::Body::new(body), MAX_API_ANSWER).await?;
-    Ok(Response::from_parts(head, Body::from(body)))
+    Ok((head, body))
+}
+
+fn says_ending(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::FORBIDDEN && serde_json::from_slice(body).is_ok_and(|it| is_ending(&it))
 }
 
 fn busy(answer: &Response<Body>) -> Option<Refusal> {
@@ -224,6 +250,12 @@ impl Subject {
 fn is_plain(path: &str) -> bool {
     let mut parts = path.split('/').skip(1);
     parts.all(|part| !matches!(part, "" | "." | "..") && !part.contains('%'))
+}
+
+/// The namespace that a path is in.
+fn namespace_of(path: &str) -> Option<&str> {
+    let (_, below) = path.split_once("/namespaces/")?;
+    below.split('/').next()
 }
 
 /// The resource of `/api/v1/…` or `/apis/GROUP/VERSION/…`, and whether one object of it is meant.

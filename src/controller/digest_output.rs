@@ -4,11 +4,11 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::core::Status;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use super::api_server::is_denied;
+use super::endings::is_ending;
 use super::failure::Failure;
 use crate::api::FIELD_MANAGER;
 use crate::api::v1alpha1::{ConfigMapKeyReference, ImagePush};
@@ -78,12 +78,6 @@ async fn create(
         Err(kube::Error::Api(answer)) if is_ending(&answer) => Ok(()),
         created => created.map(|_| ()),
     }
-}
-
-/// Whether something can't be made because its namespace is being deleted: the object goes with it.
-fn is_ending(answer: &Status) -> bool {
-    let causes = answer.details.as_ref().map_or(&[][..], |details| &details.causes);
-    answer.code == 403 && causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn is_ours(found: &ConfigMap, object: &ImagePush) -> bool {

@@ -24,6 +24,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Whether the image itself is at the destination, and what belongs beside it is not.
     pub beside: bool,
+    /// Whether the cluster took the ground from under the attempt: that is no fault of the push, and not counted as one.
+    pub disrupted: bool,
 }
 
 // === impl Failure ===
@@ -82,6 +84,7 @@ impl Failure {
             side: Some(Side::Destination),
             retry_after: None,
             beside: false,
+            disrupted: false,
         }
     }
 
@@ -154,12 +157,14 @@ impl Failure {
         retry_after: Option<Duration>,
     ) -> Option<Self> {
         let reason = reasons::find(reason)?.name;
-        Some(Self { reason, message: bounded(message), class, side, retry_after, beside: false })
+        let failure = Self::of_cluster(reason, message, class);
+        Some(Self { side, retry_after, ..failure })
     }
 
     fn of_cluster(reason: &'static str, message: &str, class: Class) -> Self {
         let message = bounded(message);
-        Self { reason, message, class, side: None, retry_after: None, beside: false }
+        let (side, retry_after) = (None, None);
+        Self { reason, message, class, side, retry_after, beside: false, disrupted: false }
     }
 }
 
@@ -176,6 +181,7 @@ impl From<&Error> for Failure {
             side: error.side(),
             retry_after: error.retry_after(),
             beside: error.is_beside(),
+            disrupted: false,
         }
     }
 }

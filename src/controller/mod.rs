@@ -12,6 +12,7 @@ mod deletion;
 mod delivery;
 mod digest_output;
 mod digests;
+mod endings;
 mod events;
 mod executor;
 mod expired;
@@ -55,6 +56,7 @@ pub use metrics::ObjectMetrics;
 pub use secrets::SecretWatch;
 
 use self::claims::{Claims, Register};
+use self::endings::Endings;
 use self::events::Recorder;
 use self::executor::{Attempts, Engine, Executors, InProcess, Jobs, Limits, RealEngine};
 use self::lease::{Candidate, Leadership};
@@ -195,6 +197,7 @@ struct Operator {
     pace: Pace,
     jobs: Arc<JobSettings>,
     metrics: Arc<Metrics>,
+    endings: Arc<Endings>,
     network: Network,
     secret_watch: SecretWatch,
     readiness: Arc<Readiness>,
@@ -226,14 +229,16 @@ async fn run_engine(
     } = config;
     let network = Network::new(network);
     let metrics = Metrics::with(object_metrics, &network);
+    let endings = Arc::<Endings>::default();
     let scopes = if namespaces.is_empty() { vec![None] } else { once_each(namespaces) };
     let operator = Operator {
-        client: api_server::bounded(client, metrics.clone()),
+        client: api_server::bounded(client, metrics.clone(), endings.clone()),
         engine,
         limits: Limits::new(bounds),
         pace: bytes_per_second.map(Pace::new).unwrap_or_default(),
         jobs: Arc::new(jobs),
         metrics,
+        endings,
         network,
         secret_watch,
         pulse: Arc::default(),
@@ -336,6 +341,7 @@ impl Operator {
                 recorder: recorder.clone(),
                 panics: InARow::default(),
                 denials: InARow::default(),
+                endings: self.endings.clone(),
                 network: self.network.clone(),
                 timeout: self.timeout,
                 leadership: leadership.clone(),

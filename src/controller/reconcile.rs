@@ -19,6 +19,7 @@ use super::claims::Claims;
 use super::decide::{
     Attempt, Decision, Observed, Outcome, Step, check_after, decide, is_at_rest, spoil,
 };
+use super::endings::Endings;
 use super::events::{Recorder, changes};
 use super::executor::{Attempts, InDoubt, JobAttempt, JobOrder, JobSettings, Memory, Order, Task};
 use super::failure::Failure;
@@ -60,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) panics: InARow,
     /// Looks that the API server has refused something.
     pub(crate) denials: InARow,
+    /// Namespaces that are being deleted.
+    pub(crate) endings: Arc<Endings>,
     /// Connections to registries, shared by all attempts.
     pub(crate) network: Network,
     /// How Jobs are made.
@@ -90,13 +93,9 @@ pub(crate) async fn reconcile(
     let chance = chance();
     let now = Timestamp::now().round(Unit::Second).unwrap_or_else(|_| Timestamp::now());
     let mut next_check = schedule(&object, &memory, &context, &uid, chance, now);
-    if memory.next_check.is_none() && memory.attempt.is_none() && next_check.is_some() {
-        let told = object.status.as_ref().and_then(|status| status.executor.as_ref());
-        let reported = told.and_then(|it| it.attempt_id.as_deref());
-        if context.attempts.has_left(&uid, reported).await {
-            // It goes on, or has ended meanwhile: whoever looks for it can tell.
-            next_check = Some(now);
-        }
+    if next_check.is_some() && has_left(&object, &memory, &context).await {
+        // It goes on, or has ended meanwhile: whoever looks for it can tell.
+        next_check = Some(now);
     }
     let idle = memory.attempt.is_none() && !object.spec.suspend;
     let prepared = if idle && !is_at_rest(&object, next_check, now) {
@@ -131,6 +130,7 @@ pub(crate) async fn reconcile(
     note_executor(&mut decision, &object, &memory);
     let told = tell_digest(&object, decision, &observed, &memory, &context, now);
     let decision = Box::pin(told).await?;
+    let decision = context.endings.left_in_peace(&object, decision, memory.known_since);
     let kept = keep(&object, &decision, &memory, &context).await?;
     let decision = kept.told_by(&object, decision, now);
     let known =
@@ -163,6 +163,17 @@ fn recalled(mut object: ImagePush, context: &Context, uid: &str) -> (ImagePush, 
     tell(&ImagePush { status: before, ..object.clone() }, &after, context);
     told(&object, &after, &memory, context, None);
     (object, context.attempts.recall(uid))
+}
+
+/// Whether an earlier operator has left an attempt, of an object that this one has not looked at yet.
+async fn has_left(object: &ImagePush, memory: &Memory, context: &Context) -> bool {
+    if memory.next_check.is_some() || memory.attempt.is_some() {
+        return false;
+    }
+    let told = object.status.as_ref().and_then(|status| status.executor.as_ref());
+    let reported = told.and_then(|it| it.attempt_id.as_deref());
+    let uid = object.uid().unwrap_or_default();
+    context.attempts.has_left(&uid, reported).await
 }
 
 fn attempt<'a>(object: &ImagePush, memory: &'a Memory) -> Attempt<'a> {

@@ -46,3 +46,6 @@ pub const MAX_TOLD: usize = 5;
 
 /// Between two looks at applied objects that don't work yet, at first and at most: what takes long needs no frequent looks.
 pub const STANDING_POLL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
+
+/// Namespaces remembered as being deleted: most are gone within a minute.
+pub const MAX_ENDINGS: usize = 256;

@@ -6,6 +6,7 @@ mod bundles;
 mod conflicts;
 mod deletion;
 mod election;
+mod endings;
 mod gitops;
 mod helm_test;
 mod job_faults;

@@ -44,7 +44,8 @@ pub(super) fn fail(
     // The registry may ask for more patience than we have by ourselves, within our own bound, but not for less.
     let asked = failure.retry_after.unwrap_or_default().min(ATTEMPT_DELAY.1);
     let interval = until(observed.next_check, draft.now).filter(|_| exhausted).unwrap_or_default();
-    let wait = backoff(retry.count, observed.chance).max(asked).max(interval);
+    let row = retry.count.max(retry.consecutive.unwrap_or(0));
+    let wait = backoff(row, observed.chance).max(asked).max(interval);
     let next =
         SignedDuration::try_from(wait).ok().and_then(|wait| draft.now.checked_add(wait).ok());
     draft.status.retry = Some(RetryStatus { next_retry_time: next.map(Time), ..retry });
@@ -98,14 +99,14 @@ pub(super) fn secret_poll(observed: &Observed<'_>) -> Duration {
     check_after(SECRET_POLL, observed.chance)
 }
 
-/// The failed attempts with this one.
+/// The failed attempts with this one. One that was disrupted lets the next one wait longer, and counts for nothing else.
 fn counted(before: Option<&RetryStatus>, failure: &Failure) -> RetryStatus {
     let (count, row) = before.map_or((0, 0), |retry| {
         let alike = retry.last_failure_reason.as_deref() == Some(failure.reason);
         (retry.count, if alike { retry.consecutive.unwrap_or(retry.count) } else { 0 })
     });
     RetryStatus {
-        count: count.saturating_add(1),
+        count: count.saturating_add(i32::from(!failure.disrupted)),
         consecutive: Some(row.saturating_add(1)),
         next_retry_time: None,
         last_failure_reason: Some(failure.reason.to_owned()),

@@ -22,6 +22,7 @@ use futures::SinkExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use kube_runtime::reflector::ObjectRef;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -89,6 +90,8 @@ pub(crate) trait Executor: Send + Sync {
 /// What is remembered of an object between two decisions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
+    /// When this process first looked at it.
+    pub(crate) known_since: Option<Instant>,
     /// The attempt under way, or the one that ended and isn't reported.
     pub(crate) attempt: Option<Record>,
     /// The destination of that attempt, as the spec had it.
@@ -201,7 +204,9 @@ impl Attempts {
     /// What is remembered of an object; from now on there is something.
     pub(crate) fn recall(&self, uid: &str) -> Memory {
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.entry(uid.to_owned()).or_default().clone()
+        let known = objects.entry(uid.to_owned()).or_default();
+        known.known_since.get_or_insert_with(Instant::now);
+        known.clone()
     }
 
     /// The trace of the attempt that an object has, under way or not reported yet.
@@ -338,7 +343,7 @@ impl Attempts {
     }
 
     async fn attempt(self: Arc<Self>, mut order: Order, record: Record) {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let (counters, cancel) = (record.progress.clone(), record.cancel.clone());
         let mut traced = self.tracer.begin("attempt", Some(order.trace), order.traits());
         order.trace = traced.place();
@@ -405,7 +410,7 @@ impl Attempts {
         counters: &Counters,
     ) -> T {
         let mut work = pin!(work);
-        let first = tokio::time::Instant::now() + PROGRESS_PERIOD;
+        let first = Instant::now() + PROGRESS_PERIOD;
         let mut ticks = tokio::time::interval_at(first, PROGRESS_PERIOD);
         let mut told = (None, None);
         loop {

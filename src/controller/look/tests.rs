@@ -87,6 +87,7 @@ pub(in crate::controller) fn context_of(client: kube::Client) -> Arc<Context> {
         recorder: Arc::new(recorder),
         panics: InARow::default(),
         denials: InARow::default(),
+        endings: Arc::default(),
         network: Network::default(),
         jobs: Arc::default(),
         timeout: Duration::from_mins(1),

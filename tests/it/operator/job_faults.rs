@@ -13,13 +13,13 @@ use super::watching::SECOND;
 use crate::support::api_double::{Act, ApiDouble};
 
 /// An operator that makes Jobs.
-struct Running {
+pub(super) struct Running {
     stop: CancellationToken,
     task: JoinHandle<imagepush::error::Result<()>>,
 }
 
 impl Running {
-    fn start(api: &ApiDouble) -> Self {
+    pub(super) fn start(api: &ApiDouble) -> Self {
         let stop = CancellationToken::new();
         let image = Some("registry.example/imagepush:1".to_owned());
         let config = OperatorConfig {
@@ -31,7 +31,7 @@ impl Running {
         Self { stop, task }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         assert!(!self.task.is_finished());
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
@@ -39,7 +39,7 @@ impl Running {
 }
 
 /// Between two registries that the operator itself may not connect to.
-fn between(tag: &str, more: &Value) -> Value {
+pub(super) fn between(tag: &str, more: &Value) -> Value {
     let side = |name: &str| json!({"reference": format!("docker://127.0.0.1:1/{name}:{tag}")});
     let mut spec = json!({"source": side("a"), "destination": side("b"), "runPolicy": "Once",
         "executor": "Job"});
@@ -56,12 +56,12 @@ fn from_claim(api: &ApiDouble, tag: &str) -> Value {
     between(tag, &json!({"source": {"reference": "oci:app", "volume": volume}}))
 }
 
-fn object(api: &ApiDouble, name: &str) -> Value {
+pub(super) fn object(api: &ApiDouble, name: &str) -> Value {
     api.get("imagepushes", "n", name)
 }
 
 /// Reason and message of a condition.
-fn told(api: &ApiDouble, name: &str, kind: &str) -> (String, String) {
+pub(super) fn told(api: &ApiDouble, name: &str, kind: &str) -> (String, String) {
     let object = object(api, name);
     let conditions = object["status"]["conditions"].as_array();
     let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
@@ -69,22 +69,22 @@ fn told(api: &ApiDouble, name: &str, kind: &str) -> (String, String) {
     (text("reason"), text("message"))
 }
 
-async fn until_ready_is(api: &ApiDouble, name: &str, reason: &str) {
+pub(super) async fn until_ready_is(api: &ApiDouble, name: &str, reason: &str) {
     api.until(&format!("{name} is {reason}"), |api| told(api, name, "Ready").0 == reason).await;
 }
 
-fn uid(object: &Value) -> String {
+pub(super) fn uid(object: &Value) -> String {
     object["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
 /// The Jobs of an object.
-fn jobs(api: &ApiDouble, name: &str) -> Vec<Value> {
+pub(super) fn jobs(api: &ApiDouble, name: &str) -> Vec<Value> {
     let owned = |job: &Value| job["metadata"]["ownerReferences"][0]["name"] == name;
     api.all("jobs").into_iter().filter(owned).collect()
 }
 
 /// Waits for a Job that isn't one of these.
-async fn next_job(api: &ApiDouble, name: &str, before: &[&Value]) -> Value {
+pub(super) async fn next_job(api: &ApiDouble, name: &str, before: &[&Value]) -> Value {
     let new = |api: &ApiDouble| {
         jobs(api, name).into_iter().find(|job| before.iter().all(|it| uid(it) != uid(job)))
     };
@@ -93,7 +93,7 @@ async fn next_job(api: &ApiDouble, name: &str, before: &[&Value]) -> Value {
 }
 
 /// Makes the pod of a Job, with its container in this state.
-fn make_pod(api: &ApiDouble, job: &Value, state: &Value) {
+pub(super) fn make_pod(api: &ApiDouble, job: &Value, state: &Value) {
     let name = format!("{}-x", job["metadata"]["name"].as_str().unwrap());
     let pod = json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"namespace": "n", "name": name, "uid": name,
@@ -103,11 +103,11 @@ fn make_pod(api: &ApiDouble, job: &Value, state: &Value) {
     api.write("pods", "n", &name, pod);
 }
 
-fn end(api: &ApiDouble, job: &Value, report: &Value) {
+pub(super) fn end(api: &ApiDouble, job: &Value, report: &Value) {
     make_pod(api, job, &json!({"terminated": {"exitCode": 0, "message": report.to_string()}}));
 }
 
-fn pushed(digit: &str) -> Value {
+pub(super) fn pushed(digit: &str) -> Value {
     let digest = format!("sha256:{}", digit.repeat(64));
     json!({"outcome": "Pushed", "sourceDigest": digest, "digest": digest,
         "mediaType": "application/vnd.oci.image.manifest.v1+json", "sizeBytes": 7, "manifests": [],
@@ -127,7 +127,7 @@ fn ask(api: &ApiDouble, value: &str) {
     api.write("imagepushes", "n", "a", asked);
 }
 
-fn refused(code: u16) -> Act {
+pub(super) fn refused(code: u16) -> Act {
     Act::Answer(code, vec![], "scripted".into())
 }
 
@@ -354,6 +354,42 @@ async fn a_pod_that_does_not_start_is_told() {
         )
     );
     assert!(!jobs(&api, "a").iter().any(|it| uid(it) == uid(&job)));
+    operator.stop().await;
+}
+
+/// Makes the pod of a Job as a drain leaves it.
+fn evict_pod(api: &ApiDouble, job: &Value) {
+    let report = json!({"outcome": "Cancelled"}).to_string();
+    make_pod(api, job, &json!({"terminated": {"exitCode": 130, "message": report}}));
+    let name = format!("{}-x", job["metadata"]["name"].as_str().unwrap());
+    let mut pod = api.get("pods", "n", &name);
+    pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True",
+        "reason": "EvictionByEvictionAPI", "message": "a node is drained"}]);
+    api.write("pods", "n", &name, pod);
+}
+
+/// The Job goes on with another pod, and the push has not failed.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_drained_is_no_failed_attempt() {
+    let api = ApiDouble::new();
+    let operator = Running::start(&api);
+    api.put("a", &between("1", &json!({"timeout": "24h"})));
+    let job = next_job(&api, "a", &[]).await;
+    make_pod(&api, &job, &json!({"running": {}}));
+    sleep(Duration::from_hours(1)).await;
+    evict_pod(&api, &job);
+    let name = job["metadata"]["name"].as_str().unwrap();
+    let waits = format!(
+        "the Job `{name}` waits: another pod is to come, since its pod was ended: EvictionByEvictionAPI: a node is drained"
+    );
+    api.until("it says so", |api| told(api, "a", "Reconciling").1 == waits).await;
+    assert_eq!(object(&api, "a")["status"]["retry"], Value::Null);
+    api.take("pods", "n", &format!("{name}-x"));
+    sleep(60 * SECOND).await;
+    assert_eq!(told(&api, "a", "Reconciling").1, waits);
+    end(&api, &job, &pushed("0"));
+    until_ready_is(&api, "a", "PushSucceeded").await;
+    assert_eq!(jobs(&api, "a").len(), 1);
     operator.stop().await;
 }
 

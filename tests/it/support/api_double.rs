@@ -168,7 +168,12 @@ impl ApiDouble {
     }
 
     pub(crate) fn delete(&self, name: &str) {
-        self.state().remove(&Place::new("imagepushes", "n", name));
+        self.take("imagepushes", "n", name);
+    }
+
+    /// Takes any object away.
+    pub(crate) fn take(&self, resource: &str, namespace: &str, name: &str) {
+        self.state().remove(&Place::new(resource, namespace, name));
     }
 
     /// From now on, so many requests of this kind get this instead of an answer.

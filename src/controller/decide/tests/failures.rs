@@ -49,6 +49,26 @@ fn failures_that_may_pass_are_retried_at_growing_distances() {
     assert_eq!(check(&waiting, &changed).step, Step::Start);
 }
 
+/// However often its pods were made to go, the push has not failed by that; it only waits longer each time.
+#[test]
+fn what_the_cluster_made_go_is_no_failed_attempt() {
+    let Outcome::Failed(failure) = failed(Kind::Timeout) else { unreachable!() };
+    let outcome = Outcome::Failed(Failure { disrupted: true, ..failure });
+    let mut status = Some(after(&once(), &failed(Kind::NetworkError)));
+    let mut longest = Duration::ZERO;
+    for _ in 0..2 * MAX_ATTEMPTS {
+        let mut look = ended(&outcome);
+        look.chance = 1.0;
+        let decision = check(&object(&once(), 1, status), &look);
+        assert!(!conditions::is_true(&decision.status.conditions, STALLED), "{decision:?}");
+        assert!(decision.again >= Some(longest), "{decision:?}");
+        longest = decision.again.unwrap();
+        assert_eq!(decision.status.retry.as_ref().unwrap().count, 1);
+        status = Some(decision.status);
+    }
+    assert_eq!(longest, Duration::from_mins(15));
+}
+
 #[test]
 fn a_registry_that_asks_for_time_gets_it() {
     let error = Error::new(Kind::RateLimited, "slow down").after(Duration::from_secs(77));

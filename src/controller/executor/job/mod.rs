@@ -11,6 +11,7 @@ mod leftovers;
 pub(crate) mod object;
 mod outcome;
 pub(crate) mod report;
+mod seen;
 pub(crate) mod settings;
 pub(crate) mod task;
 
@@ -28,6 +29,7 @@ use self::cluster::Cluster;
 use self::leftovers::Leftovers;
 use self::object::Attempt;
 use self::outcome::{State, lost};
+use self::seen::Seen;
 use self::settings::JobSettings;
 use super::limits::{Limits, Permit};
 use super::{Counters, Executor, JobId, Order, Stage};
@@ -151,7 +153,7 @@ impl Jobs {
         let name = made.name_any();
         let timeout = Duration::from_secs(order.attempt.task.timeout_seconds);
         let began = Instant::now();
-        let (mut allowed, mut going) = (began, None);
+        let (mut allowed, mut seen) = (began, Seen::new());
         while began.elapsed() < timeout + 2 * JOB_START_ALLOWANCE {
             sleep(poll_after(began.elapsed())).await;
             let (job, pods) = match cluster.look_at(&name).await {
@@ -169,11 +171,9 @@ impl Jobs {
                 }
             };
             allowed = Instant::now();
-            // By our own clock, which need not agree with that of the API server.
-            let since = going.filter(|_| outcome::latest_is_going(&pods));
-            going = outcome::latest_is_going(&pods).then(|| since.unwrap_or_else(Instant::now));
-            let gone_for = since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
-            let waits_for = match outcome::state(&job, &pods, gone_for) {
+            seen.note(&pods);
+            let disrupted = seen.disrupted.as_deref();
+            let waits_for = match outcome::state(&job, &pods, seen.gone_for(), disrupted) {
                 State::Ended(outcome) => {
                     if let Some(manifest) = outcome::named(&pods) {
                         counters.name(&manifest);
@@ -182,21 +182,22 @@ impl Jobs {
                 }
                 State::Going(waits_for) => waits_for,
             };
+            let waited = seen.waited(waits_for.is_some());
             if waits_for.is_none() {
                 counters.enter(Stage::Running);
             }
-            if let Some(failure) = never_starts(&job, waits_for.as_deref(), began.elapsed()) {
+            if let Some(failure) = never_starts(&job, waits_for.as_deref(), waited) {
                 cluster.delete(&job).await?;
-                return Err(failure);
+                return Err(Failure { disrupted: seen.disrupted.is_some(), ..failure });
             }
             if pods.is_empty()
-                && began.elapsed() >= JOB_POD_WAIT
+                && waited >= JOB_POD_WAIT
                 && let Some(refusal) = cluster.refusal(&job).await
             {
                 cluster.delete(&job).await?;
                 return Err(refusal);
             }
-            let waits_for = waits_for.filter(|_| began.elapsed() >= JOB_POD_WAIT);
+            let waits_for = waits_for.filter(|_| waited >= JOB_POD_WAIT);
             counters.wait_for(waits_for.map(|what| format!("the Job `{name}` waits: {what}")));
         }
         Ok(lost("it did not end in its time"))

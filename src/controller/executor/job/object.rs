@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource,
     EnvVar, HostPathVolumeSource, KeyToPath, ObjectFieldSelector,
@@ -43,6 +46,12 @@ const TRACE_VARIABLE: &str = "TRACEPARENT";
 
 /// The container that does the work.
 pub(crate) const CONTAINER: &str = "push";
+
+/// The condition of a pod that the cluster makes go, whatever it does.
+pub(crate) const DISRUPTED: &str = "DisruptionTarget";
+
+/// How the program ends when a push has failed, and not when it is told to end.
+pub(crate) const OWN_EXIT_CODES: [i32; 3] = [1, 2, 75];
 
 /// The label that has the identity of the object that a Job is for.
 pub(crate) const UID_LABEL: &str = "imagepush.dev/uid";
@@ -86,9 +95,9 @@ pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings, trace:
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
-            // One attempt, also where a disruption ended its pod, for which there is no policy here: when there is another one
-            // is decided by who knows why this one failed, and whether it is still wanted.
+            // One attempt: when there is another one is decided by who knows why this one failed, and whether it is still wanted.
             backoff_limit: Some(0),
+            pod_failure_policy: Some(policy()),
             completions: Some(1),
             parallelism: Some(1),
             pod_replacement_policy: Some("Failed".into()),
@@ -106,6 +115,32 @@ pub(crate) fn job(attempt: &Attempt, image: &str, settings: &JobSettings, trace:
             ..JobSpec::default()
         }),
         status: None,
+    }
+}
+
+/// Another pod takes the place of one that was evicted, drained or preempted, within the time of the attempt. Whatever a push
+/// says itself is its end, also while its pod is made to go.
+fn policy() -> PodFailurePolicy {
+    let told = PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(CONTAINER.into()),
+        operator: "In".into(),
+        values: OWN_EXIT_CODES.to_vec(),
+    };
+    let disrupted =
+        PodFailurePolicyOnPodConditionsPattern { type_: DISRUPTED.into(), status: "True".into() };
+    PodFailurePolicy {
+        rules: vec![
+            PodFailurePolicyRule {
+                action: "FailJob".into(),
+                on_exit_codes: Some(told),
+                on_pod_conditions: None,
+            },
+            PodFailurePolicyRule {
+                action: "Ignore".into(),
+                on_exit_codes: None,
+                on_pod_conditions: Some(vec![disrupted]),
+            },
+        ],
     }
 }
 

@@ -119,6 +119,14 @@ fn the_whole_volumes() -> Value {
     ])
 }
 
+fn the_whole_policy() -> Value {
+    json!({"rules": [
+        {"action": "FailJob",
+            "onExitCodes": {"containerName": "push", "operator": "In", "values": [1, 2, 75]}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]})
+}
+
 #[test]
 fn the_whole_job() {
     let settings = JobSettings {
@@ -153,6 +161,7 @@ fn the_whole_job() {
         },
         "spec": {
             "backoffLimit": 0,
+            "podFailurePolicy": the_whole_policy(),
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",

@@ -14,7 +14,7 @@ fn read_after(job: &Value, pods: &[Value], gone_for: Duration) -> String {
     let job = serde_json::from_value(json!({"metadata": {}, "status": job})).unwrap();
     let pods: Vec<Pod> =
         pods.iter().map(|pod| serde_json::from_value(pod.clone()).unwrap()).collect();
-    match state(&job, &pods, gone_for) {
+    match state(&job, &pods, gone_for, disruption(&pods).as_deref()) {
         State::Going(None) => "going".to_owned(),
         State::Going(Some(what)) => format!("going: {what}"),
         State::Ended(Outcome::Failed(failure)) => {
@@ -50,10 +50,6 @@ fn over(kind: &str, reason: &str) -> Value {
 fn what_ended_a_pod_without_a_report_is_named() {
     let cancelled = json!({"exitCode": 130, "message": r#"{"outcome": "Cancelled"}"#});
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
-    let disrupted = json!({
-        "phase": "Failed",
-        "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "node is gone"}],
-    });
     let cases = [
         (vec![terminated(&cancelled)], "its pod was told to end"),
         (
@@ -69,7 +65,6 @@ fn what_ended_a_pod_without_a_report_is_named() {
             "its pod ended with exit code 2 and no report; see its log",
         ),
         (vec![pod(&evicted)], "its pod was ended: Evicted: low on memory"),
-        (vec![pod(&disrupted)], "its pod was ended: DeletionByTaintManager: node is gone"),
         (vec![pod(&json!({"phase": "Failed"}))], "its pod failed"),
     ];
     for (pods, expected) in cases {
@@ -150,4 +145,77 @@ fn the_latest_pod_counts() {
     let new = with_container(&json!({"running": {}}));
     assert_eq!(read(&json!({}), &[new.clone(), old.clone()]), "going");
     assert_eq!(read(&json!({}), &[old, new]), "going");
+}
+
+/// A pod that the cluster makes go, in this state of its container.
+fn disrupted(state: &Value) -> Value {
+    let mut pod = with_container(state);
+    pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True",
+        "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"}]);
+    pod
+}
+
+/// The Job makes another pod of one that was drained, evicted or preempted: that is no end, and if it is, no fault of the push.
+#[test]
+fn a_disrupted_pod_is_replaced_and_counts_for_nothing() {
+    let (none, because) =
+        (json!({}), "its pod was ended: EvictionByEvictionAPI: Eviction API: evicting");
+    let cancelled = json!({"exitCode": 130, "message": r#"{"outcome": "Cancelled"}"#});
+    let killed = json!({"exitCode": 137, "reason": "Error"});
+    let over = over("Failed", "BackoffLimitExceeded");
+    let late = json!({"conditions": [
+        {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]});
+    let going = format!("going: another pod is to come, since {because}");
+    let lost = format!("ExecutorLost: the Job was lost: {because}");
+    let timeout = format!(
+        "Timeout: the Job ran out of time before its pod ended: another pod is to come, since {because}"
+    );
+    let own = json!({"exitCode": 2});
+    for (job, end, expected, counts) in [
+        (&none, json!({"running": {}}), "going", true),
+        (&none, json!({"terminated": cancelled}), going.as_str(), true),
+        (&none, json!({"terminated": killed}), &going, true),
+        (&over, json!({"terminated": cancelled}), &lost, false),
+        (&late, json!({"terminated": cancelled}), &timeout, false),
+        // What a push says itself is its end.
+        (&none, json!({"terminated": own}), &lost, true),
+        (
+            &none,
+            json!({"terminated": {"exitCode": 0, "message": r#"{"outcome": "Unchanged"}"#}}),
+            "AlreadyPresent",
+            true,
+        ),
+    ] {
+        let pods = [disrupted(&end)];
+        assert_eq!(read(job, &pods), expected, "{job} {end}");
+        let job: Job = serde_json::from_value(json!({"metadata": {}, "status": job})).unwrap();
+        let pods = pods.map(|pod| serde_json::from_value(pod).unwrap());
+        let seen = disruption(&pods);
+        if let State::Ended(Outcome::Failed(failure)) =
+            state(&job, &pods, Duration::ZERO, seen.as_deref())
+        {
+            assert_eq!(failure.disrupted, !counts, "{job:?} {end}");
+        }
+    }
+    // It is gone, and the other one not there yet.
+    let job: Job = serde_json::from_value(json!({"metadata": {}})).unwrap();
+    let State::Going(waits) = state(&job, &[], Duration::ZERO, Some(because)) else { panic!() };
+    assert_eq!(waits.unwrap(), format!("another pod is to come, since {because}"));
+}
+
+/// A pod that took too long is told to end, and that it was is not the cause.
+#[test]
+fn what_takes_too_long_is_told_as_that() {
+    let cancelled = json!({"exitCode": 130, "message": r#"{"outcome": "Cancelled"}"#});
+    let late = json!({"conditions": [
+        {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}]});
+    let told = "Timeout: the Job ran out of time before its pod ended";
+    assert_eq!(read(&late, &[with_container(&json!({"running": {}}))]), "going");
+    assert_eq!(read(&late, &[terminated(&cancelled)]), told);
+    let ended = json!({"conditions": [{"type": "Failed", "status": "True",
+        "reason": "PodFailurePolicy", "message": "Container push failed with exit code 2"}]});
+    assert_eq!(
+        read(&ended, &[]),
+        "ExecutorLost: the Job ended without its pod's report (PodFailurePolicy); Container push failed with exit code 2"
+    );
 }
