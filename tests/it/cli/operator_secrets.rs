@@ -1,7 +1,8 @@
-//! No secret that objects of a cluster name gets out of the operator: not into their status, into events, into its log however
-//! much is logged, into a file, or to where others see processes.
+//! No secret that objects of a cluster name gets out of the operator: not into their status, into events, into metrics or traces, into its log
+//! however much is logged, into a file, or to where others see processes.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -23,8 +24,8 @@ use crate::support::registry::{Act, Login, Registry, Rule};
 /// How long a step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The operator as a program; it ends with the test.
-struct Operator(Child);
+/// The operator as a program, and where it serves its metrics; it ends with the test.
+struct Operator(Child, SocketAddr);
 
 impl Drop for Operator {
     fn drop(&mut self) {
@@ -33,17 +34,37 @@ impl Drop for Operator {
     }
 }
 
-/// The operator with everything logged.
-fn start(plane: &ControlPlane, namespace: &str, folder: &Path, collector: &str) -> Operator {
+/// The operator with everything logged, and every object measured; its collector wants a token.
+fn start(
+    plane: &ControlPlane,
+    namespace: &str,
+    folder: &Path,
+    (collector, token): (&Collector, &Canary),
+) -> Operator {
     fs::create_dir(folder.join("tmp")).unwrap();
-    let arguments = ["operator", "--log-format=json", "--listen=none", "--egress-allow=127.0.0.1"];
-    let mut program = program(folder, &arguments);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("--listen={free}");
+    let told = ["--log-format=json", "--object-metrics", "--egress-allow=127.0.0.1", &listen];
+    let mut program = program(folder, &[&["operator"][..], &told].concat());
     program.env("KUBECONFIG", plane.kubeconfig()).env("IMAGEPUSH_WATCH_NAMESPACE", namespace);
     program.env("RUST_LOG", "trace").env("TMPDIR", folder.join("tmp"));
-    program.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+    program.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint);
+    program.env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-token={}", token.text()));
     program.stderr(fs::File::create(folder.join("log")).unwrap());
     program.stdout(Stdio::null());
-    Operator(program.spawn().unwrap())
+    Operator(program.spawn().unwrap(), free)
+}
+
+/// What it serves of all that it has counted.
+async fn metrics(operator: &Operator) -> String {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut answer = client.get(format!("http://{}/metrics", operator.1)).send().await.unwrap();
+    let mut text = vec![];
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        text.extend_from_slice(&chunk);
+    }
+    String::from_utf8(text).unwrap()
 }
 
 fn secret(name: &str, config: &Value) -> Value {
@@ -104,9 +125,25 @@ async fn fill(source: &Registry) {
     push::run(&fill).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_operator_leaves_no_trace_of_a_secret() {
-    let (password, token, page) = (Canary::password(), Canary::token(), Canary::token());
+/// A Secret and an object for each registry, and for a login that can't be read.
+fn items(registries: &[Registry; 5], password: &Canary) -> Vec<Value> {
+    let [registry, stranger, repeating, pages, source] = registries;
+    vec![
+        secret("pushed", &login(&registry.host, password)),
+        secret("refused", &login(&stranger.host, password)),
+        secret("repeated", &login(&repeating.host, password)),
+        secret("paged", &login(&pages.host, password)),
+        secret("malformed", &json!({"auths": password.text()})),
+        object("pushed", &source.host, &registry.host),
+        object("refused", &source.host, &stranger.host),
+        object("repeated", &source.host, &repeating.host),
+        object("paged", &source.host, &pages.host),
+        object("malformed", &source.host, &registry.host),
+    ]
+}
+
+/// One that takes the password, one that doesn't, one that repeats it, one that is none, and the one that is filled.
+async fn registries(password: &Canary, token: &Canary, page: &Canary) -> [Registry; 5] {
     let [registry, stranger, repeating, source] = [
         Registry::start().await,
         Registry::start().await,
@@ -125,24 +162,21 @@ async fn the_operator_leaves_no_trace_of_a_secret() {
     let no_registrys = Act::Respond(403, vec![], format!("<html>{}", page.text()).into());
     pages.add_rule(Rule::each("POST", "/uploads/", no_registrys));
     fill(&source).await;
+    [registry, stranger, repeating, pages, source]
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_leaves_no_trace_of_a_secret() {
+    let (password, token, page) = (Canary::password(), Canary::token(), Canary::token());
+    let collectors = Canary::token();
+    let all = registries(&password, &token, &page).await;
+    let [registry, stranger, repeating, pages, source] = &all;
     let plane = control_plane().await;
     let namespace = plane.namespace().await;
     let folder = tempfile::tempdir().unwrap();
     let collector = Collector::start().await;
-    let mut operator = start(plane, &namespace, folder.path(), &collector.endpoint);
-    let items = [
-        secret("pushed", &login(&registry.host, &password)),
-        secret("refused", &login(&stranger.host, &password)),
-        secret("repeated", &login(&repeating.host, &password)),
-        secret("paged", &login(&pages.host, &password)),
-        secret("malformed", &json!({"auths": password.text()})),
-        object("pushed", &source.host, &registry.host),
-        object("refused", &source.host, &stranger.host),
-        object("repeated", &source.host, &repeating.host),
-        object("paged", &source.host, &pages.host),
-        object("malformed", &source.host, &registry.host),
-    ];
+    let mut operator = start(plane, &namespace, folder.path(), (&collector, &collectors));
+    let items = items(&all, &password);
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     plane.kubectl_with(&["-n", &namespace, "create", "-f", "-"], &list).await.succeeded();
     let expected = [
@@ -153,6 +187,10 @@ async fn the_operator_leaves_no_trace_of_a_secret() {
         ("malformed", "secret `malformed` cannot be used"),
     ];
     let objects = until(plane, &namespace, &expected).await;
+    let metrics = metrics(&operator).await;
+    for counted in [&registry.host, "name=\"refused\"", "reason=\"AuthenticationFailed\""] {
+        assert!(metrics.contains(counted), "{counted}: {metrics}");
+    }
     let seen_by_others = seen_by_others::shown(operator.0.id());
     let events =
         plane.kubectl(&["-n", &namespace, "get", "events", "-o", "json"]).await.succeeded();
@@ -162,17 +200,24 @@ async fn the_operator_leaves_no_trace_of_a_secret() {
     assert!(log.contains("\"level\":\"TRACE\"") || log.contains("\"level\":\"DEBUG\""), "{log}");
     let traces = collector.received();
     assert!(collector.has("AuthenticationFailed"), "{}", String::from_utf8_lossy(&traces));
-    for secret in [&password, &token, &page] {
+    let tokens = collector.headers("x-token");
+    assert!(!tokens.is_empty() && tokens.iter().all(|it| it == collectors.text()), "{tokens:?}");
+    for secret in [&password, &token, &page, &collectors] {
+        secret.is_not_in("the metrics", &metrics);
         secret.is_not_in("the traces", &traces);
         secret.is_not_in("the objects", &objects);
         secret.is_not_in("the events", &events);
         secret.is_not_in("the log", &log);
         secret.is_not_below(&folder.path().join("tmp"));
         for (name, text) in &seen_by_others {
-            secret.is_not_in(name, text);
+            // The collector's token is given by the environment.
+            if *name == "cmdline" || secret.text() != collectors.text() {
+                secret.is_not_in(name, text);
+            }
         }
-        for other in [&stranger, &repeating, &pages, &source] {
+        for other in [stranger, repeating, pages, source] {
             token.is_not_in("a foreign request", format!("{:?}", other.seen()));
+            collectors.is_not_in("a foreign request", format!("{:?}", other.seen()));
         }
         password.is_not_in("a foreign request", format!("{:?}", source.seen()));
     }
