@@ -120,34 +120,3 @@ async fn every_field_is_explained() {
     assert!(status.contains("`Ready` sums up"), "{status}");
     assert!(!explain("imagepush.spec").await.contains("<no description>"));
 }
-
-/// Every ImagePush in the documentation.
-#[tokio::test]
-async fn the_examples_in_the_documentation_are_accepted() {
-    let plane = control_plane().await;
-    let namespace = plane.namespace().await;
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = pages.chain([root.join("README.md"), root.join("charts/imagepush/README.md")]);
-    let mut objects: Vec<String> = vec![];
-    for page in pages.filter(|page| page.extension().is_some_and(|it| it == "md")) {
-        let text = std::fs::read_to_string(&page).unwrap();
-        for block in text.split("```yaml\n").skip(1) {
-            let (block, _) = block.split_once("```").unwrap();
-            for document in serde_yaml::Deserializer::from_str(block) {
-                let document = <serde_json::Value as serde::Deserialize>::deserialize(document);
-                let mut document =
-                    document.unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.display()));
-                if document["kind"] == "ImagePush" {
-                    document["metadata"]["name"] = json!(format!("example-{}", objects.len()));
-                    document["metadata"]["namespace"] = json!(namespace);
-                    objects.push(document.to_string());
-                }
-            }
-        }
-    }
-    assert!(objects.len() >= 2, "{objects:?}");
-    let objects = objects.join("\n---\n");
-    let accepted = plane.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &objects).await;
-    accepted.succeeded();
-}

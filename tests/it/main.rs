@@ -18,6 +18,7 @@ mod dir;
 mod docker;
 mod docker_archive;
 mod doors;
+mod examples;
 mod faults;
 mod gates;
 mod generated;
