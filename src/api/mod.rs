@@ -32,7 +32,8 @@ pub const FINALIZER: &str = "imagepush.dev/cleanup";
 /// The annotation that, set to `true`, lets a deleted object go without cleaning up.
 pub const FORCE_CLEANUP: &str = "imagepush.dev/force-cleanup";
 
-/// The annotation of a Secret of type `kubernetes.io/basic-auth` that names the one registry it is for.
+/// The annotation of a Secret that names the one registry it is for: one of type `kubernetes.io/basic-auth`, or one with
+/// a client certificate.
 pub const REGISTRY: &str = "imagepush.dev/registry";
 
 /// The label of a ServiceAccount that, set to `true`, says that bundles may be applied as it.

@@ -1,9 +1,11 @@
 //! Turns the Secrets that a spec names into what each side may use.
 //!
 //! Only Secrets of the object's own namespace are read, by name, anew for each attempt: a corrected Secret counts at
-//! once. Of a dockerconfigjson, the entry for the reference's own registry is used and no other. Nothing of a
-//! Secret's content gets into a message.
+//! once. Of a dockerconfigjson, the entry for the reference's own registry is used and no other; a Secret that doesn't
+//! say by its content which registry it is for says so by an annotation. What type it is of is asked before its content
+//! is looked at, and nothing of that gets into a message.
 
+mod certificates;
 mod pull_secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +15,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::failure::Failure;
 use crate::access::{
-    Access, AuthFile, Certificates, ClientIdentity, Credential, Credentials, Network, Registries,
-    Secret, TlsPolicy, Trust, TrustedCertificates,
+    Access, AuthFile, Certificates, Credential, Credentials, Network, Registries, Secret, TlsPolicy,
 };
 use crate::api::REGISTRY;
 use crate::api::check::is_object_name;
@@ -32,6 +33,12 @@ pub struct Secrets {
 
 /// The type of a Secret with a user name and a password.
 const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+
+/// The type of a Secret with the logins of several registries.
+const DOCKER_CONFIG_TYPE: &str = "kubernetes.io/dockerconfigjson";
+
+/// The type of a Secret of which nothing is said, which is also what one gets that is made without a type.
+const OPAQUE: &str = "Opaque";
 
 /// The key of a Secret of type `kubernetes.io/dockerconfigjson`.
 pub(crate) const DOCKER_CONFIG: &str = ".dockerconfigjson";
@@ -150,7 +157,7 @@ pub fn access(
         (None, None) => Credentials::Anonymous,
     };
     let certificates = match cert_secret_ref {
-        Some(reference) => certificates(&reference.name, find(&reference.name)?)?,
+        Some(secret) => certificates::of(&secret.name, find(&secret.name)?, reference)?,
         None => Certificates::System,
     };
     let tls = match tls_policy {
@@ -171,18 +178,27 @@ pub fn access(
 }
 
 fn credentials(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentials, Failure> {
-    if secret.type_.as_deref() == Some(BASIC_AUTH) {
-        return basic(name, secret, reference);
+    match type_of(secret) {
+        BASIC_AUTH => basic(name, secret, reference),
+        DOCKER_CONFIG_TYPE => docker_config(&format!("secret {name}"), name, secret),
+        other => {
+            let what = format!(
+                "its type is `{other}`, and that of a login has to be `{DOCKER_CONFIG_TYPE}` or `{BASIC_AUTH}`; name \
+                 another one, or make it anew with that type"
+            );
+            Err(Failure::secret_invalid(name, &what))
+        }
     }
-    docker_config(&format!("secret {name}"), name, secret)
+}
+
+/// As the API server completes it.
+fn type_of(secret: &SecretObject) -> &str {
+    secret.type_.as_deref().filter(|it| !it.is_empty()).unwrap_or(OPAQUE)
 }
 
 fn docker_config(place: &str, name: &str, secret: &SecretObject) -> Result<Credentials, Failure> {
     let text = value(secret, DOCKER_CONFIG).ok_or_else(|| {
-        let what = format!(
-            "it has no key `{DOCKER_CONFIG}`; its type must be kubernetes.io/dockerconfigjson"
-        );
-        Failure::secret_invalid(name, &what)
+        Failure::secret_invalid(name, &format!("it has no key `{DOCKER_CONFIG}`"))
     })?;
     let file = AuthFile::parse(text, place)
         .map_err(|error| Failure::secret_invalid(name, &error.to_string()))?;
@@ -192,17 +208,7 @@ fn docker_config(place: &str, name: &str, secret: &SecretObject) -> Result<Crede
 /// A login that says by itself which registry it is for: whoever may name a Secret can't send it elsewhere.
 fn basic(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentials, Failure> {
     let invalid = |what: &str| Failure::secret_invalid(name, what);
-    let registry = secret.annotations().get(REGISTRY).ok_or_else(|| {
-        invalid(&format!("it has no annotation `{REGISTRY}`, which names the registry it is for"))
-    })?;
-    let parsed = transport::parse(reference).ok();
-    let named = parsed.as_ref().and_then(|parsed| parsed.repository()).map(|it| &it.registry);
-    if named.is_none_or(|named| !named.eq_ignore_ascii_case(registry)) {
-        let named = named.map_or("", String::as_str);
-        return Err(invalid(&format!(
-            "it is for the registry `{registry}`, and not for `{named}`"
-        )));
-    }
+    bound(name, secret, reference, "it")?;
     let text = |key: &str| {
         let text = value(secret, key).and_then(|text| std::str::from_utf8(text).ok());
         text.map(str::to_owned)
@@ -212,33 +218,25 @@ fn basic(name: &str, secret: &SecretObject, reference: &str) -> Result<Credentia
     Ok(Credentials::Explicit(Credential::basic(username, Secret::new(password))))
 }
 
-fn certificates(name: &str, secret: &SecretObject) -> Result<Certificates, Failure> {
-    let text = |key: &str| match value(secret, key).map(std::str::from_utf8) {
-        None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text.to_owned())),
-        Some(Err(_)) => Err(Failure::secret_invalid(name, &format!("key `{key}` is not PEM"))),
-    };
-    let authority = text("ca.crt")?;
-    let identity = match (text("tls.crt")?, text("tls.key")?) {
-        (Some(certificate), Some(key)) => {
-            Some(ClientIdentity { certificate, key: Secret::new(key) })
+/// Refuses a Secret of which a part, that is named, may be used for one registry only, unless it says that it is this one.
+fn bound(name: &str, secret: &SecretObject, reference: &str, part: &str) -> Result<(), Failure> {
+    let parsed = transport::parse(reference).ok();
+    let named = parsed.as_ref().and_then(|parsed| parsed.repository()).map(|it| &it.registry);
+    let what = match (secret.annotations().get(REGISTRY), named) {
+        (Some(registry), Some(named)) if named.eq_ignore_ascii_case(registry) => return Ok(()),
+        (Some(registry), named) => {
+            let named = named.map_or("", String::as_str);
+            format!(
+                "{part} is for the registry `{registry}`, and not for `{named}`; name another one, or have its \
+                 annotation `{REGISTRY}` changed"
+            )
         }
-        (None, None) => None,
-        _ => {
-            let what = "it has only one of the keys `tls.crt` and `tls.key`";
-            return Err(Failure::secret_invalid(name, what));
-        }
+        (None, _) => format!(
+            "it has no annotation `{REGISTRY}`, which names the registry {part} is for; have it annotated by who may \
+             change it"
+        ),
     };
-    if authority.is_none() && identity.is_none() {
-        let what = "it has neither the key `ca.crt` nor `tls.crt` with `tls.key`";
-        return Err(Failure::secret_invalid(name, what));
-    }
-    let authorities = authority.into_iter().collect();
-    let certificates = Certificates::Pem(TrustedCertificates { authorities, identity });
-    // Before an attempt finds out, which can't tell whose they are.
-    Trust::load(&certificates, "")
-        .map_err(|error| Failure::secret_invalid(name, &error.to_string()))?;
-    Ok(certificates)
+    Err(Failure::secret_invalid(name, &what))
 }
 
 fn value<'a>(secret: &'a SecretObject, key: &str) -> Option<&'a [u8]> {

@@ -20,6 +20,7 @@ mod ownership;
 mod permissions;
 mod policy;
 mod rotation;
+mod secrets;
 mod traces;
 mod turns;
 mod upgrade;

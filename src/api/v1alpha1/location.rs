@@ -48,8 +48,9 @@ pub struct ImageLocation {
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
 
-    /// Secret in the object's own namespace with certificates in PEM: `ca.crt` is trusted beside the system's authorities;
-    /// `tls.crt` with `tls.key` is shown to a registry that asks for a client certificate.
+    /// Secret in the object's own namespace, of type `Opaque` or `kubernetes.io/tls`, with certificates in PEM: `ca.crt` is
+    /// trusted beside the system's authorities; `tls.crt` with `tls.key` is shown to a registry that asks for a client
+    /// certificate, and the annotation `imagepush.dev/registry` has to name that registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_secret_ref: Option<SecretReference>,
 

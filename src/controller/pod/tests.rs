@@ -87,6 +87,36 @@ fn secrets_are_as_their_files_say() {
     assert_eq!(data[".dockerconfigjson"].0, b"{}");
 }
 
+/// A pod judges Secrets as the operator does: by the type and the annotation that its task has of them.
+#[test]
+fn a_secret_of_another_type_or_for_another_registry_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("s")).unwrap();
+    for key in [".dockerconfigjson", "tls.crt", "tls.key"] {
+        std::fs::write(folder.path().join("s").join(key), "canary").unwrap();
+    }
+    let folders = Folders { secrets: folder.path(), volumes: folder.path(), scratch_bytes: None };
+    let refusal = |field: &str, kind: &str, keys: &[&str]| {
+        let annotations = json!({"imagepush.dev/registry": "other.example"});
+        let mut spec = json!({
+            "source": {"reference": "docker://a.example/x:1"},
+            "destination": {"reference": "docker://b.example/x:1"}, "runPolicy": "Once",
+        });
+        spec["destination"][field] = json!({"name": "s"});
+        let facts = json!({"s": {"type": kind, "annotations": annotations, "keys": keys}});
+        let task = task(&json!({"spec": spec, "secrets": facts}));
+        let (failure, error) = options(&task, folders, &Network::default()).unwrap_err();
+        assert_eq!((failure.reason, error.exit_code()), ("SecretInvalid", 2));
+        failure.message
+    };
+    let said = refusal("secretRef", "Opaque", &[".dockerconfigjson"]);
+    assert!(said.starts_with("secret `s` cannot be used: its type is `Opaque`"), "{said}");
+    let said = refusal("certSecretRef", "kubernetes.io/tls", &["tls.crt", "tls.key"]);
+    let other =
+        "its client certificate is for the registry `other.example`, and not for `b.example`";
+    assert!(said.contains(other), "{said}");
+}
+
 #[test]
 fn a_volume_may_get_right_again() {
     for (cause, message) in [

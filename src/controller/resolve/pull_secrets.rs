@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Secret as SecretObject, ServiceAccount};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
-use super::{DOCKER_CONFIG, Named, Unresolved, unreadable, value};
+use super::{DOCKER_CONFIG, DOCKER_CONFIG_TYPE, Named, Unresolved, type_of, unreadable, value};
 use crate::api::check::is_object_name;
 use crate::controller::failure::Failure;
 use crate::limits::MAX_PULL_SECRETS;
@@ -35,7 +35,8 @@ pub(super) fn merged<'a>(
     secrets: impl IntoIterator<Item = &'a SecretObject>,
 ) -> Result<SecretObject, Failure> {
     let mut entries = Map::new();
-    for secret in secrets {
+    let logins = secrets.into_iter().filter(|secret| type_of(secret) == DOCKER_CONFIG_TYPE);
+    for secret in logins {
         let Some(text) = value(secret, DOCKER_CONFIG) else { continue };
         // The parser's own words may repeat a value.
         let content: Value = serde_json::from_slice(text).map_err(|_| {
@@ -58,13 +59,17 @@ mod tests {
     fn secret(name: &str, text: &str) -> SecretObject {
         let mut secret = SecretObject::default();
         secret.metadata.name = Some(name.into());
+        secret.type_ = Some(DOCKER_CONFIG_TYPE.into());
         secret.data = Some([(DOCKER_CONFIG.to_owned(), ByteString(text.into()))].into());
         secret
     }
 
     #[test]
     fn the_first_entry_for_a_registry_counts() {
+        let mut opaque = secret("o", r#"{"auths": {"r.example": {"auth": "of another type"}}}"#);
+        opaque.type_ = Some("Opaque".into());
         let merged = merged(&[
+            opaque,
             secret("a", r#"{"auths": {"r.example": {"auth": "first"}}}"#),
             SecretObject::default(),
             secret("b", r#"{"auths": {"r.example": {"auth": "second"}, "s.example": {}}}"#),

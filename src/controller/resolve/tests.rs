@@ -71,7 +71,8 @@ fn location(secret: Option<&str>, certificates: Option<&str>) -> ImageLocation {
 
 fn secrets(entries: &[(&str, &str)]) -> Secrets {
     let data = entries.iter().map(|(key, value)| ((*key).into(), ByteString((*value).into())));
-    let secret = SecretObject { data: Some(data.collect()), ..SecretObject::default() };
+    let mut secret = SecretObject { data: Some(data.collect()), ..SecretObject::default() };
+    secret.type_ = Some(DOCKER_CONFIG_TYPE.into());
     Secrets { named: [("s".to_owned(), secret)].into(), ..Secrets::default() }
 }
 
@@ -102,7 +103,7 @@ async fn a_login_goes_to_the_registry_that_it_names_only() {
     assert_eq!(
         message(&secrets),
         "secret `s` cannot be used: it has no annotation `imagepush.dev/registry`, which names \
-         the registry it is for"
+         the registry it is for; have it annotated by who may change it"
     );
     let bind = |secrets: &mut Secrets, registry: &str| {
         let annotations = [(REGISTRY.to_owned(), registry.to_owned())].into();
@@ -111,7 +112,8 @@ async fn a_login_goes_to_the_registry_that_it_names_only() {
     bind(&mut secrets, "other.example");
     assert_eq!(
         message(&secrets),
-        "secret `s` cannot be used: it is for the registry `other.example`, and not for `r.example`"
+        "secret `s` cannot be used: it is for the registry `other.example`, and not for `r.example`; name another one, \
+         or have its annotation `imagepush.dev/registry` changed"
     );
     bind(&mut secrets, "r.example");
     let found = access(&side, &secrets, &Network::default()).unwrap();
@@ -122,6 +124,33 @@ async fn a_login_goes_to_the_registry_that_it_names_only() {
         message(&secrets),
         "secret `s` cannot be used: it has no key `password` with a text"
     );
+}
+
+/// What somebody keeps under the key of a login, in a Secret for something else, is no login; nor is it looked at.
+#[test]
+fn what_is_not_of_a_logins_type_is_not_looked_at() {
+    for config in ["canary", r#"{"auths": {"r.example": {"auth": "dTpjYW5hcnk="}}}"#] {
+        let mut secrets =
+            secrets(&[(DOCKER_CONFIG, config), ("username", "u"), ("password", "canary")]);
+        for kind in [
+            None,
+            Some(""),
+            Some(OPAQUE),
+            Some("kubernetes.io/tls"),
+            Some("kubernetes.io/dockercfg"),
+        ] {
+            secrets.named.get_mut("s").unwrap().type_ = kind.map(str::to_owned);
+            let shown = kind.filter(|kind| !kind.is_empty()).unwrap_or(OPAQUE);
+            let failure =
+                access(&location(Some("s"), None), &secrets, &Network::default()).unwrap_err();
+            let expected = format!(
+                "secret `s` cannot be used: its type is `{shown}`, and that of a login has to be \
+                 `kubernetes.io/dockerconfigjson` or `kubernetes.io/basic-auth`; name another one, or make it anew \
+                 with that type"
+            );
+            assert_eq!((failure.reason, failure.message), ("SecretInvalid", expected));
+        }
+    }
 }
 
 #[test]
@@ -153,50 +182,18 @@ fn a_permission_that_is_missing_is_named() {
 }
 
 #[test]
-fn certificates_come_as_text() {
-    let made = rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
-    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let whole = [("ca.crt", pem.as_str()), ("tls.crt", &pem), ("tls.key", &key)];
-    let side = location(None, Some("s"));
-    let access = access(&side, &secrets(&whole), &Network::default()).unwrap();
-    let Certificates::Pem(found) = &access.certificates else { panic!("{access:?}") };
-    assert_eq!(found.authorities, std::slice::from_ref(&pem));
-    assert_eq!(found.identity.as_ref().unwrap().certificate, pem);
-    assert!(!format!("{access:?}").contains(key.lines().nth(1).unwrap()));
-}
-
-#[test]
 fn a_secret_that_cannot_be_used_says_why() {
     let credentials = location(Some("s"), None);
-    let certificates = location(None, Some("s"));
     let cases = [
+        (secrets(&[]), "secret `s` cannot be used: it has no key `.dockerconfigjson`"),
         (
-            &credentials,
-            secrets(&[]),
-            "secret `s` cannot be used: it has no key `.dockerconfigjson`; \
-         its type must be kubernetes.io/dockerconfigjson",
-        ),
-        (
-            &credentials,
             secrets(&[(DOCKER_CONFIG, "{\"auths\": \"canary\"}")]),
             "secret `s` cannot be used: \
          `secret s` is not a credential file: malformed at line 1, column 18",
         ),
-        (
-            &certificates,
-            secrets(&[]),
-            "secret `s` cannot be used: it has neither the key `ca.crt` nor \
-         `tls.crt` with `tls.key`",
-        ),
-        (
-            &certificates,
-            secrets(&[("tls.crt", "x")]),
-            "secret `s` cannot be used: it has only one of the \
-         keys `tls.crt` and `tls.key`",
-        ),
     ];
-    for (location, secrets, message) in cases {
-        let failure = access(location, &secrets, &Network::default()).unwrap_err();
+    for (secrets, message) in cases {
+        let failure = access(&credentials, &secrets, &Network::default()).unwrap_err();
         assert_eq!((failure.reason, failure.message.as_str()), ("SecretInvalid", message));
     }
     let failure = access(&credentials, &Secrets::default(), &Network::default()).unwrap_err();
@@ -214,7 +211,7 @@ async fn however_a_secret_is_broken_it_is_not_quoted() {
     let [no_colon, whole] = ["Y2FuYXJ5", "dTpjYW5hcnk="].map(entry);
     let good = whole.replace("r.example", "other.example");
     let cases = [
-        ("config.json", whole.clone(), "it has no key `.dockerconfigjson`; "),
+        ("config.json", whole.clone(), "it has no key `.dockerconfigjson`"),
         (DOCKER_CONFIG, "{canary".into(), "malformed at line 1, column 2"),
         (DOCKER_CONFIG, "\"canary\"".into(), "malformed at line 1, column 8"),
         (DOCKER_CONFIG, format!("{{\0{}", &whole[1..]), "malformed at line 1, column 2"),

@@ -95,8 +95,9 @@ fn what_is_wrong_is_told_by_document_and_field() {
         (again(secret("")), "document 3: Secret `s`: it is in the file twice"),
         (
             secret("stringData: {a: canary}"),
-            "ImagePush `x`: secret `s` cannot be used: it has no key `.dockerconfigjson`; \
-             its type must be kubernetes.io/dockerconfigjson",
+            "ImagePush `x`: secret `s` cannot be used: its type is `Opaque`, and that of a login has to be \
+             `kubernetes.io/dockerconfigjson` or `kubernetes.io/basic-auth`; name another one, or make it anew with \
+             that type",
         ),
         (
             push("x", "").replace("//r.test/a:1", "x"),
