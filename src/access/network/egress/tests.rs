@@ -166,3 +166,22 @@ fn everything_else_can_be_denied() {
         assert_eq!(judged(policy, host, address), told);
     }
 }
+
+/// The chart's policy of the network keeps the pod from the same places, as far as these are beyond the pod itself.
+#[test]
+fn the_charts_policy_of_the_network_says_the_same() {
+    let template = include_str!("../../../../charts/imagepush/templates/network_policy.yaml");
+    let lists = template.lines().filter_map(|line| line.trim().strip_prefix("except: ["));
+    let written: Vec<Place> = lists
+        .flat_map(|list| list.trim_end_matches(']').split(", "))
+        .map(|range| range.trim_matches('"').parse().unwrap())
+        .collect();
+    let beyond = |(_, what): &&(Range, &str)| [LINK_LOCAL, METADATA].contains(what);
+    let denied = OPERATOR_DENIES.iter().filter(beyond).map(|(range, _)| Place::Addresses(*range));
+    let sorted = |places: Vec<Place>| {
+        let mut texts: Vec<_> = places.iter().map(Place::to_string).collect();
+        texts.sort();
+        texts
+    };
+    assert_eq!(sorted(written), sorted(denied.collect()));
+}
