@@ -1,11 +1,17 @@
 //! The CRD of today takes every object that the last released one took, and means the same by it.
 //!
-//! `released.yaml` is what was released last; a release puts the CRD of its day there.
+//! `released.yaml` is what was released last; a release puts the CRD of its day there, and so does whoever changes what was
+//! never released. A rule of a field that is there can't be judged here, so that a new one, or another text of one, counts as
+//! refusing what was taken.
 
 use imagepush::api;
 use serde_json::{Value, json};
 
 const RELEASED: &str = include_str!("compatibility/released.yaml");
+
+/// What says how two writers' lists and maps become one: another word, and what one has applied is taken for another's.
+const KINDS_OF_MERGING: [&str; 3] =
+    ["x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type"];
 
 /// What has become incompatible, with its path.
 fn broken(path: &str, old: &Value, new: &Value, problems: &mut Vec<String>) {
@@ -33,9 +39,27 @@ fn broken(path: &str, old: &Value, new: &Value, problems: &mut Vec<String>) {
     for field in texts(new, "required").iter().filter(|field| !required.contains(field)) {
         problem(format!("did not require {field}"));
     }
+    let rules = |schema: &Value| -> Vec<String> {
+        let all = schema["x-kubernetes-validations"].as_array();
+        all.into_iter().flatten().map(|rule| rule["rule"].to_string()).collect()
+    };
+    let asked = rules(old);
+    for rule in rules(new).iter().filter(|rule| !asked.contains(rule)) {
+        problem(format!("did not ask for {rule}"));
+    }
+    for key in KINDS_OF_MERGING.iter().filter(|key| old[**key] != new[**key]) {
+        problem(format!("had {key} {}", old[*key]));
+    }
+    for key in ["nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"] {
+        if old[key] == true && new[key] != true {
+            problem(format!("was {key}"));
+        }
+    }
     for (key, upper) in [
         ("maxLength", true),
         ("maxItems", true),
+        ("maxProperties", true),
+        ("minProperties", false),
         ("maximum", true),
         ("minLength", false),
         ("minItems", false),
@@ -47,19 +71,37 @@ fn broken(path: &str, old: &Value, new: &Value, problems: &mut Vec<String>) {
             problem(format!("had {key} {}", old[key]));
         }
     }
-    if !new["pattern"].is_null() && old["pattern"] != new["pattern"] {
-        problem(format!("had the pattern {}", old["pattern"]));
+    for key in ["pattern", "format"] {
+        if !new[key].is_null() && old[key] != new[key] {
+            problem(format!("had the {key} {}", old[key]));
+        }
     }
     for (name, old) in old["properties"].as_object().into_iter().flatten() {
         broken(&format!("{path}.{name}"), old, &new["properties"][name], problems);
     }
-    if !old["items"].is_null() {
-        broken(&format!("{path}[]"), &old["items"], &new["items"], problems);
+    for (key, shown) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if !old[key].is_null() {
+            broken(&format!("{path}{shown}"), &old[key], &new[key], problems);
+        }
     }
 }
 
 fn schema(crd: &Value) -> &Value {
     &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}
+
+/// The entries of a list that are gone. A column stays what it is by its name, its place and its type.
+fn missing(list: &str, old: &Value, new: &Value) -> Vec<String> {
+    let of = |crd: &Value| -> Vec<String> {
+        let all = crd.pointer(list).and_then(Value::as_array).into_iter().flatten();
+        let told = all.map(|it| match it {
+            Value::Object(_) => json!([it["name"], it["jsonPath"], it["type"]]).to_string(),
+            _ => it.to_string(),
+        });
+        told.collect()
+    };
+    let there = of(new);
+    of(old).into_iter().filter(|entry| !there.contains(entry)).collect()
 }
 
 #[test]
@@ -78,13 +120,12 @@ fn what_was_released_stays_valid() {
     ] {
         assert_eq!(old.pointer(pointer), new.pointer(pointer), "{pointer}");
     }
-    for list in ["selectableFields", "additionalPrinterColumns"] {
-        let of = |crd: &Value| -> Vec<String> {
-            let all = crd["spec"]["versions"][0][list].as_array();
-            all.into_iter().flatten().map(|field| field["jsonPath"].to_string()).collect()
-        };
-        let there = of(&new);
-        problems.extend(of(&old).into_iter().filter(|path| !there.contains(path)));
+    for list in [
+        "/spec/names/categories",
+        "/spec/versions/0/selectableFields",
+        "/spec/versions/0/additionalPrinterColumns",
+    ] {
+        problems.extend(missing(list, &old, &new));
     }
     assert_eq!(problems, [""; 0]);
 }
@@ -122,10 +163,38 @@ fn nothing_in_the_crd_looks_like_a_change_for_ever() {
 fn what_breaks_objects_is_noticed() {
     let old = json!({"type": "object", "required": ["a"], "properties": {
         "a": {"type": "string", "maxLength": 9, "enum": ["x", "y"], "default": "x"},
-        "b": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        "b": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer", "minimum": 1}},
+        "c": {"type": "string", "format": "date-time", "x-kubernetes-validations": [{"rule": "one"}, {"rule": "two"}]},
+        "d": {"type": "object", "nullable": true, "additionalProperties": {"type": "string"}},
     }});
     for (pointer, value, expected) in [
-        ("/properties/c", json!({"type": "string"}), ""),
+        (
+            "/properties/e",
+            json!({"type": "string", "x-kubernetes-validations": [{"rule": "x"}]}),
+            "",
+        ),
+        (
+            "/properties/c/x-kubernetes-validations",
+            json!([{"rule": "two", "message": "other"}]),
+            "",
+        ),
+        (
+            "/properties/c/x-kubernetes-validations",
+            json!([{"rule": "one"}, {"rule": "three"}]),
+            ".c did not ask for \"three\"",
+        ),
+        ("/x-kubernetes-validations", json!([{"rule": "one"}]), " did not ask for \"one\""),
+        ("/properties/c/format", Value::Null, ""),
+        ("/properties/c/format", json!("duration"), ".c had the format \"date-time\""),
+        ("/properties/a/format", json!("date-time"), ".a had the format null"),
+        (
+            "/properties/b/x-kubernetes-list-type",
+            json!("atomic"),
+            ".b had x-kubernetes-list-type \"set\"",
+        ),
+        ("/properties/d/nullable", json!(false), ".d was nullable"),
+        ("/properties/d/maxProperties", json!(9), ".d had maxProperties null"),
+        ("/properties/d/additionalProperties/maxLength", json!(9), ".d{} had maxLength null"),
         ("/properties/a/maxLength", json!(10), ""),
         ("/properties/a/enum", json!(["x", "y", "z"]), ""),
         ("/properties/a/enum", json!(["x"]), ".a could be \"y\""),
@@ -144,4 +213,19 @@ fn what_breaks_objects_is_noticed() {
         broken("", &old, &new, &mut problems);
         assert_eq!(problems.join("; "), expected, "{pointer}");
     }
+}
+
+#[test]
+fn an_entry_that_goes_is_noticed() {
+    let column = json!({"name": "Ready", "jsonPath": ".a", "type": "string"});
+    let with = |columns: &[&Value]| json!({"columns": columns, "words": ["x", "y"]});
+    let old = with(&[&column]);
+    assert_eq!(missing("/columns", &old, &with(&[&json!({"name": "New"}), &column])), [""; 0]);
+    for (field, value) in [("name", "Done"), ("jsonPath", ".b"), ("type", "date")] {
+        let mut other = column.clone();
+        other[field] = json!(value);
+        let gone = missing("/columns", &old, &with(&[&other]));
+        assert_eq!(gone, [r#"["Ready",".a","string"]"#], "{field}");
+    }
+    assert_eq!(missing("/words", &old, &json!({"words": ["y"]})), ["\"x\""]);
 }

@@ -3,14 +3,14 @@
 
 use super::*;
 
-/// What was released last; see `compatibility`.
-const RELEASED: &str = include_str!("../compatibility/released.yaml");
+/// A definition that lacks much of what today's has. Another than that of `compatibility`, which may differ by nothing.
+const OLDER: &str = include_str!("upgrade/older.yaml");
 
 /// Installs a definition, and waits until the API server serves it.
 async fn define(plane: &ControlPlane, definition: &str, is_todays: bool) {
     let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     plane.kubectl_with(&apply, definition).await.succeeded();
-    // What today's has and the released one has not.
+    // What today's has and the older one has not.
     let mut spec = spec("r.example", "r.example", &json!({"runPolicy": "Once"}));
     spec["deletionPolicy"] = json!("Retain");
     let object = json!({"apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
@@ -29,7 +29,7 @@ fn condition_of(kind: &str, status: &str, reason: &str) -> Value {
         "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
 }
 
-/// A status as the last release wrote it.
+/// A status as an older release wrote it.
 fn status(conditions: &[Value], more: &Value) -> Value {
     let digest = format!("sha256:{}", "5".repeat(64));
     let mut status = json!({
@@ -106,12 +106,12 @@ async fn settle(operator: &Operator) -> Vec<(&'static str, usize)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_of_the_last_release_go_on_up_and_back() {
+async fn objects_of_an_older_release_go_on_up_and_back() {
     let plane = ControlPlane::own().await;
     let registry = Registry::start().await;
     let digest = fill(&registry.host, 195).await;
     let todays = serde_json::to_string(&imagepush::api::crd().unwrap()).unwrap();
-    define(plane, RELEASED, false).await;
+    define(plane, OLDER, false).await;
     let namespace = plane.namespace().await;
     make_objects(plane, &namespace, &registry.host).await;
 
@@ -134,7 +134,7 @@ async fn objects_of_the_last_release_go_on_up_and_back() {
     let before = all_of(&operator).await;
 
     // The definition goes back, under the operator and then under the next one.
-    define(plane, RELEASED, false).await;
+    define(plane, OLDER, false).await;
     assert_eq!(settle(&operator).await, written, "nobody has to write");
     let (_, namespace) = operator.stop().await;
     let operator = Operator::start_in(plane, namespace, None).await;
