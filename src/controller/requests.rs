@@ -12,21 +12,27 @@ use crate::limits::MAX_REQUEST;
 /// What the annotations ask for, in the form in which status echoes it: the value, or where both are there, Flux's and
 /// ours with a comma between them.
 pub(crate) fn request(object: &ImagePush) -> Option<String> {
-    let values = [FLUX_REQUESTED_AT, REQUESTED_AT].map(|name| object.annotations().get(name));
-    let values: Vec<&str> = values.into_iter().flatten().map(|value| cut(value)).collect();
-    (!values.is_empty()).then(|| values.join(","))
+    match asked(object) {
+        [Some(theirs), Some(ours)] => Some(format!("{theirs},{ours}")),
+        [theirs, ours] => theirs.or(ours).map(str::to_owned),
+    }
+}
+
+/// The values of Flux's annotation and of ours.
+fn asked(object: &ImagePush) -> [Option<&str>; 2] {
+    [FLUX_REQUESTED_AT, REQUESTED_AT].map(|name| object.annotations().get(name).map(|it| cut(it)))
 }
 
 /// A request that status doesn't tell of as handled.
 pub(crate) fn pending(object: &ImagePush) -> Option<String> {
     let handled = object.status.as_ref().and_then(|it| it.last_handled_reconcile_at.as_deref());
-    request(object).filter(|request| handled.is_none_or(|handled| !covers(handled, request)))
-}
-
-/// Whether what was handled is this request, or this and one that was taken away since.
-fn covers(handled: &str, request: &str) -> bool {
-    let (first, second) = handled.split_once(',').unwrap_or((handled, handled));
-    [handled, first, second].contains(&request)
+    let left = match asked(object) {
+        [Some(theirs), None] => handled.and_then(|it| it.strip_prefix(theirs)?.strip_prefix(',')),
+        [None, Some(ours)] => handled.and_then(|it| it.strip_suffix(ours)?.strip_suffix(',')),
+        _ => None,
+    };
+    // What is left of what was handled is the other's, which was taken away since.
+    request(object).filter(|request| left.is_none() && handled != Some(request))
 }
 
 fn cut(value: &str) -> &str {
@@ -80,5 +86,26 @@ mod tests {
         assert_eq!(pending(&asked), None);
         asked.annotations_mut().clear();
         assert_eq!(pending(&asked), None);
+    }
+
+    /// Values may have commas, and one of them may be what the other one was.
+    #[test]
+    fn what_was_asked_by_the_other_annotation_is_another_request() {
+        let (theirs, ours) = (FLUX_REQUESTED_AT, REQUESTED_AT);
+        for (handled, annotation, value, is_pending) in [
+            ("3,2", ours, "2", false),
+            ("3,2", ours, "3", true),
+            ("3,2", theirs, "3", false),
+            ("3,2", theirs, "2", true),
+            ("3,2", ours, "3,2", false),
+            ("3,2,1", ours, "2,1", false),
+            ("3,2,1", theirs, "3,2", false),
+            ("3,2", ours, ",2", true),
+            ("32", ours, "2", true),
+        ] {
+            let mut asked = object(&[(annotation, value)]);
+            asked.status.get_or_insert_default().last_handled_reconcile_at = Some(handled.into());
+            assert_eq!(pending(&asked).is_some(), is_pending, "{handled}: {annotation} {value}");
+        }
     }
 }
