@@ -480,7 +480,7 @@ pub const MAX_EVENT_NOTE: usize = 1000;
 /// Events about one object that may come at once, as from Kubernetes' own controllers.
 pub const EVENT_BURST: u32 = 25;
 
-/// Between two events about the same object for the same reason, and until one more may come after a burst.
+/// Between two events about the same object that say the same, or warn for the same reason, and until one more may come after a burst.
 pub const EVENT_PERIOD: Duration = Duration::from_mins(5);
 
 /// Objects whose events are counted; an account has some hundred bytes.

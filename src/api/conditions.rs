@@ -11,7 +11,8 @@ pub const READY: &str = "Ready";
 /// True while the operator works on the object or waits to try again; absent otherwise.
 pub const RECONCILING: &str = "Reconciling";
 
-/// True while nothing happens until somebody changes something; absent otherwise.
+/// True while it takes somebody's change to get done: what runs once is not tried again, and what is `Continuous` only at its
+/// interval. Absent otherwise.
 pub const STALLED: &str = "Stalled";
 
 /// True while the destination holds something else than what was pushed, which may not be overwritten; absent otherwise.

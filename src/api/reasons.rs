@@ -1,7 +1,10 @@
 //! Every reason that a condition may have, what follows by itself, and what somebody may do.
 //!
-//! One table: conditions, events, metrics, logs and the command line's JSON say these words, and the manual's list is made
-//! of it. The reason of a failure is the name of the error's kind, but for the few that only the cluster knows.
+//! One table: conditions, events, metrics of pushes, logs and the command line's JSON say these words, and the manual's list is
+//! made of it. The reason of a failure is the name of the error's kind, but for the few that only the cluster knows. Events
+//! have a few of their own.
+
+pub mod events;
 
 /// `Ready`: the image was pushed.
 pub const PUSH_SUCCEEDED: &str = "PushSucceeded";

@@ -20,6 +20,7 @@ use super::reconcile::Context;
 use super::removal::{Finished, Tried};
 use super::resolve::Unresolved;
 use super::resources;
+use crate::api::reasons::events::{DELETED, DELETION_SKIPPED};
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush};
 use crate::engine::Wanted;
 use crate::image::Digest;
@@ -149,7 +150,7 @@ fn released(object: &ImagePush, reason: &str) -> Option<Told> {
     let wanted = object.spec.deletion_policy == DeletionPolicy::Delete;
     let pushed = object.status.as_ref().is_some_and(|status| status.artifact.is_some());
     let note = format!("`{reference}` stays: {reason}");
-    (wanted && pushed).then(|| Told::normal("DeletionSkipped", "Delete", note))
+    (wanted && pushed).then(|| Told::normal(DELETION_SKIPPED, "Delete", note))
 }
 
 fn ended(object: &ImagePush, digest: &Digest, finished: &Finished<Removed>) -> Told {
@@ -158,14 +159,14 @@ fn ended(object: &ImagePush, digest: &Digest, finished: &Finished<Removed>) -> T
     tracing::info!(name, namespace, reference, ?finished, "cleaned up");
     let skipped = |why: &str| {
         let note = format!("`{reference}` stays, which was {digest}: {why}");
-        Told::warning("DeletionSkipped", "Delete", note)
+        Told::warning(DELETION_SKIPPED, "Delete", note)
     };
     match finished {
         Finished::Settled(Removed::Done) => {
-            Told::normal("Deleted", "Delete", format!("`{reference}` was taken away"))
+            Told::normal(DELETED, "Delete", format!("`{reference}` was taken away"))
         }
         Finished::Settled(Removed::Absent) => {
-            Told::normal("Deleted", "Delete", format!("`{reference}` was gone already"))
+            Told::normal(DELETED, "Delete", format!("`{reference}` was gone already"))
         }
         Finished::Settled(Removed::Changed(current)) => {
             skipped(&format!("somebody else has made it {current}"))

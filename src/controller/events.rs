@@ -6,6 +6,7 @@
 mod allowance;
 mod changes;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
@@ -18,7 +19,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::Instant;
 
-use self::allowance::Allowance;
+use self::allowance::{Allowance, Subject};
 pub(crate) use self::changes::changes;
 use super::metrics::Metrics;
 use crate::limits::{EVENT_QUEUE, MAX_EVENT_NOTE};
@@ -94,7 +95,7 @@ impl Recorder {
         let uid = object.uid.as_deref().unwrap_or_default();
         let allowed = {
             let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
-            allowance.take(uid, told.reason, Instant::now())
+            allowance.take(uid, told.subject(), Instant::now())
         };
         if !allowed {
             self.metrics.event("suppressed");
@@ -150,6 +151,17 @@ impl Told {
     pub(crate) fn warning(reason: &'static str, action: &'static str, note: String) -> Self {
         Self { weight: Weight::Warning, reason, action, note }
     }
+
+    /// What is told once in a while: a failure by its reason, since what it says may differ each time; else what it says.
+    fn subject(&self) -> Subject {
+        let note = match self.weight {
+            Weight::Normal => self.note.as_str(),
+            Weight::Warning => "",
+        };
+        let mut hasher = DefaultHasher::new();
+        note.hash(&mut hasher);
+        Subject(self.reason, hasher.finish())
+    }
 }
 
 // === impl Weight ===
@@ -166,6 +178,20 @@ impl Weight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two pushes are two, and one failure that says something else each time is one.
+    #[test]
+    fn what_says_something_else_is_something_else_but_for_failures() {
+        let of = |told: fn(_, _, _) -> Told, reason, note: &str| {
+            told(reason, "Push", note.into()).subject()
+        };
+        let (normal, warning) = (Told::normal, Told::warning);
+        assert_eq!(of(normal, "PushSucceeded", "one"), of(normal, "PushSucceeded", "one"));
+        assert_ne!(of(normal, "PushSucceeded", "one"), of(normal, "PushSucceeded", "two"));
+        assert_ne!(of(normal, "PushSucceeded", "one"), of(normal, "AlreadyPresent", "one"));
+        assert_eq!(of(warning, "NetworkError", "one"), of(warning, "NetworkError", "two"));
+        assert_ne!(of(warning, "NetworkError", "one"), of(warning, "Timeout", "one"));
+    }
 
     #[test]
     fn an_event_fits_into_what_kubernetes_takes() {

@@ -34,7 +34,7 @@ use crate::options::Endpoint;
 pub(crate) struct Metrics {
     registry: Registry,
     reconciles: Family<ReconcileLabels, Counter>,
-    reconcile_errors: Family<ReasonLabels, Counter>,
+    reconcile_errors: Family<CauseLabels, Counter>,
     reconcile_duration: Histogram,
     pushes: Family<PushLabels, Counter>,
     push_duration: Family<ResultLabels, Histogram, fn() -> Histogram>,
@@ -59,8 +59,8 @@ struct ReconcileLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
+struct CauseLabels {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -170,8 +170,8 @@ impl Metrics {
         self.reconcile_duration.observe(took.as_secs_f64());
         let result = if failure.is_some() { "error" } else { "ok" };
         self.reconciles.get_or_create(&ReconcileLabels { result }).inc();
-        if let Some(reason) = failure {
-            self.reconcile_errors.get_or_create(&ReasonLabels { reason }).inc();
+        if let Some(cause) = failure {
+            self.reconcile_errors.get_or_create(&CauseLabels { cause }).inc();
         }
     }
 

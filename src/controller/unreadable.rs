@@ -28,6 +28,7 @@ use super::finalizer;
 use super::reconcile::chance;
 use crate::api::FIELD_MANAGER;
 use crate::api::conditions::{self, READY, RECONCILING, STALLED, Setting, State};
+use crate::api::reasons::events::DELETION_SKIPPED;
 use crate::api::v1alpha1::ImagePush;
 use crate::error::{Error, Kind};
 use crate::limits::MAX_UNREADABLE;
@@ -209,7 +210,7 @@ async fn let_go(
     let api: Api<ImagePush> = Api::namespaced(client.clone(), namespace);
     finalizer::set(&api, &stub, false).await?;
     let note = "the object can't be read, so what it has pushed stays".to_owned();
-    recorder.tell(reference, Told::warning("DeletionSkipped", "Delete", note));
+    recorder.tell(reference, Told::warning(DELETION_SKIPPED, "Delete", note));
     Ok(())
 }
 

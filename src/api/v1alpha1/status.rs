@@ -28,7 +28,8 @@ pub struct ImagePushStatus {
     pub last_handled_reconcile_at: Option<String>,
 
     /// `Ready` sums up: True when the destination holds the image. `Reconciling` is there while the operator works on
-    /// it or waits to try again, `Stalled` while it takes a change by somebody else to go on; never both.
+    /// it or waits to try again, `Stalled` while it takes a change by somebody else to get done, so that nothing is tried
+    /// again, or if it is `Continuous` at its interval only; never both.
     /// `SourceResolved` tells whether the source could be read. `Drifted` is there while the destination holds something
     /// that was not pushed from here and may not be overwritten. `CustomResourcesApplied` tells whether the image's bundle is
     /// applied.

@@ -18,15 +18,19 @@ struct Account {
     left: u32,
     /// Since when one more is due.
     counted: Instant,
-    /// When something was last told for a reason.
-    told: HashMap<&'static str, Instant>,
+    /// When something was last told of a subject, for as long as that matters.
+    told: HashMap<Subject, Instant>,
 }
+
+/// What an event is about: its reason, and a number that tells it from others of that reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Subject(pub(super) &'static str, pub(super) u64);
 
 // === impl Allowance ===
 
 impl Allowance {
     /// Whether an event may be written; then it counts.
-    pub(super) fn take(&mut self, uid: &str, reason: &'static str, now: Instant) -> bool {
+    pub(super) fn take(&mut self, uid: &str, subject: Subject, now: Instant) -> bool {
         if !self.0.contains_key(uid) && self.0.len() >= MAX_EVENT_OBJECTS {
             self.0.retain(|_, account| !account.is_full(now));
             if self.0.len() >= MAX_EVENT_OBJECTS {
@@ -34,22 +38,21 @@ impl Allowance {
             }
         }
         let full = || Account { left: EVENT_BURST, counted: now, told: HashMap::new() };
-        self.0.entry(uid.to_owned()).or_insert_with(full).take(reason, now)
+        self.0.entry(uid.to_owned()).or_insert_with(full).take(subject, now)
     }
 }
 
 // === impl Account ===
 
 impl Account {
-    fn take(&mut self, reason: &'static str, now: Instant) -> bool {
+    fn take(&mut self, subject: Subject, now: Instant) -> bool {
         self.refill(now);
-        let again =
-            self.told.get(reason).is_some_and(|last| now.duration_since(*last) < EVENT_PERIOD);
-        if again || self.left == 0 {
+        self.told.retain(|_, last| now.duration_since(*last) < EVENT_PERIOD);
+        if self.told.contains_key(&subject) || self.left == 0 {
             return false;
         }
         self.left -= 1;
-        self.told.insert(reason, now);
+        self.told.insert(subject, now);
         true
     }
 
@@ -84,7 +87,7 @@ mod tests {
     fn the_same_reason_is_told_once_in_five_minutes() {
         let (mut allowance, start) = (Allowance::default(), Instant::now());
         let mut take = |uid, reason, seconds| {
-            allowance.take(uid, reason, start + Duration::from_secs(seconds))
+            allowance.take(uid, Subject(reason, 0), start + Duration::from_secs(seconds))
         };
         assert!(take("a", "NetworkError", 0));
         assert!(!take("a", "NetworkError", 299));
@@ -96,7 +99,8 @@ mod tests {
     fn an_object_has_25_and_then_one_in_five_minutes() {
         let (mut allowance, start) = (Allowance::default(), Instant::now());
         let mut told = |after: Duration| {
-            REASONS.iter().filter(|reason| allowance.take("a", reason, start + after)).count()
+            let mut take = |reason| allowance.take("a", Subject(reason, 0), start + after);
+            REASONS.iter().filter(|reason| take(**reason)).count()
         };
         assert_eq!(told(Duration::ZERO), 25);
         assert_eq!(told(Duration::from_secs(299)), 0);
@@ -109,10 +113,11 @@ mod tests {
     fn objects_that_are_not_told_of_are_forgotten() {
         let (mut allowance, start) = (Allowance::default(), Instant::now());
         for number in 0..MAX_EVENT_OBJECTS {
-            assert!(allowance.take(&number.to_string(), "a", start));
+            assert!(allowance.take(&number.to_string(), Subject("a", 0), start));
         }
-        assert!(!allowance.take("one more", "a", start));
-        assert!(allowance.take("one more", "a", start + EVENT_PERIOD));
+        assert!(!allowance.take("one more", Subject("a", 0), start));
+        assert!(allowance.take("one more", Subject("a", 0), start + EVENT_PERIOD));
+        assert!(allowance.take("one more", Subject("a", 1), start + EVENT_PERIOD), "another one");
         assert_eq!(allowance.0.len(), 1);
     }
 }

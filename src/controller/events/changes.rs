@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Told;
 use crate::api::conditions::{self, CUSTOM_RESOURCES_APPLIED, READY};
+use crate::api::reasons::events::{
+    CREDENTIALS_ROTATED, DRIFT_DETECTED, PUSH_STARTED, REQUESTED, RESUMED, RETRY_SCHEDULED,
+};
 use crate::api::reasons::{self, NO_BUNDLE, PROGRESSING, REASONS, SUSPENDED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus};
 
@@ -24,7 +27,7 @@ pub(crate) fn changes(object: &ImagePush, after: &ImagePushStatus) -> Vec<Told> 
         let digest = after.artifact.as_ref().map_or("", |artifact| artifact.digest.as_str());
         let note =
             format!("the destination did not have {digest} any more, which was pushed again");
-        told.insert(0, Told::warning("DriftDetected", "Check", note));
+        told.insert(0, Told::warning(DRIFT_DETECTED, "Check", note));
     } else if after.last_push_time > before.last_push_time && told.is_empty() {
         // Another push under the same reason. One that failed after it had changed the name tells why.
         let is = conditions::find(&after.conditions, READY).filter(|is| is.status == "True");
@@ -34,8 +37,8 @@ pub(crate) fn changes(object: &ImagePush, after: &ImagePushStatus) -> Vec<Told> 
     told.extend(after.retry.as_ref().and_then(|retry| retried(before.retry.as_ref(), retry)));
     told.extend(requested(&before, after));
     told.extend(is_rotated(&before, after).then(|| {
-        let note = "a Secret that is named has changed; the sides are asked with what it holds now";
-        Told::normal("CredentialsRotated", "Check", note.to_owned())
+        let note = "what the named Secrets hold has changed, or which ones they are; the sides are asked with that now";
+        Told::normal(CREDENTIALS_ROTATED, "Check", note.to_owned())
     }));
     told
 }
@@ -45,7 +48,7 @@ fn requested(before: &ImagePushStatus, after: &ImagePushStatus) -> Option<Told> 
     let value = after.last_handled_reconcile_at.as_ref()?;
     let known = before.last_handled_reconcile_at.as_ref() == Some(value);
     let note = format!("somebody has asked for a look by annotation (`{value}`)");
-    (!known).then(|| Told::normal("Requested", "Check", note))
+    (!known).then(|| Told::normal(REQUESTED, "Check", note))
 }
 
 /// Whether the sides are reached in another way, though the spec says what it said.
@@ -69,8 +72,8 @@ fn of_ready(object: &ImagePush, was: Option<&Condition>, is: &Condition) -> Vec<
         ("Unknown", PROGRESSING) => {
             let (source, destination) = (&object.spec.source, &object.spec.destination);
             let note = format!("`{}` goes to `{}`", source.reference, destination.reference);
-            let started = Told::normal("PushStarted", "Push", note);
-            let resumed = resumed.then(|| Told::normal("Resumed", "Resume", "resumed".to_owned()));
+            let started = Told::normal(PUSH_STARTED, "Push", note);
+            let resumed = resumed.then(|| Told::normal(RESUMED, "Resume", "resumed".to_owned()));
             resumed.into_iter().chain([started]).collect()
         }
         ("True", reason) => vec![Told::normal(known(reason), "Push", is.message.clone())],
@@ -110,7 +113,7 @@ fn retried(before: Option<&RetryStatus>, retry: &RetryStatus) -> Option<Told> {
     }
     let next = retry.next_retry_time.as_ref()?;
     let note = format!("attempt {} failed; the next one is at {}", retry.count, next.0);
-    Some(Told::normal("RetryScheduled", "Retry", note))
+    Some(Told::normal(RETRY_SCHEDULED, "Retry", note))
 }
 
 /// The reason as the table has it.
@@ -299,8 +302,8 @@ mod tests {
                 Some(reached(retrying(2), "one")),
                 reached(retrying(2), "other"),
                 vec![
-                    "Normal CredentialsRotated: a Secret that is named has changed; the sides are asked with what \
-                     it holds now",
+                    "Normal CredentialsRotated: what the named Secrets hold has changed, or which ones they are; \
+                     the sides are asked with that now",
                 ],
             ),
             (Some(reached(retrying(2), "one")), edited(reached(retrying(2), "other")), vec![]),

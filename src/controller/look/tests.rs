@@ -119,7 +119,7 @@ async fn a_panic_is_told_counted_and_repeated_ever_later() {
     assert_eq!(found, ["Ready=False InternalError", "Reconciling=True ProgressingWithRetry"]);
     assert!(context.attempts.recall("u").written.is_some());
     let text = context.metrics.text().unwrap();
-    assert!(text.contains("imagepush_reconcile_errors_total{reason=\"panic\"} 9"), "{text}");
+    assert!(text.contains("imagepush_reconcile_errors_total{cause=\"panic\"} 9"), "{text}");
 
     // A look that goes well begins anew.
     guarded(object(), context.clone(), async { Ok(Action::await_change()) }).await.unwrap();

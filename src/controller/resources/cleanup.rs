@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Applier;
 use crate::api::reasons;
+use crate::api::reasons::events::{PRUNE_SKIPPED, PRUNED};
 use crate::api::v1alpha1::{Apply, ImagePush, Mode};
 use crate::apply::{owner_value, prune_all};
 use crate::controller::cleanup::{is_forced, is_running};
@@ -80,7 +81,7 @@ pub(crate) fn left(object: &ImagePush, reason: &str) -> Option<Told> {
     let (name, namespace) = (object.name_any(), object.namespace());
     tracing::info!(name, namespace, reason, "what was applied stays");
     let note = format!("what was applied stays: {reason}");
-    wanted.then(|| Told::normal("PruneSkipped", "Delete", note))
+    wanted.then(|| Told::normal(PRUNE_SKIPPED, "Delete", note))
 }
 
 /// What there is to tell of how trying has ended.
@@ -92,13 +93,13 @@ pub(crate) fn ended(object: &ImagePush, finished: &Finished<usize>) -> Option<To
         Finished::Settled(pruned) => {
             let s = if *pruned == 1 { "" } else { "s" };
             let note = format!("{pruned} object{s} of the image's bundle taken away");
-            Some(Told::normal("Pruned", "Delete", note))
+            Some(Told::normal(PRUNED, "Delete", note))
         }
         Finished::GivenUp(why) => {
             let note = format!(
                 "what was applied stays: it could not be taken away for too long; the last time, {why}"
             );
-            Some(Told::warning("PruneSkipped", "Delete", note))
+            Some(Told::warning(PRUNE_SKIPPED, "Delete", note))
         }
     }
 }
