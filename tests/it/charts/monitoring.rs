@@ -47,6 +47,25 @@ fn dashboard(documents: &[Value]) -> Value {
     serde_json::from_str(text.as_str().unwrap()).unwrap()
 }
 
+/// Where several releases are seen by one Prometheus, each panel shows those that are chosen.
+#[tokio::test]
+async fn every_panel_is_about_the_chosen_releases() {
+    let dashboard = dashboard(&monitoring(false).await);
+    let chosen = r#"{namespace=~"$namespace",service=~"$service""#;
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets: Vec<_> =
+        panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()).collect();
+    assert!(targets.len() >= panels.len(), "{}", targets.len());
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        let (metrics, scoped) = (expression.matches("imagepush_"), expression.matches(chosen));
+        assert_eq!(metrics.count(), scoped.count(), "{expression}");
+    }
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["source", "namespace", "service"]);
+}
+
 /// Prometheus itself says when they go off, over time.
 #[tokio::test]
 async fn alerts_go_off_when_they_should() {

@@ -1,5 +1,7 @@
 //! What values change in what is rendered.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::chart::{CHART, REPOSITORY, documents, find, names, tool, tool_with};
@@ -442,4 +444,43 @@ async fn the_operator_gets_no_right_by_which_it_gets_more() {
             }
         }
     }
+}
+
+/// What the operator may do is what the manual says, and nothing else.
+#[tokio::test]
+async fn the_rights_of_the_operator_are_those_of_the_manual() {
+    const VERBS: [&str; 8] =
+        ["create", "delete", "get", "impersonate", "list", "patch", "update", "watch"];
+    let values = [
+        "rbac.digestOutput=true",
+        "secretWatch.enabled=true",
+        "customResources.enabled=true",
+        "customResources.namespaces={one}",
+        "rbac.userRoles.create=false",
+    ];
+    let documents = rendered(&values).await;
+    let roles = documents.iter().filter(|it| it["kind"] == "Role" || it["kind"] == "ClusterRole");
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let mut granted = BTreeSet::new();
+    for rule in roles.flat_map(|role| role["rules"].as_array().unwrap()) {
+        for resource in texts(&rule["resources"]) {
+            granted.extend(texts(&rule["verbs"]).into_iter().map(|verb| (verb, resource.clone())));
+        }
+    }
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let mut told = BTreeSet::new();
+    for row in manual.lines().filter_map(|line| line.strip_prefix("| operator | ")) {
+        let (may, _) = row.split_once(" | ").unwrap();
+        let quoted = may.split('`').skip(1).step_by(2).filter(|word| !word.contains(['.', '=']));
+        for resource in quoted {
+            let words = may.split('`').step_by(2).flat_map(|text| text.split([' ', ',']));
+            let verbs = words.filter(|word| VERBS.contains(word));
+            told.extend(verbs.map(|verb| (verb.to_owned(), resource.to_owned())));
+        }
+    }
+    assert_eq!(granted, told);
 }
