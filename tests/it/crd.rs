@@ -1,6 +1,9 @@
 //! The CRD on a real API server: what it accepts, what it refuses and in which words, and what kubectl makes of it.
 
-use serde_json::json;
+#[path = "../../src/api/crd/cases.rs"]
+mod cases;
+
+use serde_json::{Value, json};
 
 use crate::support::control_plane::control_plane;
 
@@ -52,6 +55,79 @@ async fn the_samples_are_accepted() {
          imagepush.imagepush.dev/import created (server dry run)\n\
          imagepush.imagepush.dev/once created (server dry run)\n"
     );
+}
+
+/// The rules mean on the API server what they mean where they are evaluated without one.
+#[tokio::test]
+async fn the_rules_hold_on_the_api_server() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let accepted = cases::accepted();
+    let refused = cases::refused(&imagepush::transport::names());
+    let named = |kind: &str, number: usize, changes: &Value| {
+        let mut object = cases::object(changes);
+        object["apiVersion"] = json!("imagepush.dev/v1alpha1");
+        object["kind"] = json!("ImagePush");
+        object["metadata"] = json!({"namespace": namespace, "name": format!("{kind}-{number}")});
+        object
+    };
+    let fine = accepted.iter().enumerate().map(|(number, it)| named("fine", number, it));
+    let wrong = refused.iter().enumerate().map(|(number, (it, _))| named("wrong", number, it));
+    let items: Vec<Value> = fine.chain(wrong).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let create = ["create", "--dry-run=server", "-o", "name", "-f", "-"];
+    let answer = plane.kubectl_with(&create, &list).await;
+    let created: Vec<&str> = answer.stdout.lines().collect();
+    let fine = (0..accepted.len()).map(|it| format!("imagepush.imagepush.dev/fine-{it}"));
+    assert_eq!(created, fine.collect::<Vec<_>>(), "{}", answer.stderr);
+    for (number, (changes, message)) in refused.iter().enumerate() {
+        let begin = format!("\"wrong-{number}\" is invalid: ");
+        let Some((_, said)) = answer.stderr.split_once(&begin) else {
+            panic!("{changes}: {}", answer.stderr)
+        };
+        let said = said.split("\"wrong-").next().unwrap();
+        assert!(said.contains(message.as_str()), "{changes}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn some_fields_cannot_be_changed() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let once = json!({"runPolicy": "Once", "interval": null});
+    let moved = json!({"destination": {"reference": "docker://c.example/x:1"}});
+    let both = json!({"runPolicy": "Once", "interval": null, "destination": moved["destination"]});
+    let cases = [
+        ("a", &once, &both, "`source` and `destination` are immutable when `runPolicy` is 'Once'"),
+        ("b", &once, &json!({}), "`runPolicy` is immutable"),
+        ("c", &json!({}), &moved, ""),
+    ];
+    for (name, before, after, message) in cases {
+        let manifest = |it: &Value| manifest(&namespace, name, &cases::object(it)["spec"]);
+        plane.kubectl_with(&["create", "-f", "-"], &manifest(before)).await.succeeded();
+        let replaced = plane.kubectl_with(&["replace", "-f", "-"], &manifest(after)).await;
+        assert_eq!(replaced.success, message.is_empty(), "{name}: {}", replaced.stderr);
+        assert!(replaced.stderr.contains(message), "{name}: {}", replaced.stderr);
+    }
+}
+
+/// The runbook asks for objects in this way.
+#[tokio::test]
+async fn objects_are_found_by_what_they_say() {
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    for (name, suspend) in [("on", false), ("off", true)] {
+        let spec = cases::object(&json!({"suspend": suspend}))["spec"].clone();
+        let create = ["create", "-f", "-"];
+        plane.kubectl_with(&create, &manifest(&namespace, name, &spec)).await.succeeded();
+    }
+    for (selector, expected) in [
+        ("spec.suspend=true", "imagepush.imagepush.dev/off\n"),
+        ("spec.suspend=false", "imagepush.imagepush.dev/on\n"),
+    ] {
+        let get = ["-n", &namespace, "get", "ipush", "-o", "name", "--field-selector", selector];
+        assert_eq!(plane.kubectl(&get).await.succeeded(), expected, "{selector}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::volume::VolumeSource;
 
 /// The place of an image, with what is needed to reach it.
+// That a transport of files has to have a `volume` is no rule: the same object can be applied without a cluster, where there
+// is none. In a cluster it stalls with the reason `TransportUnsupported`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
