@@ -462,16 +462,18 @@ impl From<ConvertError> for Error {
 
 /// Control characters and text direction marks from outside must not reach a terminal or a log as they are.
 pub(crate) fn printable(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{2029}' | '\u{feff}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
-    };
-    if !text.contains(hidden) {
+    if !text.contains(is_hidden) {
         return text.to_owned();
     }
     text.chars()
-        .flat_map(|c| if hidden(c) { c.escape_default().collect() } else { vec![c] })
+        .flat_map(|c| if is_hidden(c) { c.escape_default().collect() } else { vec![c] })
         .collect()
+}
+
+/// Whether a terminal would obey a character, or show others in its place.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{2029}' | '\u{feff}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -245,6 +245,14 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the end of a request to the head of its answer.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Most bytes that an HTTP/2 peer may send without beginning an answer: settings, pings, early hints. Without a bound, 11 MB
+/// of the shortest early hints take 110 MB of memory, and all of them processor time.
+pub const MAX_TALK: usize = 256 << 10;
+
+/// From so many bytes on, an HTTP/2 peer that lets us send more isn't only talking. Servers wait for some KiB; windows end at
+/// 2^31 bytes, and with them how often that can be said.
+pub const MIN_WINDOW_UPDATE: u32 = 1 << 10;
+
 /// Between two chunks of a body, either way.
 pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 

@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream;
+use futures::stream::{BoxStream, StreamExt as _};
 
 pub use codec::Codec;
 pub use codec_memory::CodecMemory;
@@ -24,7 +25,7 @@ pub use compress::compress;
 pub use decompress::decompress;
 pub use observe::{LayerObserver, Looks, observe};
 pub use pace::Pace;
-pub use verify::{Expected, check_size, measure, verify};
+pub use verify::{Expected, check_size, measure, measure_as, verify};
 
 use crate::error::{Error, Result};
 use crate::image::{Descriptor, Digest};
@@ -72,6 +73,13 @@ impl Blob {
         Self { chunks: verify(chunks, Expected::of(descriptor)), identity }
     }
 
+    /// A blob that has been read and compared with its digest already.
+    pub fn compared(bytes: Bytes, descriptor: &Descriptor) -> Self {
+        let identity = Identity::known(descriptor.digest.clone(), descriptor.size);
+        let chunks = stream::iter([Ok(bytes)]).boxed();
+        Self { chunks: check_size(chunks, descriptor.size), identity }
+    }
+
     /// A blob of which only the size is checked: for a destination that compares the digest itself before it takes it. It
     /// has no [`Proof`] until that destination [confirms](Identity::confirm) it.
     pub fn believed(chunks: Chunks, descriptor: &Descriptor) -> Self {
@@ -83,6 +91,12 @@ impl Blob {
     pub fn measured(chunks: Chunks) -> Self {
         let identity = Identity::unknown();
         Self { chunks: measure(chunks, identity.clone()), identity }
+    }
+
+    /// The same for one that has to have this digest in the end.
+    pub fn measured_as(chunks: Chunks, digest: Digest) -> Self {
+        let identity = Identity::unknown();
+        Self { chunks: measure_as(chunks, identity.clone(), digest), identity }
     }
 
     /// The same blob with its chunks passed through `observe`, for progress.

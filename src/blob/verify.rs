@@ -39,8 +39,20 @@ pub fn check_size(chunks: Chunks, size: u64) -> Chunks {
 
 /// Passes the stream on and settles `identity` at its end.
 pub fn measure(chunks: Chunks, identity: Identity) -> Chunks {
+    measuring(chunks, identity, None)
+}
+
+/// The same, but fails the stream unless it has this digest: by one computation, where the identity is of its algorithm.
+pub fn measure_as(chunks: Chunks, identity: Identity, digest: Digest) -> Chunks {
+    if digest.algorithm() == Algorithm::Sha256 {
+        return measuring(chunks, identity, Some(digest));
+    }
+    measuring(verify(chunks, Expected { digest, size: None }), identity, None)
+}
+
+fn measuring(chunks: Chunks, identity: Identity, expected: Option<Digest>) -> Chunks {
     let hashing = Hashing::new(Algorithm::Sha256);
-    let measuring = Measuring { chunks, identity, hashing, total: 0 };
+    let measuring = Measuring { chunks, identity, expected, hashing, total: 0 };
     stream::try_unfold(measuring, Measuring::next).boxed()
 }
 
@@ -56,6 +68,8 @@ struct Verifying {
 struct Measuring {
     chunks: Chunks,
     identity: Identity,
+    /// What the digest has to be, if that is known.
+    expected: Option<Digest>,
     hashing: Hashing,
     total: u64,
 }
@@ -63,6 +77,8 @@ struct Measuring {
 /// Hashes chunks in order on blocking threads, one chunk behind the stream.
 struct Hashing {
     state: State,
+    /// How many bytes.
+    total: u64,
 }
 
 enum State {
@@ -123,8 +139,7 @@ impl Verifying {
         let Some((hashing, expected)) = self.digest.take() else { return Ok(()) };
         let actual = hashing.finish().await?;
         if actual != expected {
-            let message = format!("the content has the digest `{actual}` instead of `{expected}`");
-            return Err(Error::new(Kind::ContentMismatch, message));
+            return Err(other_digest(&actual, &expected));
         }
         Ok(())
     }
@@ -133,6 +148,11 @@ impl Verifying {
         let size = self.size.unwrap_or_default();
         Error::new(Kind::ContentMismatch, format!("the content goes on after its {size} bytes"))
     }
+}
+
+fn other_digest(actual: &Digest, expected: &Digest) -> Error {
+    let message = format!("the content has the digest `{actual}` instead of `{expected}`");
+    Error::new(Kind::ContentMismatch, message)
 }
 
 // === impl Measuring ===
@@ -145,6 +165,9 @@ impl Measuring {
             return Ok(Some((chunk, self)));
         }
         let digest = self.hashing.finish().await?;
+        if let Some(expected) = self.expected.filter(|expected| *expected != digest) {
+            return Err(other_digest(&digest, &expected));
+        }
         self.identity.settle(digest, self.total);
         Ok(None)
     }
@@ -154,21 +177,22 @@ impl Measuring {
 
 impl Hashing {
     fn new(algorithm: Algorithm) -> Self {
-        Self { state: State::Idle(Hasher::new(algorithm)) }
+        Self { state: State::Idle(Hasher::new(algorithm)), total: 0 }
     }
 
     /// Waits for the chunk before, then starts with this one.
     async fn add(self, chunk: Bytes) -> Result<Self> {
+        let total = self.total + chunk.len() as u64;
         let mut hasher = self.settle().await?;
         if chunk.len() < INLINE {
             hasher.update(&chunk);
-            return Ok(Self { state: State::Idle(hasher) });
+            return Ok(Self { state: State::Idle(hasher), total });
         }
         let work = move || {
             hasher.update(&chunk);
             hasher
         };
-        Ok(Self { state: State::Busy(tokio::task::spawn_blocking(work)) })
+        Ok(Self { state: State::Busy(tokio::task::spawn_blocking(work)), total })
     }
 
     async fn settle(self) -> Result<Hasher> {
@@ -181,7 +205,10 @@ impl Hashing {
     }
 
     async fn finish(self) -> Result<Digest> {
-        Ok(self.settle().await?.finish())
+        let bytes = self.total;
+        let digest = self.settle().await?.finish();
+        tracing::trace!(%digest, bytes, "hashed");
+        Ok(digest)
     }
 }
 

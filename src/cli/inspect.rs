@@ -8,7 +8,7 @@ use super::one_image;
 use super::output::{Output, Printer};
 use super::registry_access::RegistryArgs;
 use crate::engine::{self, Inspected};
-use crate::error::Result;
+use crate::error::{Result, printable};
 use crate::image::{Body, Config, Descriptor, Digest, ImageManifest, Index, MediaType, Platform};
 use crate::options::{Endpoint, Retry};
 
@@ -113,13 +113,15 @@ fn entry(descriptor: &Descriptor) -> Entry<'_> {
     }
 }
 
+/// The document for people. What an image says of itself is not for a terminal to obey.
 fn text(document: &Document<'_>) -> String {
     let Document { reference, digest, media_type, size_bytes: _, content } = document;
+    let media_type = printable(media_type.as_str());
     let head =
         format!("reference:   {reference}\ndigest:      {digest}\nmedia type:  {media_type}\n");
     match content {
         Content::Image { platform, config, layers } => {
-            let platform = platform.as_deref().unwrap_or("not given");
+            let platform = printable(platform.as_deref().unwrap_or("not given"));
             let bytes = layers.iter().chain([config]);
             // Sizes are what a manifest claims, and add up to anything.
             let bytes = bytes.fold(0u64, |sum, entry| sum.saturating_add(entry.size_bytes));
@@ -137,6 +139,6 @@ fn text(document: &Document<'_>) -> String {
 
 fn line(entry: &Entry<'_>) -> String {
     let Entry { digest, media_type, size_bytes, platform } = entry;
-    let what = platform.as_deref().unwrap_or(media_type.as_str());
+    let what = printable(platform.as_deref().unwrap_or(media_type.as_str()));
     format!("  {digest}  {:>10}  {what}\n", HumanBytes(*size_bytes).to_string())
 }

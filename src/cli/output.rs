@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, is_hidden};
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -112,7 +112,7 @@ impl Printer {
     pub(crate) fn document(&self, document: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string(document)
             .map_err(|cause| Error::internal(format!("cannot write a document: {cause}")))?;
-        self.data(&(text + "\n"))
+        self.data(&(escaped(text) + "\n"))
     }
 
     /// Says one line, unless asked to be quiet.
@@ -156,6 +156,22 @@ impl Printer {
 }
 
 /// A fault as people read it: the message; below it, where known, the side it happened on and what to do next.
+/// A JSON text with what a terminal would obey in its texts written as JSON writes it for readers that know ASCII only.
+fn escaped(text: String) -> String {
+    if !text.contains(is_hidden) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            escaped.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
 fn in_words(error: &Error) -> String {
     let side = error.side().map(|side| format!("\nside: {side}"));
     let hint = error.next_step().map(|hint| format!("\nhint: {hint}"));

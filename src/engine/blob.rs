@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::belief::{Belief, believed_at};
 use super::copy::Copy;
@@ -14,7 +14,7 @@ use super::retry::retry;
 use super::width::Turn;
 use crate::blob::{Blob, Chunks, Expected, compress, decompress, observe, verify};
 use crate::error::{Error, Kind, Result, Side};
-use crate::image::{Descriptor, Digest};
+use crate::image::{Compression, Descriptor, Digest};
 use crate::limits::MAX_CONFIG_SIZE;
 use crate::options::Retry;
 use crate::transport::{BlobKind, ImageSource, Reused};
@@ -57,7 +57,7 @@ pub(super) async fn read_config(
     })
 }
 
-/// Copies a config; `bytes` are its content where it has been read already.
+/// Copies a config; `bytes` are its content where it has been read, and so compared with its digest, already.
 pub(super) async fn copy_config(
     copy: &Copy<'_>,
     config: &Descriptor,
@@ -130,8 +130,7 @@ async fn look_and_send<'a>(
     let _permit = copy.state.width.send(turn, descriptor.size).await;
     match (bytes, believed_at(copy, descriptor)) {
         (Some(bytes), _) => {
-            let chunks = stream::iter([Ok(bytes.clone())]).boxed();
-            put(copy, descriptor, Blob::verified(chunks, descriptor), kind).await?;
+            put(copy, descriptor, Blob::compared(bytes.clone(), descriptor), kind).await?;
         }
         (None, None) => {
             let blob =
@@ -165,20 +164,7 @@ async fn rewrite(
             let _permit = copy.state.width.rewrite().await;
             begun(copy, layer, BlobKind::Layer, first);
             let (chunks, _) = open(copy, layer, Blob::verified).await?.into_parts();
-            let mut plain = decompress(chunks, &copy.state.codecs);
-            if let Some(diff_id) = diff_id {
-                let expected = Expected { digest: diff_id.clone(), size: None };
-                plain = verify(plain, expected);
-            }
-            if let Some(observer) = copy.companion.observer(layer) {
-                plain = observe(plain, None, observer, &copy.state.looks);
-            }
-            let plain = reading(plain, format!("decompressing layer `{}`", layer.digest));
-            let rewritten = match action {
-                LayerAction::Compress(codec) => compress(plain, codec, &copy.state.codecs),
-                _ => plain,
-            };
-            let blob = Blob::measured(rewritten);
+            let blob = rewritten(copy, layer, action, diff_id, chunks);
             let identity = blob.identity().clone();
             put(copy, layer, blob, BlobKind::Layer).await?;
             let (digest, size) = identity.settled()?;
@@ -187,6 +173,40 @@ async fn rewrite(
     })
     .await?;
     Ok(finished(copy, layer, &digest, size, BlobOutcome::Sent))
+}
+
+/// A layer's bytes as its action says: what they are when uncompressed is compared with the diff ID, and hashed once.
+fn rewritten(
+    copy: &Copy<'_>,
+    layer: &Descriptor,
+    action: LayerAction,
+    diff_id: Option<&Digest>,
+    chunks: Chunks,
+) -> Blob {
+    let codecs = &copy.state.codecs;
+    let seen = |plain: Chunks| {
+        let plain = match copy.companion.observer(layer) {
+            Some(observer) => observe(plain, None, observer, &copy.state.looks),
+            None => plain,
+        };
+        reading(plain, format!("decompressing layer `{}`", layer.digest))
+    };
+    // One that is not compressed has been compared with its diff ID as it came.
+    let is_plain = layer.media_type.layer_compression() == Some(Compression::None);
+    let is_compared = is_plain && diff_id == Some(&layer.digest);
+    let plain = if is_compared { chunks } else { decompress(chunks, codecs) };
+    let diff_id = diff_id.filter(|_| !is_compared);
+    match (action, diff_id) {
+        (LayerAction::Compress(codec), None) => {
+            Blob::measured(compress(seen(plain), codec, codecs))
+        }
+        (LayerAction::Compress(codec), Some(diff_id)) => {
+            let expected = Expected { digest: diff_id.clone(), size: None };
+            Blob::measured(compress(seen(verify(plain, expected)), codec, codecs))
+        }
+        (_, None) => Blob::measured(seen(plain)),
+        (_, Some(diff_id)) => Blob::measured_as(plain, diff_id.clone()).map_chunks(seen),
+    }
 }
 
 /// Opens a blob of the source: checked, its errors named, its progress told.

@@ -172,6 +172,11 @@ impl Copy<'_> {
             let message = format!("the image has {layers} layers, but its config lists {diff_ids}");
             return Err(Error::new(Kind::InvalidImage, message).on(Side::Source));
         }
+        // Nobody unpacks by the history, and builders that squash leave one that doesn't fit.
+        if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
+            let config = &descriptor.digest;
+            tracing::warn!(%config, layers, told, "the history of the image tells of another number of layers");
+        }
         Ok((bytes, config))
     }
 

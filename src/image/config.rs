@@ -28,6 +28,17 @@ pub struct Config {
     /// How a container of it is run.
     #[serde(default, deserialize_with = "super::descriptor::or_default")]
     pub config: RunConfig,
+    /// How the image came about, oldest step first. It may be left out.
+    #[serde(default, deserialize_with = "super::descriptor::or_default")]
+    pub history: Vec<HistoryStep>,
+}
+
+/// A step of how an image came about, as far as it is of interest here.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HistoryStep {
+    /// Whether it made no layer.
+    #[serde(default, deserialize_with = "super::descriptor::or_default")]
+    pub empty_layer: bool,
 }
 
 /// How a container is run, as far as it is of interest here.
@@ -50,6 +61,12 @@ impl Config {
     /// Reads a config.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
         typed(parse_object(bytes, &["os", "architecture", "variant", "rootfs"])?)
+    }
+
+    /// How many layers the history tells of, if there is one.
+    pub fn layers_in_history(&self) -> Option<usize> {
+        let made = self.history.iter().filter(|step| !step.empty_layer).count();
+        (!self.history.is_empty()).then_some(made)
     }
 
     /// The platform, if the config names one.
@@ -76,6 +93,20 @@ mod tests {
         for labels in ["null", r#"{"Labels":null}"#, "{}"] {
             let text = format!(r#"{{"rootfs":{{}},"config":{labels}}}"#);
             assert!(Config::parse(text.as_bytes()).unwrap().config.labels.is_empty());
+        }
+    }
+
+    #[test]
+    fn steps_of_the_history_are_counted_that_made_a_layer() {
+        for (history, layers) in [
+            ("null", None),
+            ("[]", None),
+            (r#"[{"created_by":"a"},{"empty_layer":true},{"empty_layer":null}]"#, Some(2)),
+            (r#"[{"empty_layer":true}]"#, Some(0)),
+        ] {
+            let text = format!(r#"{{"rootfs":{{}},"history":{history}}}"#);
+            let config = Config::parse(text.as_bytes()).unwrap();
+            assert_eq!(config.layers_in_history(), layers, "{history}");
         }
     }
 

@@ -4,6 +4,7 @@ mod apply;
 mod clock;
 mod confined;
 mod faults;
+mod hostile;
 mod interrupt;
 mod operator;
 mod operator_secrets;

@@ -2,6 +2,7 @@
 //!
 //! These numbers don't depend on how busy the machine is. Times do; `make bench` compares them.
 
+mod hashing;
 mod memory;
 mod traffic;
 

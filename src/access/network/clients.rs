@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::Proxies;
 use super::any_certificate::AnyCertificate;
+use super::heard;
 use super::names::Names;
 use super::trust::Trust;
 use crate::access::TlsPolicy;
@@ -132,7 +133,7 @@ fn tls(
     trust: &Trust,
     show_identity: bool,
 ) -> Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = heard::provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::internal(format!("no version of TLS is usable: {error}")))?;

@@ -146,8 +146,10 @@ async fn a_registry_that_refuses_or_fails() {
          the registry answered 401 Unauthorized (UNAUTHORIZED: authentication required)\nside: source\n\
          hint: log in with `podman login [1]`, or pass `--creds`",
     );
+    let wrong = canary::secret("cli::faults wrong");
+    registry.may_see(wrong);
     check(
-        &[plain, "-q", "--creds", "user:wrong"],
+        &[plain, "-q", "--creds", &format!("user:{wrong}")],
         1,
         "`[1]` does not accept the credentials of `user` (the credentials given): \
          the registry answered 401 Unauthorized (UNAUTHORIZED: authentication required)\nside: source\n\

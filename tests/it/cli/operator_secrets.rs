@@ -24,6 +24,9 @@ use crate::support::registry::{Act, Login, Registry, Rule};
 /// How long a step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A proxy that the environment names and the operator is not told to use.
+const NO_PROXY_AT_ALL: &str = "http://127.0.0.1:9";
+
 /// The operator as a program, and where it serves its metrics; it ends with the test.
 struct Operator(Child, SocketAddr);
 
@@ -50,6 +53,8 @@ fn start(
     program.env("RUST_LOG", "trace").env("TMPDIR", folder.join("tmp"));
     program.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint);
     program.env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-token={}", token.text()));
+    // Nothing answers there: whoever goes by way of that doesn't get anywhere.
+    program.envs([("http_proxy", NO_PROXY_AT_ALL), ("ALL_PROXY", NO_PROXY_AT_ALL)]);
     program.stderr(fs::File::create(folder.join("log")).unwrap());
     program.stdout(Stdio::null());
     Operator(program.spawn().unwrap(), free)

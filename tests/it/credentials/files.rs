@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
+use crate::support::canary::secret;
 
 /// An entry for these credentials.
 fn entry(login: &str) -> String {
@@ -42,7 +43,8 @@ fn by_us(folder: &Path, registry: &DockerRegistry, file: &str) -> &'static str {
 fn a_file_means_what_it_means_to_skopeo() {
     let registry = registry();
     let folder = tempfile::tempdir().unwrap();
-    let (right, wrong) = (entry(&login()), entry("alice:wrong"));
+    let (right, wrong) =
+        (entry(&login()), entry(&format!("alice:{}", secret("credentials wrong"))));
     let padded = entry(&format!("{}\0\0", login()));
     let (host, name) = (&registry.host, registry.host.split(':').next().unwrap());
     let one = |key: &str, entry: &str| format!(r#"{{"auths":{{"{key}":{entry}}}}}"#);
@@ -172,7 +174,11 @@ fn a_refusal_names_the_places_looked_at() {
 
     fs::write(
         folder.path().join("wrong.json"),
-        format!(r#"{{"auths":{{"{}/team":{}}}}}"#, registry.host, entry("bob:no")),
+        format!(
+            r#"{{"auths":{{"{}/team":{}}}}}"#,
+            registry.host,
+            entry(&format!("bob:{}", secret("credentials of nobody")))
+        ),
     )
     .unwrap();
     let file = folder.path().join("wrong.json").display().to_string();

@@ -179,7 +179,10 @@ fn helpers_that_registries_conf_lists_mean_what_they_mean_to_skopeo() {
     helper(home, "empty", "echo credentials not found; exit 1");
     let (conf, path) = (home.join(".config/containers/registries.conf"), path_with(home));
     let file = home.join(".docker/config.json");
-    let wrong = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "alice:wrong");
+    let wrong = {
+        let login = format!("alice:{}", crate::support::canary::secret("credentials wrong"));
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, login)
+    };
     fs::create_dir(home.join(".docker")).unwrap();
     fs::create_dir_all(conf.parent().unwrap()).unwrap();
     let ours = || outcome(inspect(home, &registry, &[]).env("PATH", &path));

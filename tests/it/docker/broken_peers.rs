@@ -7,6 +7,7 @@ use imagepush::access::Egress;
 use imagepush::blob::Blob;
 use imagepush::error::{Class, Kind};
 use imagepush::image::{Descriptor, MediaType};
+use imagepush::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use imagepush::transport::{BlobKind, Role};
 use tokio::time::Instant;
 
@@ -28,6 +29,23 @@ async fn told_of(deeds: Vec<Deed>) -> String {
             told(&error).replace(&server.host, "HOST").replace(doing, "")
         }
     }
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_in_is_given_up() {
+    let head = format!("HTTP/1.1 200 OK\r\nx-long: {}\r\n\r\n", "a".repeat(1000));
+    let server = Raw::start(vec![Deed::answer(ABSENT), Deed::Trickle(head.into_bytes())]).await;
+    let from = source(&format!("{}/app:1", server.host), &plain()).await;
+    assert_eq!(from.manifest(None).await.unwrap_err().kind(), Kind::NotFound);
+    // The connection is there; from now on time passes where nothing else happens.
+    tokio::time::pause();
+    let start = Instant::now();
+    let error = from.manifest(None).await.unwrap_err();
+    let took = start.elapsed();
+    assert_eq!((error.kind(), error.class()), (Kind::Timeout, Class::Transient), "{error}");
+    assert!(error.to_string().ends_with("did not answer within 60 s"), "{error}");
+    let bounds = RESPONSE_TIMEOUT..=RESPONSE_TIMEOUT + CONNECT_TIMEOUT + Duration::from_secs(1);
+    assert!(bounds.contains(&took), "{took:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Which credentials are sent, and what is said when they are refused.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imagepush::access::{Access, AuthFile, Credential, Credentials, Secret};
 use imagepush::engine;
 use imagepush::error::Kind;
@@ -23,9 +25,15 @@ fn file(text: &str, name: &str) -> Access {
     Access { credentials: Credentials::Text(file), ..plain() }
 }
 
-/// `alice:wrong`, for this key.
-fn wrong(key: &str) -> String {
-    format!(r#"{{"auths":{{"{key}":{{"auth":"YWxpY2U6d3Jvbmc="}}}}}}"#)
+/// A password that isn't Alice's.
+fn wrong() -> &'static str {
+    secret("docker::credentials wrong")
+}
+
+/// The same, for this key.
+fn wrong_for(key: &str) -> String {
+    let auth = STANDARD.encode(format!("alice:{}", wrong()));
+    format!(r#"{{"auths":{{"{key}":{{"auth":"{auth}"}}}}}}"#)
 }
 
 const DOING: &str = "AuthenticationFailed Permanent: reading manifest `1` of `docker://HOST/app`: ";
@@ -40,6 +48,8 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
     basic.set_login(Login::basic("alice", secret("docker::credentials")));
     let bearer = Registry::start().await;
     bearer.set_login(Login::bearer("alice", secret("docker::credentials")));
+    basic.may_see(wrong());
+    bearer.may_see(wrong());
     let unauthorized = "the registry answered 401 Unauthorized";
     let who_is_it = "its token server answered 401 Unauthorized (UNAUTHORIZED: who is it)";
     // Whoever has no credentials asks by GET, too, and hears more.
@@ -54,11 +64,11 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
             format!("{DOING}`HOST` {said}: {answer}{hint}")
         };
         assert_eq!(
-            refused(host, &plain_as("alice", "wrong")).await,
+            refused(host, &plain_as("alice", wrong())).await,
             expected("does not accept the credentials of `alice` (the credentials given)", CHECK)
         );
         assert_eq!(
-            refused(host, &file(&wrong(host), "auth.json")).await,
+            refused(host, &file(&wrong_for(host), "auth.json")).await,
             expected("does not accept the credentials of `alice` (`auth.json`, key `HOST`)", CHECK)
         );
         assert_eq!(
@@ -66,7 +76,7 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
             expected("wants credentials, and none were given", LOG_IN)
         );
         assert_eq!(
-            refused(host, &file(&wrong("other.io"), "auth.json")).await,
+            refused(host, &file(&wrong_for("other.io"), "auth.json")).await,
             expected(
                 "wants credentials, and none were found in \
                  `auth.json`, which has no entry for `HOST/app`, `HOST`",
@@ -170,8 +180,8 @@ type Search = (Option<Login>, Option<Rule>, Access, Result<(), Kind>);
 
 #[tokio::test]
 async fn a_name_is_not_looked_for_elsewhere_where_we_are_known_and_refused() {
-    let bearer = || Login::bearer("alice", "new");
-    let expired = || plain_as("alice", "old");
+    let bearer = || Login::bearer("alice", secret("docker::credentials new"));
+    let expired = || plain_as("alice", secret("docker::credentials old"));
     let forbidden = || Rule::each("GET", "/manifests/", Act::Respond(403, vec![], vec![]));
     let denied = || {
         let registry_says = Act::Respond(401, vec![("www-authenticate", "Basic".into())], vec![]);
@@ -191,6 +201,7 @@ async fn a_name_is_not_looked_for_elsewhere_where_we_are_known_and_refused() {
         let to = destination(&format!("{}/app:1", second.host), &plain()).await;
         put(&*to, &image).await.unwrap();
         second.take_log();
+        first.may_see(secret("docker::credentials old"));
         if let Some(login) = login {
             first.set_login(login);
         }

@@ -1,4 +1,4 @@
-//! Servers that send HTTP/2 frames without an end: what the library stops, and what our own deadline does.
+//! Servers that send HTTP/2 frames without an end: what the library stops, what our own bound does, and what the deadline.
 //!
 //! The frames are written by hand, since no library sends such things.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use imagepush::access::TlsPolicy;
 use imagepush::error::{Class, Kind};
+use imagepush::limits::{MAX_TALK, RESPONSE_TIMEOUT};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, advance};
@@ -35,8 +36,14 @@ const EARLY_HINTS: &[u8] = b"\x08\x03103";
 const BATCH: usize = 100;
 const BETWEEN: Duration = Duration::from_millis(500);
 
+/// The same of a server that stays below the bound.
+const FEW: usize = 10;
+
 /// Batches after which a server gives up: more than the time of an answer has.
 const MOST: usize = 400;
+
+/// Batches that come to much more than the bound and all that sockets hold: 130 MB of the shortest frames.
+const ENDLESS: usize = 100_000;
 
 /// What a server answers to the first request, and then says again and again.
 #[derive(Clone)]
@@ -86,7 +93,7 @@ async fn send(
     let (mut answers, mut stream) = tokio::io::split(stream);
     tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
     stream.write_all(&[frame(SETTINGS, 0, 0, &[]), flood.first].concat()).await.ok()?;
-    let batch = flood.again.repeat(BATCH);
+    let batch = flood.again.repeat(if between.is_some() { FEW } else { BATCH });
     for _ in 0..batches {
         stream.write_all(&batch).await.ok()?;
         stream.flush().await.ok()?;
@@ -112,7 +119,7 @@ async fn server(flood: Flood, length: (usize, Option<Duration>)) -> (String, Arc
     (host, sent)
 }
 
-/// Frames that the library takes any number of: they ask for an answer, say that something has changed, or say nothing.
+/// Frames that the library takes any number of: they want to be answered, say that something has changed, or say nothing.
 fn endless() -> [(&'static str, Flood); 5] {
     [
         ("settings", Flood::of(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]))),
@@ -135,6 +142,22 @@ async fn frames_that_are_no_answer_do_not_outlast_the_deadline() {
         assert!(said.ends_with(&format!("`{host}` did not answer within 60 s")), "{name}: {said}");
         assert!(start.elapsed() < Duration::from_secs(100), "{name}: {:?}", start.elapsed());
         assert!(sent.load(Ordering::Relaxed) > 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn frames_that_are_no_answer_end_by_our_own_bound() {
+    for (name, flood) in endless() {
+        let (host, sent) = server(flood, (ENDLESS, None)).await;
+        let start = Instant::now();
+        let from = source(&format!("{host}/app:1"), &tls(TlsPolicy::SkipVerify, None)).await;
+        let error = from.manifest(None).await.unwrap_err();
+        assert_eq!((error.kind(), error.class()), (Kind::NetworkError, Class::Transient), "{name}");
+        let said = format!("the peer has sent more than {MAX_TALK} bytes that are no answer");
+        assert!(error.to_string().ends_with(&said), "{name}: {error}");
+        assert!(start.elapsed() < RESPONSE_TIMEOUT / 2, "{name}: {:?}", start.elapsed());
+        // What has left the server may be in sockets.
+        assert!(sent.load(Ordering::Relaxed) < 32 << 20, "{name}: {sent:?}");
     }
 }
 

@@ -7,6 +7,7 @@ use imagepush::error::Result;
 use imagepush::options::Retry;
 
 use super::harness::*;
+use crate::cli::run::program;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::images::{self, Content, Form};
 use crate::support::push;
@@ -67,13 +68,17 @@ async fn a_new_repository_is_asked_for_nothing_it_cannot_have() {
     assert_eq!(theirs.requests().len(), 2 * BLOBS + 3, "{:#?}", theirs.requests());
 }
 
-#[tokio::test]
-async fn pushes_of_the_same_image_at_the_same_time_do_each_other_no_harm() {
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_push_the_same_at_the_same_time_do_each_other_no_harm() {
     let theirs = DockerRegistry::plain();
     let content = image(1);
-    let pushes = (0..4).map(|_| push_to(&theirs.host, "app:1", &content));
-    for pushed in futures::future::join_all(pushes).await {
-        assert_eq!(pushed.unwrap().digest.to_string(), content.digest());
+    let folder = tempfile::tempdir().unwrap();
+    content.write_layout(&folder.path().join("a"), Some("1"));
+    let name = format!("docker://{}/app:1", theirs.host);
+    let command = ["push", "--quiet", "--tls-verify=false", "--retry-delay=1ms", "oci:a:1", &name];
+    let pushes = (0..4).map(|_| program(folder.path(), &command).spawn().unwrap());
+    for mut push in pushes.collect::<Vec<_>>() {
+        assert!(push.wait().unwrap().success());
     }
     let from = source(&format!("{}/app:1", theirs.host), &plain()).await;
     assert_eq!(from.manifest(None).await.unwrap().digest().to_string(), content.digest());

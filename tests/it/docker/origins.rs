@@ -84,7 +84,7 @@ impl World {
         match dice.roll(12) {
             0 => path.to_owned(),
             1 => format!("//{host}{path}"),
-            2 => format!("http://alice:pw@{host}{path}"),
+            2 => format!("http://mallory:pw@{host}{path}"),
             3 => format!("https://{host}{path}"),
             4 => format!("ftp://{host}{path}"),
             5 => format!("http://{}{path}#fragment", host.replace("127.0.0.1", "0x7f.1")),

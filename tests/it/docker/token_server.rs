@@ -36,8 +36,10 @@ async fn docker_registry_with_tokens_behaves() {
 
 #[tokio::test]
 async fn a_wrong_password_is_told_with_the_token_servers_words() {
-    let (_server, registry, _) = registry(Duration::from_mins(5)).await;
-    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", "wrong")).await;
+    let (server, registry, _) = registry(Duration::from_mins(5)).await;
+    let wrong = secret("docker::token_server wrong");
+    server.may_see(wrong);
+    let to = destination(&format!("{}/app:1", registry.host), &plain_as("alice", wrong)).await;
     let error = to.current().await.unwrap_err();
     assert_eq!(
         told(&error).replace(&registry.host, "HOST"),

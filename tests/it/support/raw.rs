@@ -2,10 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use super::canary;
 
 /// A server with a script for each connection; it ends when this is dropped.
 pub(crate) struct Raw {
@@ -25,6 +28,8 @@ pub(crate) enum Deed {
     Last(Vec<u8>),
     /// Reads this many bytes of the body, sends these bytes and closes, with the rest of the body unread.
     Early(usize, Vec<u8>),
+    /// Sends these bytes, one in each second.
+    Trickle(Vec<u8>),
     /// Closes.
     Close,
     /// Reads no more, and says nothing.
@@ -75,6 +80,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         self.task.abort();
+        canary::none_was_sent(&self.heads(), &[]);
     }
 }
 
@@ -100,6 +106,14 @@ async fn serve(
                     tokio::task::yield_now().await;
                 }
                 return;
+            }
+            Deed::Trickle(bytes) => {
+                for byte in bytes {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    if stream.write_all(&[byte]).await.is_err() {
+                        return;
+                    }
+                }
             }
             Deed::Close => return,
             Deed::Hang => std::future::pending().await,

@@ -11,6 +11,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use super::canary;
 use super::raw::head;
 
 /// A server that has nothing of what it is asked for; it ends when this is dropped.
@@ -99,5 +100,6 @@ impl TlsServer {
 impl Drop for TlsServer {
     fn drop(&mut self) {
         self.task.abort();
+        canary::none_was_sent(&self.heads(), &[]);
     }
 }

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
+use super::canary;
+
 /// A running token server; it ends when this is dropped.
 pub(crate) struct TokenServer {
     /// Where tokens are to be had.
@@ -41,6 +43,10 @@ struct Shared {
     user: (String, String),
     life: Duration,
     given: Mutex<Vec<String>>,
+    /// The requests so far.
+    seen: Mutex<Vec<String>>,
+    /// The secrets that it may be sent.
+    told: Mutex<Vec<String>>,
 }
 
 impl TokenServer {
@@ -54,14 +60,21 @@ impl TokenServer {
         std::fs::write(&certificate, made.pem()).unwrap();
         let user = (user.to_owned(), password.to_owned());
         let encoded = STANDARD.encode(made.der());
-        let given = Mutex::default();
-        let shared = Arc::new(Shared { key, certificate: encoded, user, life, given });
+        let (given, seen) = (Mutex::default(), Mutex::default());
+        let told = Mutex::new(vec![password.to_owned()]);
+        let shared = Shared { key, certificate: encoded, user, life, given, seen, told };
+        let shared = Arc::new(shared);
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let realm = format!("http://{address}/token");
         Self { realm, certificate, shared, task, _folder: folder }
+    }
+
+    /// May be sent this secret, though nobody gets a token for it.
+    pub(crate) fn may_see(&self, secret: &str) {
+        self.shared.told.lock().unwrap().push(secret.to_owned());
     }
 
     /// The scopes of each token that was given, in order.
@@ -85,10 +98,14 @@ pub(crate) struct TokenSetup<'a> {
 impl Drop for TokenServer {
     fn drop(&mut self) {
         self.task.abort();
+        let Shared { seen, told, .. } = &*self.shared;
+        canary::none_was_sent(&seen.lock().unwrap(), &told.lock().unwrap());
     }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    shared.seen.lock().unwrap().push(format!("{method} {uri} {headers:?}"));
     let (user, password) = &shared.user;
     let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let sent = request.headers().get("authorization").and_then(|value| value.to_str().ok());
