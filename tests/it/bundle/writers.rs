@@ -3,7 +3,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use imagepush::access::{Access, TlsPolicy};
+use imagepush::access::{Access, TlsPolicy, install_crypto_provider};
 use imagepush::bundle::{ARTIFACT_TYPE, Bundle};
 use imagepush::image::Descriptor;
 use imagepush::options::CustomResources::{Never, Only};
@@ -24,6 +24,7 @@ fn start(from: &str, to: &str) -> Child {
 
 /// What is attached to an image, of this product's kind and of others.
 async fn attached(name: &str) -> (Vec<Descriptor>, usize) {
+    install_crypto_provider();
     let access = Access { tls: TlsPolicy::PlainHttp, ..Access::default() };
     let destination = transport::parse(name).unwrap().destination(&access).await.unwrap();
     let subject = destination.current().await.unwrap().unwrap().digest;
