@@ -48,7 +48,7 @@ async fn what_an_image_says_of_itself_reaches_no_terminal() {
             &["push", plain, json, "--dry-run", &from, &to],
             &["push", plain, json, "--cr-option=yes", &from, &always],
             &["inspect", plain, &to],
-            &["inspect", "--config", &from],
+            &["inspect", json, &from],
             &["bundle", "show", &from],
             &["push", plain, json, &to, &from],
         ] {
