@@ -344,6 +344,13 @@ impl Error {
         self.0.send_again
     }
 
+    /// The same error as one of another kind, where it is known better what is at fault. Its class stays.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// Marks an answer that is also given for what isn't there: whoever looks for it in several places may look on.
     #[must_use]
     pub fn absence(mut self) -> Self {

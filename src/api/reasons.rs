@@ -52,6 +52,8 @@ pub const APPLIED: &str = "Applied";
 pub const UNCHANGED: &str = "Unchanged";
 /// `CustomResourcesApplied`: the image carries no bundle, or nobody has looked.
 pub const NO_BUNDLE: &str = "NoBundle";
+/// `CustomResourcesApplied`: the image's bundle can't be used, and `Auto` left it out.
+pub const SKIPPED: &str = "Skipped";
 /// `CustomResourcesApplied`: the spec names nobody to apply as.
 pub const NOT_CONFIGURED: &str = "NotConfigured";
 /// `CustomResourcesApplied`: as `CustomResourcesConflict`.
@@ -162,7 +164,7 @@ pub static REASONS: &[Reason] = &[
     of(
         "CustomResourcesInvalid",
         Follows::Stall,
-        "the image is there, but its bundle holds what can't be applied",
+        "the image's bundle isn't sound, so that neither was pushed, or the image is there, but its bundle holds what can't be applied",
         "correct the bundle in the image",
     ),
     of(
@@ -330,6 +332,12 @@ pub static REASONS: &[Reason] = &[
         Follows::Retry,
         "a Secret, or the ServiceAccount of `apply`, that the spec names is not in this namespace",
         "create it, or correct the name",
+    ),
+    of(
+        SKIPPED,
+        Follows::Done,
+        "`CustomResourcesApplied`: the image's bundle can't be used or put where it belongs, and `Auto` left it out; the message says why, and what was applied before stays",
+        "",
     ),
     of(
         "SourceNotFound",

@@ -15,7 +15,7 @@ use super::diff::{self, FieldChange};
 use super::kinds::{Kinds, served_by};
 use super::plan::{self, Planned, ServedKinds};
 use super::policy::Policy;
-use super::{FIELD_MANAGER, OWNER_LABEL, client, refusal};
+use super::{FIELD_MANAGER, MANAGED_BY_LABEL, OWNER_LABEL, annotations, client, refusal};
 use crate::bundle::{Bundle, ObjectKey};
 use crate::error::{Class, Error, Kind, Result};
 use crate::limits::APPLY_WIDTH;
@@ -187,7 +187,11 @@ async fn try_one(
     let live = api.get_opt(&name).await.map_err(|cause| refusal::of_object("get", &cause))?;
     if let Some(live) = &live {
         check_claim(live, claim)?;
-        keep_owner(&mut planned.content, live, claim);
+        keep_labels(&mut planned.content, live, claim);
+    }
+    if let Some(live) = live.as_ref().filter(|live| annotations::is_once(&planned.content, live)) {
+        let uid = live.uid();
+        return Ok(Compared { planned, change: Change::Unchanged, uid });
     }
     let parameters = parameters(claim).dry_run();
     let tried = api.patch(&name, &parameters, &Patch::Apply(&planned.content)).await;
@@ -236,13 +240,18 @@ fn is_given_up(live: &DynamicObject) -> bool {
     })
 }
 
-/// Who only wants to know doesn't take the owner's label away.
-fn keep_owner(content: &mut Value, live: &DynamicObject, claim: Claim<'_>) {
+/// Who only wants to know doesn't take the labels away that applying it adds.
+fn keep_labels(content: &mut Value, live: &DynamicObject, claim: Claim<'_>) {
     let (Claim::None, Some(owner)) = (claim, live.labels().get(OWNER_LABEL)) else { return };
+    let (label, us) = MANAGED_BY_LABEL;
+    let managed = live.labels().get(label).filter(|value| *value == us);
     if let Some(Value::Object(metadata)) = content.get_mut("metadata") {
         let labels = metadata.entry("labels").or_insert_with(|| serde_json::json!({}));
         if let Value::Object(labels) = labels {
             labels.insert(OWNER_LABEL.into(), owner.clone().into());
+            if let Some(us) = managed {
+                labels.entry(label).or_insert_with(|| us.clone().into());
+            }
         }
     }
 }

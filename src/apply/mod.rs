@@ -7,6 +7,7 @@
 //!
 //! Whoever applies is a ServiceAccount: [`Impersonated`] can't be made without one, and sends nothing without its name.
 
+mod annotations;
 mod client;
 mod compare;
 mod diff;
@@ -31,6 +32,10 @@ pub use wait::{Awaited, until_current};
 
 /// The field manager under which bundles are applied. Another name would leave behind what this one owns.
 pub const FIELD_MANAGER: &str = "imagepush-bundle";
+
+/// The label by which tools find who manages an object, and its value for what is applied from here. A bundle that says
+/// otherwise is believed: nothing follows from it.
+pub const MANAGED_BY_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "imagepush");
 
 /// The label that says to which ImagePush of its namespace an applied object belongs.
 pub const OWNER_LABEL: &str = "imagepush.dev/owner";

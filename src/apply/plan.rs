@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::api::ApiResource;
 use serde_json::{Map, Value, json};
 
-use super::OWNER_LABEL;
 use super::kinds::Served;
 use super::policy::{Policy, Verdict};
 use super::refusal::some_of;
+use super::{MANAGED_BY_LABEL, OWNER_LABEL, annotations};
 use crate::bundle::{Bundle, Object, ObjectKey};
 use crate::error::{Error, Kind, Result};
 
@@ -115,6 +115,8 @@ fn content(object: &Object, namespace: &str, owner: Option<&str>) -> Result<Valu
     let Some(Value::Object(metadata)) = content.get_mut("metadata") else {
         return Err(Error::internal("an object has no metadata"));
     };
+    annotations::check(metadata)
+        .map_err(|error| error.doing(format!("planning `{}`", object.key)))?;
     metadata.remove("finalizers");
     metadata.insert("namespace".into(), json!(namespace));
     set_owner(metadata, owner)
@@ -132,6 +134,8 @@ fn set_owner(metadata: &mut Map<String, Value>, owner: Option<&str>) -> Result<(
     entries.remove(OWNER_LABEL);
     if let Some(owner) = owner {
         entries.insert(OWNER_LABEL.into(), json!(owner));
+        let (label, us) = MANAGED_BY_LABEL;
+        entries.entry(label).or_insert_with(|| json!(us));
     }
     if entries.is_empty() {
         metadata.remove("labels");
@@ -243,7 +247,9 @@ mod tests {
             |owner| plan(&bundle(std::slice::from_ref(&object)), "team", owner, &kinds).unwrap();
         let expected =
             |labels: Value| thing(&json!({"name": "a", "namespace": "team", "labels": labels}));
-        assert_eq!(sent(Some("web"))[0].content, expected(json!({"app": "x", OWNER_LABEL: "web"})));
+        let (managed_by, us) = MANAGED_BY_LABEL;
+        let labels = json!({"app": "x", OWNER_LABEL: "web", managed_by: us});
+        assert_eq!(sent(Some("web"))[0].content, expected(labels));
         assert_eq!(sent(None)[0].content, expected(json!({"app": "x"})));
         let broken = bundle(&[thing(&json!({"name": "a", "labels": "x"}))]);
         let error = plan(&broken, "team", Some("web"), &kinds).unwrap_err();

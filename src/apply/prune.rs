@@ -10,7 +10,7 @@ use serde_json::json;
 use super::client::Impersonated;
 use super::inventory::Entry;
 use super::kinds::Kinds;
-use super::{FIELD_MANAGER, OWNER_LABEL, refusal};
+use super::{FIELD_MANAGER, MANAGED_BY_LABEL, OWNER_LABEL, annotations, refusal};
 use crate::error::Result;
 
 /// Whose an object is that is wanted no more.
@@ -22,14 +22,28 @@ enum Fate {
     Leave(&'static str),
 }
 
-/// Deletes an object if it is the one that was applied. Returns whether it was; one that is gone or somebody else's is no error.
+/// An object that was applied, and is there.
+struct Found {
+    api: Api<DynamicObject>,
+    uid: String,
+    metadata: ObjectMeta,
+}
+
+/// Deletes an object if it is the one that was applied. One that says
+/// that it is to stay is given up. Returns whether it was deleted; one that is gone or somebody else's is no error.
 pub(super) async fn take_away(
     who: &Impersonated,
     kinds: &Kinds,
     owner: &str,
     entry: &Entry,
 ) -> Result<bool> {
-    let Some((api, uid)) = find(who, kinds, owner, entry).await? else { return Ok(false) };
+    let Some(Found { api, uid, metadata }) = find(who, kinds, owner, entry).await? else {
+        return Ok(false);
+    };
+    if annotations::is_kept(&metadata) {
+        tracing::info!(object = entry.shown(), "an object stays, as its annotation says");
+        return leave(&api, &entry.name, &uid, &metadata).await.map(|()| false);
+    }
     let parameters = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid), resource_version: None }),
         propagation_policy: Some(PropagationPolicy::Background),
@@ -50,11 +64,28 @@ pub(super) async fn give_up(
     owner: &str,
     entry: &Entry,
 ) -> Result<()> {
-    let Some((api, uid)) = find(who, kinds, owner, entry).await? else { return Ok(()) };
+    let Some(Found { api, uid, metadata }) = find(who, kinds, owner, entry).await? else {
+        return Ok(());
+    };
+    leave(&api, &entry.name, &uid, &metadata).await
+}
+
+/// Takes the labels off that applying it has added.
+async fn leave(
+    api: &Api<DynamicObject>,
+    name: &str,
+    uid: &str,
+    metadata: &ObjectMeta,
+) -> Result<()> {
     let manager = Some(FIELD_MANAGER.to_owned());
     let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
-    let patch = json!({"metadata": {"uid": uid, "labels": {OWNER_LABEL: null}}});
-    match api.patch_metadata(&entry.name, &parameters, &Patch::Merge(&patch)).await {
+    let mut labels = json!({OWNER_LABEL: null});
+    let (label, us) = MANAGED_BY_LABEL;
+    if metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|it| it == us) {
+        labels[label] = json!(null);
+    }
+    let patch = json!({"metadata": {"uid": uid, "labels": labels}});
+    match api.patch_metadata(name, &parameters, &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer))
             if matches!(answer.code, 404 | 409) || refusal::names_another_uid(&answer) =>
@@ -71,7 +102,7 @@ async fn find(
     kinds: &Kinds,
     owner: &str,
     entry: &Entry,
-) -> Result<Option<(Api<DynamicObject>, String)>> {
+) -> Result<Option<Found>> {
     let served = match kinds.find(who, &entry.api_version(), &entry.kind).await? {
         Some(served) => Some(served),
         // The version by which it was applied may be served no more.
@@ -86,7 +117,7 @@ async fn find(
     let live = live.map_err(|cause| refusal::of_object("get", &cause))?;
     let Some(live) = live else { return Ok(None) };
     match fate(&live.metadata, owner, entry.uid.as_deref()) {
-        Fate::Ours(uid) => Ok(Some((api, uid))),
+        Fate::Ours(uid) => Ok(Some(Found { api, uid, metadata: live.metadata })),
         Fate::Leave(reason) => {
             tracing::info!(object = entry.shown(), namespace, reason, "an object is left alone");
             Ok(None)

@@ -21,14 +21,14 @@ use crate::options::{BundleClues, CustomResources, PushOptions};
 use crate::transport::Locality;
 
 /// The next step where nobody has looked.
-const NOT_SEARCHED: &str = "nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask with `--cr-option yes`";
+const NOT_SEARCHED: &str = "nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask for it (`--cr-option yes`, `policy: Always`)";
 /// The same where a registry was asked for nothing but the manifest.
-const IN_PLACE: &str = "the image is in place, so that its registry was asked for nothing more; ask with `--cr-option yes`, or annotate its manifest `imagepush.dev/bundle`";
+const IN_PLACE: &str = "the image is in place, so that its registry was asked for nothing more; ask for it (`--cr-option yes`, `policy: Always`), or annotate its manifest `imagepush.dev/bundle`";
 /// The same where all blobs were linked within a registry, which was asked for its list of attachments and nothing more.
-const LINKED: &str = "the layers stay in their registry, which lists no bundle of the image and was asked for nothing more; ask with `--cr-option yes`, or annotate its manifest `imagepush.dev/bundle`";
+const LINKED: &str = "the layers stay in their registry, which lists no bundle of the image and was asked for nothing more; ask for it (`--cr-option yes`, `policy: Always`), or annotate its manifest `imagepush.dev/bundle`";
 /// The next step where there is no bundle, and one is wanted.
-const ALONE: &str = "push the image alone, with `--cr-option no`";
-const DRY_RUN: &str = "a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask with `--cr-option yes`";
+const ALONE: &str = "push the image alone (`--cr-option no`, `policy: Never`)";
+const DRY_RUN: &str = "a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask for it (`--cr-option yes`, `policy: Always`)";
 
 /// Takes the bundle along.
 pub(super) struct Carrier {
@@ -114,7 +114,7 @@ impl Carrier {
                 self.decide(Decision::Skipped(error.to_string()));
                 Ok(None)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(unsound(error)),
         }
     }
 
@@ -287,7 +287,7 @@ impl Companion for Carrier {
         if !ends.capabilities().attachments {
             let message = format!("`{}` can hold nothing beside an image", ends.transport());
             let error = Error::new(Kind::TransportUnsupported, message).on(Side::Destination);
-            let hint = "push to a registry or an OCI layout, or without custom resources (`--cr-option no`)";
+            let hint = "push to a registry or an OCI layout, or without custom resources (`--cr-option no`, `policy: Never`)";
             return self.heed(Err::<(), _>(error.hint(hint))).map(drop);
         }
         // What is asked for and isn't there is no matter of the bundle.
@@ -408,6 +408,17 @@ impl Companion for Carrier {
 /// Whether to ask for more of an image that stays where it is would cost requests, and nothing known says that it is worth them.
 fn is_dear(origin: &Origin<'_>) -> bool {
     origin.locality() == Locality::Remote && search::annotated(origin).is_none()
+}
+
+/// What is asked for is a bundle, and the image carries none that anybody could use: no fault of the image as such.
+fn unsound(error: Error) -> Error {
+    let of_source = error.side() == Some(Side::Source);
+    match error.kind() {
+        Kind::InvalidImage | Kind::LimitExceeded if of_source => {
+            error.of_kind(Kind::CustomResourcesInvalid)
+        }
+        _ => error,
+    }
 }
 
 /// Whether a fault is one of what the image carries or of what a place can do, and stays.

@@ -266,9 +266,9 @@ pub(super) fn no_bundle(folder: &Folder) -> Error {
 pub(super) fn encrypted(layer: &Descriptor) -> Error {
     let message =
         format!("layer `{}` is encrypted, so that no bundle can be found in it", layer.digest);
-    Error::new(Kind::InvalidImage, message)
-        .on(Side::Source)
-        .hint("attach the bundle to the image, or push without one (`--cr-option no`)")
+    Error::new(Kind::InvalidImage, message).on(Side::Source).hint(
+        "attach the bundle to the image, or push without one (`--cr-option no`, `policy: Never`)",
+    )
 }
 
 // === impl Views ===

@@ -34,6 +34,8 @@ pub(crate) struct Draft {
     /// How long the attempt took that is told of.
     pub(crate) took: Option<Duration>,
     generation: i64,
+    /// Whether the spec wants the image's bundle applied.
+    applies: bool,
 }
 
 const UNDER_WAY: &str = "the push is under way";
@@ -44,7 +46,9 @@ impl Draft {
     /// Starts from the status that the object has.
     pub(crate) fn new(object: &ImagePush, now: Timestamp) -> Self {
         let status = object.status.clone().unwrap_or_default();
-        Self { status, now, took: None, generation: object.metadata.generation.unwrap_or(0) }
+        let applies = object.spec.custom_resources.as_ref().is_some_and(|it| it.apply.is_some());
+        let generation = object.metadata.generation.unwrap_or(0);
+        Self { status, now, took: None, generation, applies }
     }
 
     /// Whether the last decision was about this generation.
@@ -247,6 +251,7 @@ impl Draft {
             let applied = self.status.custom_resources.take().and_then(|it| it.applied);
             self.status.custom_resources = Some(content::bundle_failed(&failure.message, applied));
         }
+        self.fails_for_bundle(failure);
         if failure.side == Some(Side::Source) {
             self.set(SOURCE_RESOLVED, State::False, failure.reason, &failure.message);
         }

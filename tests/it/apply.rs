@@ -1,5 +1,6 @@
 //! Bundles applied on a real API server, as a ServiceAccount, without an operator around it.
 
+mod annotated;
 mod hostile;
 mod interrupted;
 mod leaving;

@@ -13,4 +13,5 @@ mod policies;
 mod registries;
 mod scalars;
 mod sources;
+mod told;
 mod writers;

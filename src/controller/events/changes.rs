@@ -9,7 +9,7 @@ use crate::api::conditions::{self, CUSTOM_RESOURCES_APPLIED, READY};
 use crate::api::reasons::events::{
     CREDENTIALS_ROTATED, DRIFT_DETECTED, PUSH_STARTED, REQUESTED, RESUMED, RETRY_SCHEDULED,
 };
-use crate::api::reasons::{self, NO_BUNDLE, PROGRESSING, REASONS, SUSPENDED};
+use crate::api::reasons::{self, NO_BUNDLE, PROGRESSING, REASONS, SKIPPED, SUSPENDED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus};
 
 /// Failed attempts after which a retry is told.
@@ -90,7 +90,7 @@ fn of_bundle(before: &ImagePushStatus, after: &ImagePushStatus) -> Option<Told> 
     };
     let was = conditions::find(&before.conditions, CUSTOM_RESOURCES_APPLIED);
     let is = conditions::find(&after.conditions, CUSTOM_RESOURCES_APPLIED)?;
-    let told = is.status == "True" || is.reason == NO_BUNDLE;
+    let told = is.status == "True" || [NO_BUNDLE, SKIPPED].contains(&is.reason.as_str());
     let same = was.is_some_and(|was| was.status == is.status && was.reason == is.reason);
     let news = told && !(same && applied(before) == applied(after));
     news.then(|| Told::normal(known(&is.reason), "Apply", is.message.clone()))

@@ -1,10 +1,10 @@
 //! What became of the image's bundle in the cluster, in the fields of a status.
 
-use super::{Draft, number};
+use super::{BUNDLE_SKIPPED, Draft, number};
 use crate::api::conditions::{self, CUSTOM_RESOURCES_APPLIED, READY, RECONCILING, STALLED, State};
 use crate::api::reasons::{
     APPLIED, CONFLICT, DRY_RUN_SUCCEEDED, FORBIDDEN, INVALID, NO_BUNDLE, NOT_CONFIGURED, PENDING,
-    UNCHANGED,
+    SKIPPED, UNCHANGED,
 };
 use crate::api::v1alpha1::{
     AppliedStatus, ChangedObjectStatus, CustomResourcesPolicy, ImagePush, ImagePushStatus,
@@ -45,11 +45,28 @@ impl Draft {
         }
         match found? {
             Finding::Nothing(reason) => {
+                let skipped = self.skipped().map(str::to_owned);
+                let word = if skipped.is_some() { SKIPPED } else { NO_BUNDLE };
+                let reason = skipped.as_ref().unwrap_or(reason);
                 let message = format!("{reason}; what was applied before stays");
-                self.set(CUSTOM_RESOURCES_APPLIED, State::False, NO_BUNDLE, &message);
+                self.set(CUSTOM_RESOURCES_APPLIED, State::False, word, &message);
                 None
             }
             Finding::Ran(ran) => self.ran(ran),
+        }
+    }
+
+    /// Why the image's bundle was left out, if it was.
+    fn skipped(&self) -> Option<&str> {
+        let decided = self.status.custom_resources.as_ref()?;
+        decided.reason.as_deref().filter(|_| decided.decision == BUNDLE_SKIPPED)
+    }
+
+    /// An attempt failed: if for the bundle, the condition says so, too.
+    pub(super) fn fails_for_bundle(&mut self, failure: &Failure) {
+        let short = SHORT.iter().find(|(kind, _)| kind.as_str() == failure.reason);
+        if let Some((_, reason)) = short.filter(|_| self.applies) {
+            self.set(CUSTOM_RESOURCES_APPLIED, State::False, reason, &failure.message);
         }
     }
 

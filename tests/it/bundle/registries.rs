@@ -230,7 +230,10 @@ async fn a_bundle_that_is_wanted_and_not_sound_keeps_the_image_back() {
         let found = run(&broken, &to, policy).await;
         match (policy, found) {
             (Always, Err(error)) => {
-                assert_eq!((error.kind(), error.side()), (Kind::InvalidImage, Some(Side::Source)));
+                assert_eq!(
+                    (error.kind(), error.side()),
+                    (Kind::CustomResourcesInvalid, Some(Side::Source))
+                );
                 assert!(error.to_string().contains(text), "{error}");
                 assert!(
                     !registry

@@ -54,7 +54,7 @@ fn document(found: &str, exit: u8) -> Value {
 }
 
 /// What is told of the custom resources of an image that has none, where nothing says whether it has.
-const NOT_SEARCHED: &str = "bundle: not searched: nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask with `--cr-option yes`\n";
+const NOT_SEARCHED: &str = "bundle: not searched: nothing says that the image carries one; label it `imagepush.dev/bundle`, or ask for it (`--cr-option yes`, `policy: Always`)\n";
 
 #[test]
 fn a_push_tells_each_step_and_prints_the_digest() {
@@ -166,7 +166,7 @@ fn a_digest_file_that_cannot_be_is_refused_before_anything_moves() {
 }
 
 /// The same of a dry run.
-const DRY_RUN: &str = "bundle: not searched: a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask with `--cr-option yes`\n";
+const DRY_RUN: &str = "bundle: not searched: a dry run reads no layer only to look; label the image `imagepush.dev/bundle`, or ask for it (`--cr-option yes`, `policy: Always`)\n";
 
 #[test]
 fn a_dry_run_prints_the_plan_and_writes_nothing() {

@@ -33,14 +33,14 @@ fn cases() -> Vec<Case> {
         // Always: the image has to carry a bundle; else nothing is pushed, and what is there stays.
         ("Always", Nothing, "none",   ["SourceNotFound", "", ""],                      ["-", "-", "-"]),
         ("Always", Nothing, "1",      ["PushSucceeded", "Applied", "pushed"],          ["1", "1", "1"]),
-        ("Always", Nothing, "broken", ["InvalidImage", "", ""],                        ["-", "-", "-"]),
+        ("Always", Nothing, "broken", ["CustomResourcesInvalid", "Invalid", ""],             ["-", "-", "-"]),
         ("Always", Image,   "none",   ["SourceNotFound", "", ""],                      ["none", "-", "-"]),
         ("Always", Image,   "1",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "1", "1"]),
-        ("Always", Image,   "broken", ["InvalidImage", "", ""],                        ["broken", "-", "-"]),
+        ("Always", Image,   "broken", ["CustomResourcesInvalid", "Invalid", ""],             ["broken", "-", "-"]),
         ("Always", All,     "none",   ["SourceNotFound", "Applied", "pushed"],         ["1", "1", "1"]),
         ("Always", All,     "1",      ["PushSucceeded", "Applied", "unchanged"],       ["1", "1", "1"]),
         ("Always", All,     "2",      ["PushSucceeded", "Applied", "pushed"],          ["2", "2", "2"]),
-        ("Always", All,     "broken", ["InvalidImage", "Applied", "pushed"],           ["1", "1", "1"]),
+        ("Always", All,     "broken", ["CustomResourcesInvalid", "Invalid", "pushed"],           ["1", "1", "1"]),
         // Never: nobody looks.
         ("Never",  Nothing, "none",   ["PushSucceeded", "", ""],                       ["none", "-", "-"]),
         ("Never",  Nothing, "1",      ["PushSucceeded", "", ""],                       ["1", "-", "-"]),
@@ -58,22 +58,22 @@ fn cases() -> Vec<Case> {
         ("Only",   Nothing, "broken", ["NotFound", "", ""],                            ["-", "-", "-"]),
         ("Only",   Image,   "none",   ["SourceNotFound", "", ""],                      ["none", "-", "-"]),
         ("Only",   Image,   "1",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "1", "1"]),
-        ("Only",   Image,   "broken", ["InvalidImage", "", ""],                        ["broken", "-", "-"]),
+        ("Only",   Image,   "broken", ["CustomResourcesInvalid", "Invalid", ""],             ["broken", "-", "-"]),
         ("Only",   All,     "none",   ["SourceNotFound", "Applied", "pushed"],         ["1", "1", "1"]),
         ("Only",   All,     "1",      ["AlreadyPresent", "Applied", "unchanged"],      ["1", "1", "1"]),
         ("Only",   All,     "2",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "2", "2"]),
-        ("Only",   All,     "broken", ["InvalidImage", "Applied", "pushed"],           ["1", "1", "1"]),
+        ("Only",   All,     "broken", ["CustomResourcesInvalid", "Invalid", "pushed"],           ["1", "1", "1"]),
         // Auto: what differs, as far as it is seen; what can't be used is left out.
         ("Auto",   Nothing, "none",   ["PushSucceeded", "Unchanged", "absent"],        ["none", "-", "-"]),
         ("Auto",   Nothing, "1",      ["PushSucceeded", "Applied", "pushed"],          ["1", "1", "1"]),
-        ("Auto",   Nothing, "broken", ["PushSucceeded", "NoBundle", "skipped"],        ["broken", "-", "-"]),
+        ("Auto",   Nothing, "broken", ["PushSucceeded", "Skipped", "skipped"],        ["broken", "-", "-"]),
         ("Auto",   Image,   "none",   ["AlreadyPresent", "Unchanged", "absent"],       ["none", "-", "-"]),
         ("Auto",   Image,   "1",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "1", "1"]),
-        ("Auto",   Image,   "broken", ["AlreadyPresent", "NoBundle", "skipped"],       ["broken", "-", "-"]),
+        ("Auto",   Image,   "broken", ["AlreadyPresent", "Skipped", "skipped"],       ["broken", "-", "-"]),
         ("Auto",   All,     "none",   ["PushSucceeded", "Applied", "absent"],          ["none", "-", "-"]),
         ("Auto",   All,     "1",      ["PushSucceeded", "Applied", "notSearched"],     ["1", "1", "1"]),
         ("Auto",   All,     "2",      ["PushSucceeded", "Applied", "pushed"],          ["2", "2", "2"]),
-        ("Auto",   All,     "broken", ["PushSucceeded", "NoBundle", "skipped"],        ["broken", "-", "1"]),
+        ("Auto",   All,     "broken", ["PushSucceeded", "Skipped", "skipped"],        ["broken", "-", "1"]),
     ]
 }
 
@@ -81,7 +81,9 @@ fn cases() -> Vec<Case> {
 fn only_pushed(
     (policy, before, image, [ready, applied, decision], [there, bundle, _]): Case,
 ) -> Case {
-    let applied = if applied.is_empty() { "" } else { "NotConfigured" };
+    // Of a push that failed, and has never been done, nothing is said but by `Ready`.
+    let failed = applied == "Invalid" && before != Before::All;
+    let applied = if applied.is_empty() || failed { "" } else { "NotConfigured" };
     // What doesn't move is looked into for a cluster only; here, the bundle's layer moves.
     let unseen =
         policy == "Auto" && (before == Before::Image || (before == Before::All && image == "none"));
