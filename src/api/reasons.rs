@@ -262,7 +262,7 @@ pub static REASONS: &[Reason] = &[
         "NetworkError",
         Follows::Retry,
         "the connection can't be made, or breaks",
-        "look at name resolution, network policies and proxies",
+        "look at name resolution, network policies and proxies; after five in a row, pushes of the namespace to that registry wait for one that gets through",
     ),
     of(
         NO_BUNDLE,

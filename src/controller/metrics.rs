@@ -45,6 +45,7 @@ pub(crate) struct Metrics {
     api_requests: Family<ApiLabels, Counter>,
     inflight: Gauge,
     queue: Gauge,
+    unreachable: Gauge,
     watch_errors: Counter,
     leader: Gauge,
     last_check: Gauge,
@@ -140,6 +141,11 @@ impl Metrics {
             api_requests: family(&mut registry, "api_requests", "Requests to the API server"),
             inflight: gauge(&mut registry, "inflight", "Attempts that run now"),
             queue: gauge(&mut registry, "queue_length", "Attempts that wait for their turn"),
+            unreachable: gauge(
+                &mut registry,
+                "unreachable_registries",
+                "Registries that attempts wait for, since they can't be reached",
+            ),
             watch_errors: Counter::default(),
             leader: gauge(&mut registry, "leader", "Whether this operator works"),
             last_check: gauge(
@@ -207,6 +213,11 @@ impl Metrics {
     /// An attempt waits for its turn.
     pub(crate) fn waiting(&self) -> Counted {
         Counted::new(&self.queue)
+    }
+
+    /// A registry can't be reached.
+    pub(crate) fn unreachable(&self) -> Counted {
+        Counted::new(&self.unreachable)
     }
 
     /// This operator works.

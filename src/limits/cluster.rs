@@ -49,3 +49,19 @@ pub const STANDING_POLL: (Duration, Duration) = (Duration::from_secs(2), Duratio
 
 /// Namespaces remembered as being deleted: most are gone within a minute.
 pub const MAX_ENDINGS: usize = 256;
+
+/// Attempts in a row that could not reach a registry, after which it takes one that can to go on there. A few may fail for a
+/// connection that broke.
+pub const BREAKER_FAILURES: u32 = 5;
+
+/// How long a registry that can't be reached is left in peace before the next attempt.
+pub const BREAKER_REST: Duration = Duration::from_secs(30);
+
+/// How often it is asked whether the attempt that others wait for has got through.
+pub const BREAKER_POLL: Duration = Duration::from_secs(1);
+
+/// How long a failure to reach a registry is remembered: longer than the longest wait for another attempt.
+pub const BREAKER_MEMORY: Duration = Duration::from_hours(1);
+
+/// Registries that are remembered as not to be reached; names are made up by whoever makes objects. Of others nobody waits.
+pub const MAX_BREAKERS: usize = 1024;

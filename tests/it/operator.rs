@@ -5,6 +5,7 @@ mod allowed;
 mod bundles;
 mod conflicts;
 mod deletion;
+mod denied;
 mod election;
 mod endings;
 mod gitops;
@@ -575,12 +576,23 @@ async fn deleting_an_object_ends_its_push() {
     let source = Registry::start().await;
     fill(&source.host, 8).await;
     let stuck = Registry::start().await;
-    stuck.add_rule(Rule::each("POST", "/v2/app/blobs/uploads/", Act::Stall));
+    for method in ["PATCH", "PUT"] {
+        stuck.add_rule(Rule::each(method, "/v2/app/blobs/uploads/", Act::Stall));
+    }
     let (operator, address) = listening().await;
     operator.apply("gone", &spec(&source.host, &stuck.host, &json!({"interval": "1h"}))).await;
     inflight(address, 1).await;
+    let begun = async {
+        while stuck.open_sessions() == 0 {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begun).await.expect("an upload begins");
     operator.kubectl(&["delete", "ipush", "gone", "--timeout=30s"]).await;
+    let deleted = std::time::Instant::now();
     inflight(address, 0).await;
+    assert!(deleted.elapsed() < Duration::from_secs(5), "{:?}", deleted.elapsed());
+    assert_eq!(stuck.open_sessions(), 0);
     operator.stop().await;
 }
 

@@ -79,6 +79,11 @@ impl Counters {
         *known = stage.max(*known);
     }
 
+    /// Whether the attempt has come to this stage.
+    pub(crate) fn has_come_to(&self, stage: Stage) -> bool {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) >= stage
+    }
+
     /// The attempt is made by this Job.
     pub(crate) fn set_job(&self, job: JobId) {
         *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);

@@ -2,13 +2,16 @@
 //!
 //! An attempt waits until it gets what it needs of the process and of each registry; its time counts from there.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::breakers::Breakers;
 use super::engine::Engine;
-use super::limits::Limits;
+use super::limits::{Limits, Permit};
 use super::{Counters, Executor, Order, Stage};
 use crate::blob::Pace;
 use crate::controller::decide::Outcome;
@@ -19,12 +22,14 @@ use crate::controller::metrics::Metrics;
 use crate::controller::status::timed_out;
 use crate::engine::{Progress, Wanted};
 use crate::error::Kind;
+use crate::limits::BREAKER_POLL;
 use crate::options::PushOptions;
 
 /// Runs attempts as tasks of this process.
 pub(crate) struct InProcess {
     engine: Arc<dyn Engine>,
     limits: Arc<Limits>,
+    breakers: Breakers,
     /// Shared by all pushes of this process.
     pace: Pace,
     metrics: Arc<Metrics>,
@@ -42,7 +47,41 @@ impl InProcess {
         metrics: Arc<Metrics>,
         leadership: Leadership,
     ) -> Self {
-        Self { engine, limits, pace, metrics, leadership }
+        let breakers = Breakers::new(metrics.clone());
+        Self { engine, limits, breakers, pace, metrics, leadership }
+    }
+
+    /// Waits until an attempt may reach its registries, and for all that it needs.
+    async fn turn(&self, order: &Order, counters: &Counters) -> Option<Permit> {
+        loop {
+            self.breakers.wait(order, |what| counters.wait_for(Some(what))).await;
+            let permit = self.limits.acquire(order).await;
+            // Much may have been found out meanwhile.
+            if self.breakers.pass(order) {
+                counters.wait_for(None);
+                return permit;
+            }
+        }
+    }
+
+    /// Does the work of an attempt. Others may wait for it to get through to its registries, not for its end.
+    async fn watched<T>(
+        &self,
+        order: &Order,
+        counters: &Counters,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        while self.breakers.doubts(order) {
+            tokio::select! {
+                ended = &mut work => return ended,
+                () = sleep(BREAKER_POLL) => {}
+            }
+            if counters.has_come_to(Stage::Copying) {
+                self.breakers.reached(order);
+            }
+        }
+        work.await
     }
 }
 
@@ -56,22 +95,25 @@ impl Executor for InProcess {
     ) -> Option<Outcome> {
         let waiting = self.metrics.waiting();
         let _permit = tokio::select! {
-            permit = self.limits.acquire(order) => permit,
+            permit = self.turn(order, &counters) => permit,
             () = cancel.cancelled() => return Some(Outcome::Cancelled),
         };
         drop(waiting);
         counters.begin(Stage::Resolving);
         let _running = self.metrics.running();
-        let progress: Arc<dyn Progress> = counters;
+        let progress: Arc<dyn Progress> = counters.clone();
         let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };
         let leads = Arc::new(self.leadership.clone());
         let wanted = Wanted::until_cancelled(cancel).while_holds(leads);
         let work = deliver(&*self.engine, &options, &order.delivery, &progress, &wanted);
+        let work = self.watched(order, &counters, work);
         let ended = tokio::time::timeout(order.timeout, work).await;
-        Some(match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
+        let outcome = match ended.unwrap_or_else(|_| Err(timed_out(order.timeout))) {
             Ok(outcome) => outcome,
             Err(error) if error.kind() == Kind::Cancelled => Outcome::Cancelled,
             Err(error) => Outcome::Failed(Failure::from(&error)),
-        })
+        };
+        self.breakers.learn(order, &outcome);
+        Some(outcome)
     }
 }

@@ -4,6 +4,7 @@
 //! done is an [`Executor`]'s business. When an attempt ends, and every few seconds before, it wakes its object. A panic
 //! inside it ends as an error like any other.
 
+mod breakers;
 mod counters;
 mod engine;
 mod executors;
@@ -22,7 +23,7 @@ use futures::SinkExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use kube_runtime::reflector::ObjectRef;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -412,6 +413,8 @@ impl Attempts {
         let mut work = pin!(work);
         let first = Instant::now() + PROGRESS_PERIOD;
         let mut ticks = tokio::time::interval_at(first, PROGRESS_PERIOD);
+        // After a standstill, one look makes up for all that were missed.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = (None, None);
         loop {
             tokio::select! {

@@ -1,7 +1,9 @@
 //! Attempts with an engine that does what a test wants, and paused time.
 
+mod unreachable;
+
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use crate::blob::Pace;
 use crate::controller::delivery::Delivery;
 use crate::controller::lease::Leadership;
 use crate::engine::{self, Preview, Pushed, Standing, Wanted};
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, Side};
 use crate::image::{Descriptor, Digest, MediaType};
 use crate::limits::MEMORY_OF_PUSH;
 use crate::options::{
@@ -37,6 +39,8 @@ enum Script {
     Name,
     /// Until the destination's name has changed, and then for ever.
     Named,
+    /// Until it is found that the destination can't be reached, or, once it is up, that it has not what is asked for.
+    Unreachable,
     /// Until ten chunks of a MiB have been read at the pace that is asked for.
     Read,
 }
@@ -45,6 +49,11 @@ struct Fake {
     script: Script,
     running: AtomicUsize,
     most: AtomicUsize,
+    /// Pushes begun so far.
+    made: AtomicUsize,
+    up: AtomicBool,
+    /// Whether a push moves blobs for ever.
+    slow: AtomicBool,
 }
 
 #[async_trait]
@@ -55,6 +64,7 @@ impl Engine for Fake {
         progress: &Arc<dyn engine::Progress>,
         wanted: &Wanted,
     ) -> Result<Pushed> {
+        self.made.fetch_add(1, Ordering::SeqCst);
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -67,6 +77,15 @@ impl Engine for Fake {
             }
             Script::HangThere if options.destination.reference.to_string().contains("hangs") => {
                 std::future::pending().await
+            }
+            Script::Unreachable if self.slow.load(Ordering::SeqCst) => {
+                progress.event(engine::Event::Planned { blobs: 1, bytes: 1 });
+                std::future::pending().await
+            }
+            Script::Unreachable => {
+                let up = self.up.load(Ordering::SeqCst);
+                let kind = if up { Kind::NotFound } else { Kind::NetworkError };
+                Error::new(kind, "so it is").on(Side::Destination)
             }
             Script::Fail | Script::HangThere => Error::new(Kind::NetworkError, "no route"),
             Script::Read => {
@@ -119,7 +138,14 @@ fn setup_with(script: Script, bounds: Bounds, pace: Pace) -> Setup {
 }
 
 fn setup_led(script: Script, bounds: Bounds, pace: Pace, leadership: Leadership) -> Setup {
-    let engine = Arc::new(Fake { script, running: AtomicUsize::new(0), most: AtomicUsize::new(0) });
+    let engine = Arc::new(Fake {
+        script,
+        running: AtomicUsize::default(),
+        most: AtomicUsize::default(),
+        made: AtomicUsize::default(),
+        up: AtomicBool::default(),
+        slow: AtomicBool::default(),
+    });
     let (wake, woken) = mpsc::channel(16);
     let limits = Limits::new(bounds);
     let metrics = Metrics::new();

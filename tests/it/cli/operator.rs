@@ -1,7 +1,9 @@
 //! `imagepush operator` as a process: which cluster it finds, what it prints, and how it ends.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -79,4 +81,44 @@ async fn a_signal_ends_it_well() {
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
     }
+}
+
+/// The client below would wait for as long as the server asks, by itself, and nobody would hear of it.
+#[test]
+fn a_server_that_asks_to_wait_for_a_day_is_not_obeyed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 503 Busy\r\nRetry-After: 99999\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let cluster = serde_json::json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    std::fs::write(&kubeconfig, cluster.to_string()).unwrap();
+    let mut program = program(folder.path(), &["operator", "--log-format=json", "--listen=none"]);
+    program.env("KUBECONFIG", &kubeconfig);
+    let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
+    let (pid, lines) = (Pid::from_child(&child), BufReader::new(child.stderr.take().unwrap()));
+    let (done, late) = mpsc::channel::<()>();
+    let guard = std::thread::spawn(move || {
+        if late.recv_timeout(Duration::from_secs(25)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+    });
+    let told =
+        lines.lines().map(Result::unwrap).find(|line| line.contains("asks to wait for 60 s"));
+    drop(done);
+    guard.join().unwrap();
+    assert!(told.is_some(), "it says nothing within 25 s");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -19,11 +19,13 @@ async fn finalizers(operator: &Operator) -> Value {
 async fn the_tag_goes_with_the_object_and_other_tags_stay() {
     let registry = Registry::start().await;
     let digest = fill(&registry.host, 41).await;
-    let operator = Operator::start().await;
+    let (operator, address) = listening().await;
     pushed(&operator, &registry, &json!({"interval": "1h"})).await;
     assert_eq!(finalizers(&operator).await, json!(["imagepush.dev/cleanup"]));
     operator.kubectl(&["delete", "ipush", "web", "--timeout=60s"]).await;
     assert_eq!(digest_of(&registry.host, "copy").await, None);
+    let (_, metrics) = get(address, "/metrics").await;
+    assert!(metrics.contains("imagepush_removal_total{outcome=\"removed\"} 1\n"), "{metrics}");
     assert_eq!(digest_of(&registry.host, "1").await, Some(digest));
     operator.stop().await;
 }

@@ -111,8 +111,12 @@ async fn a_stolen_lease_ends_the_process() {
 /// Its lease would be free after fifteen seconds: it gives up before, whether the server is silent or refuses.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_can_not_renew_gives_up_in_time() {
-    let answers =
-        [Act::Hang, Act::Answer(500, vec![], "no".into()), Act::Late(Duration::from_mins(1))];
+    let answers = [
+        Act::Hang,
+        Act::Answer(500, vec![], "no".into()),
+        Act::Answer(403, vec![], "may not".into()),
+        Act::Late(Duration::from_mins(1)),
+    ];
     for act in answers {
         let api = ApiDouble::new();
         let one = Candidate::start(&api, "one");

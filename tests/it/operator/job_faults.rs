@@ -48,7 +48,7 @@ pub(super) fn between(tag: &str, more: &Value) -> Value {
 }
 
 /// From the claim `images`, which is there.
-fn from_claim(api: &ApiDouble, tag: &str) -> Value {
+pub(super) fn from_claim(api: &ApiDouble, tag: &str) -> Value {
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
         "metadata": {"namespace": "n", "name": "images", "uid": "c"}});
     api.write("persistentvolumeclaims", "n", "images", claim);
@@ -121,7 +121,7 @@ fn failed() -> Value {
 }
 
 /// Asks for a look at `a` by annotation.
-fn ask(api: &ApiDouble, value: &str) {
+pub(super) fn ask(api: &ApiDouble, value: &str) {
     let mut asked = object(api, "a");
     asked["metadata"]["annotations"] = json!({"imagepush.dev/requestedAt": value});
     api.write("imagepushes", "n", "a", asked);
@@ -452,6 +452,20 @@ async fn a_long_job_costs_little() {
     operator.stop().await;
     assert_eq!(object(&api, "a")["status"], status);
     assert_eq!(jobs(&api, "a").len(), 1);
+}
+
+/// An object that was deleted while nobody could hear of it is missed when everything is listed anew.
+#[tokio::test(start_paused = true)]
+async fn what_was_deleted_in_the_gap_of_a_watch_is_ended() {
+    let api = ApiDouble::new();
+    let operator = Running::start(&api);
+    api.put("a", &between("1", &json!({})));
+    next_job(&api, "a", &[]).await;
+    api.end_watches();
+    api.delete("a");
+    api.forget_history();
+    api.until("its Job is gone", |api| jobs(api, "a").is_empty()).await;
+    operator.stop().await;
 }
 
 /// A list from a server that lags behind lacks an object, which is then there again as it was: for what compares versions,

@@ -109,7 +109,12 @@ async fn a_registry_that_nobody_finds_holds_up_its_own_objects_only() {
         lost["destination"]["reference"] = json!(to);
         operator.apply(&format!("lost-{number}"), &lost).await;
     }
-    operator.until("lost-11", |it| reason_of(it, "Ready") == "NetworkError").await;
+    let unreachable = "registry `registry.invalid` can't be reached; ";
+    let waits = |it: &Value| {
+        let told = condition(it, "Reconciling")["message"].as_str().unwrap_or_default();
+        told.starts_with(unreachable)
+    };
+    operator.until("lost-11", |it| waits(it) || reason_of(it, "Ready") == "NetworkError").await;
     operator
         .apply("web", &spec(&registry.host, &registry.host, &json!({"runPolicy": "Once"})))
         .await;
@@ -117,7 +122,7 @@ async fn a_registry_that_nobody_finds_holds_up_its_own_objects_only() {
     operator.wait("web", "Ready").await;
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     let lost = operator.get("lost-0").await;
-    assert_eq!(reason_of(&lost, "Reconciling"), "ProgressingWithRetry", "{lost:#}");
+    assert!(reason_of(&lost, "Reconciling").starts_with("Progressing"), "{lost:#}");
     assert!(lost["status"]["retry"]["nextRetryTime"].is_string(), "{lost:#}");
     operator.stop().await;
 }

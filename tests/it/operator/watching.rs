@@ -70,6 +70,25 @@ async fn a_watch_that_knows_too_little_lists_anew_at_once() {
     operator.stop().await;
 }
 
+/// In the middle of a list that comes in pages, too: nothing of the half that was there is taken for the whole.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_gets_too_old_between_its_pages_begins_anew() {
+    let api = ApiDouble::new();
+    for number in 0..1600 {
+        api.put_suspended(&format!("push-{number}"));
+    }
+    let expired = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
+        "reason": "Expired", "message": "the provided continue parameter is too old"});
+    let answer = Act::Answer(410, vec![], expired.to_string());
+    api.fail_after("LIST imagepushes", 2, 1, answer);
+    let operator = Running::start(&api);
+    api.until("all are seen", |api| api.asked("PATCH imagepushes/status").len() == 1600).await;
+    // Two pages and the refusal, and then all four.
+    assert_eq!(lists(&api), 7);
+    assert!(seen_after(&api, "b").await < 3 * SECOND);
+    operator.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_fell_silent_is_missed_within_five_minutes() {
     let api = ApiDouble::new();

@@ -87,6 +87,8 @@ pub(crate) enum Act {
 struct Fault {
     what: String,
     name: Option<String>,
+    /// How many such requests get their answer before.
+    skipped: usize,
     times: usize,
     act: Act,
 }
@@ -178,12 +180,18 @@ impl ApiDouble {
 
     /// From now on, so many requests of this kind get this instead of an answer.
     pub(crate) fn fail(&self, what: &str, times: usize, act: Act) {
-        self.state().faults.push(Fault { what: what.into(), name: None, times, act });
+        self.fail_after(what, 0, times, act);
+    }
+
+    /// The same, once so many have got their answer.
+    pub(crate) fn fail_after(&self, what: &str, skipped: usize, times: usize, act: Act) {
+        self.state().faults.push(Fault { what: what.into(), name: None, skipped, times, act });
     }
 
     /// The same for those about one object.
     pub(crate) fn fail_for(&self, what: &str, name: &str, times: usize, act: Act) {
-        self.state().faults.push(Fault { what: what.into(), name: Some(name.into()), times, act });
+        let (what, name) = (what.into(), Some(name.into()));
+        self.state().faults.push(Fault { what, name, skipped: 0, times, act });
     }
 
     /// From now on, no status with this field is taken.
@@ -316,6 +324,10 @@ impl State {
                 && fault.name.as_ref().is_none_or(|name| *name == asked.name)
         };
         let fault = self.faults.iter_mut().find(fits)?;
+        if fault.skipped > 0 {
+            fault.skipped -= 1;
+            return None;
+        }
         fault.times -= 1;
         Some(fault.act.clone())
     }
