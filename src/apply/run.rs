@@ -194,8 +194,12 @@ async fn store_all(
             match written {
                 Ok(uid) => object.uid = uid,
                 Err(error) => {
-                    report.failed = 1 + rest.filter(|it| it.change != Change::Unchanged).count();
-                    return Err(error);
+                    let left = rest.filter(|it| it.change != Change::Unchanged);
+                    let left = [object].into_iter().chain(left);
+                    let left: Vec<String> =
+                        left.map(|it| format!("`{}`", it.planned.key)).collect();
+                    report.failed = left.len();
+                    return Err(unfinished(error, report.created + report.configured, &left));
                 }
             }
         }
@@ -205,6 +209,13 @@ async fn store_all(
         report.count(object);
     }
     Ok(())
+}
+
+/// Some objects were stored, and these were not.
+fn unfinished(error: Error, stored: usize, left: &[String]) -> Error {
+    let all = stored + left.len();
+    let left = refusal::some_of(left, ", ");
+    error.doing(format!("storing {all} objects, of which {stored} are there and not {left}"))
 }
 
 /// Stores an object, and returns its uid. What was there when it was tried has to be there still, and nothing

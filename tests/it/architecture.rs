@@ -82,6 +82,32 @@ fn programs_and_files_are_for_the_person_at_the_command_line() {
     assert_eq!(searches, known.into());
 }
 
+/// Objects are reached in a namespace that somebody has named: what is asked of the whole cluster is watched, or is no object's.
+#[test]
+fn few_ask_for_more_than_a_namespace() {
+    let naming = |wanted: &str| -> Vec<String> {
+        let code = |file: &SourceFile| {
+            let text = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+            text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(wanted))
+        };
+        source_files().into_iter().filter(code).map(|file| file.name).collect()
+    };
+    let mut whole = naming("Api::all");
+    whole.sort();
+    let known = [
+        // Definitions of kinds, which have no namespace.
+        "src/apply/kinds.rs",
+        // Watches of an operator that looks after all namespaces.
+        "src/controller/executor/job/leftovers.rs",
+        "src/controller/scope.rs",
+        "src/controller/secrets.rs",
+    ];
+    assert_eq!(whole, known);
+    // What a reference leads to is read in one place, in the namespace of the object that has it.
+    assert_eq!(naming("Api<SecretObject>"), ["src/controller/resolve.rs"]);
+    assert_eq!(naming("Api<Secret>"), [""; 0]);
+}
+
 /// Who shows a credential compares origins first: one line sets the header, and another one removes it.
 #[test]
 fn one_function_shows_credentials() {

@@ -29,7 +29,8 @@ async fn an_account_without_rights_applies_nothing_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_that_are_lost_in_the_middle_are_told() {
     let place = Place::new().await;
-    let two = [thing("a", 1), object("Gadget", "b", &json!({"note": "x"}))];
+    let gadget = |name: &str| object("Gadget", name, &json!({"note": "x"}));
+    let five = [thing("a", 1), gadget("b"), thing("c", 1), gadget("d"), thing("e", 1)];
     // Admission, unlike a dry run, knows the difference: it stands for a Role that is taken away at this moment.
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
@@ -50,28 +51,28 @@ async fn rights_that_are_lost_in_the_middle_are_told() {
     let both = json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}).to_string();
     place.plane.kubectl_with(&["apply", "-f", "-"], &both).await.succeeded();
     // The policy takes effect a moment later: until then, objects are made, and taken away again.
-    let mut report = place.apply(&two).await;
+    let mut report = place.apply(&five).await;
     while report.failure.is_none() {
         place.apply(&[]).await;
         tokio::time::sleep(crate::support::control_plane::POLL).await;
-        report = place.apply(&two).await;
+        report = place.apply(&five).await;
     }
     let error = report.failure.clone().unwrap();
     assert_eq!(error.kind(), Kind::CustomResourcesForbidden);
     assert_eq!(error.class(), imagepush::error::Class::Transient);
     assert!(!error.to_string().contains("canary"), "{error}");
-    assert_eq!(counts(&report), [1, 0, 0, 0, 1]);
-    assert_eq!(
-        (place.names("gadget").await, place.names("thing").await.len()),
-        (vec!["b".into()], 0)
-    );
-    assert_eq!(place.journal.entries().len(), 2);
+    let told = "storing 5 objects, of which 2 are there and not `things.example/v1 Thing a`, \
+                `things.example/v1 Thing c`, `things.example/v1 Thing e`: applying `things.example/v1 Thing a`: ";
+    assert!(error.to_string().starts_with(told), "{error}");
+    assert_eq!(counts(&report), [2, 0, 0, 0, 3]);
+    assert_eq!(place.names("gadget").await, ["b", "d"]);
+    assert_eq!((place.names("thing").await.len(), place.journal.entries().len()), (0, 5));
     place.plane.kubectl_with(&["delete", "-f", "-"], &both).await.succeeded();
     while report.failure.is_some() {
         tokio::time::sleep(crate::support::control_plane::POLL).await;
-        report = place.apply(&two).await;
+        report = place.apply(&five).await;
     }
-    assert_eq!(place.names("thing").await, ["a"]);
+    assert_eq!(place.names("thing").await, ["a", "c", "e"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

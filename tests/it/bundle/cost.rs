@@ -2,6 +2,8 @@
 
 use imagepush::options::CustomResources::{Always, Auto, Never, Only};
 
+use serde_json::Value;
+
 use super::harness::*;
 use crate::support::docker_registry::{DockerRegistry, Request};
 use crate::support::images::{Content, Form, layer};
@@ -123,6 +125,51 @@ async fn what_moves_within_its_registry_is_looked_into() {
         let found = decisions(&name("from"), &name("to"), Auto).await;
         assert_eq!(found, ("pushed", "pushed".to_owned()));
         assert_eq!(got(&format!("{}/to:1", registry.host), &[&registry.host]), canonical("a"));
+    }
+}
+
+/// Where everything moves, each blob is fetched once, whole, and sent once: whatever is asked for, and with nothing to be found.
+#[tokio::test]
+async fn what_moves_is_fetched_once_whatever_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let none =
+        Content::image("linux", "amd64", &[layer(1, 3000, Form::Gzip), layer(2, 900, Form::Plain)]);
+    for (name, image, policy, expected) in [
+        ("always", image_with(&thing("a")), Always, Some("pushed")),
+        ("auto", image_with(&thing("a")), Auto, Some("pushed")),
+        ("none", none.clone(), Auto, Some("absent")),
+        // Nothing may be published then, but that takes no second look, either.
+        ("refused", none, Always, None),
+    ] {
+        let (source, destination) = (DockerRegistry::plain(), Registry::start().await);
+        run(&layout(folder.path(), name, &image), &to(&source), Never).await.unwrap();
+        let copy = format!("docker://{}/team/app:1", destination.host);
+        let work = async {
+            let pushed = run(&to(&source), &copy, policy).await;
+            let pushed = pushed.ok().and_then(|pushed| pushed.beside);
+            assert_eq!(pushed.as_ref().map(decision).as_deref(), expected, "{name}");
+        };
+        let mut fetched = requests(&source, work).await;
+        fetched.retain(|it| it.starts_with("GET blobs/"));
+        fetched.sort();
+        let manifest = image.manifest();
+        let config = std::slice::from_ref(&manifest["config"]);
+        let blobs: Vec<&Value> =
+            config.iter().chain(manifest["layers"].as_array().unwrap()).collect();
+        let digest = |blob: &&Value| format!("GET blobs/{}", blob["digest"].as_str().unwrap());
+        let mut all: Vec<String> = blobs.iter().map(digest).collect();
+        all.sort();
+        assert_eq!(fetched, all, "{name}");
+        let size = |blob: &Value| usize::try_from(blob["size"].as_u64().unwrap()).unwrap();
+        let bundle = if expected == Some("pushed") { canonical("a").len() + "{}".len() } else { 0 };
+        let sizes = blobs.into_iter().map(size).sum::<usize>() + bundle;
+        let sent = ["POST", "PATCH", "PUT"]
+            .map(|method| destination.bytes_taken(method, "/blobs/uploads/"));
+        if expected.is_some() {
+            assert_eq!(sent.iter().sum::<usize>(), sizes, "{name}");
+        } else {
+            assert!(destination.tags().is_empty(), "{name}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::harness::*;
 use crate::support::images::{Content, Form, Layer, digest, layer};
 use crate::support::registry::{Act, Referrers, Registry, Rule};
+use crate::support::tools;
 
 /// A registry that keeps lists, with an image and its bundle; and the image's name in it.
 async fn registry() -> (Registry, String) {
@@ -189,4 +190,26 @@ async fn registry_with_base(folder: &std::path::Path) -> (Registry, String) {
     let image = Content::image("linux", "amd64", &[base(1), base(2)]);
     run(&layout(folder, "base", &image), &name, Auto).await.unwrap();
     (registry, name)
+}
+
+/// Readers take the newest: where nothing can be deleted, an older bundle stays and is read by nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_can_be_deleted_the_newest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, name) = registry().await;
+    registry.add_rule(Rule::each("DELETE", "", Act::Respond(405, vec![], vec![])));
+    let [a, b] = ["a", "b"].map(|it| layout(folder.path(), it, &image_with(&thing(it))));
+    let shown = || {
+        let program = env!("CARGO_BIN_EXE_imagepush");
+        tools::run(program, &["bundle", "show", "--tls-verify=false", &name])
+    };
+    run(&a, &name, Always).await.unwrap();
+    // The same second, another bundle; and then the first one again.
+    for (from, bundle) in [(&b, "b"), (&a, "a")] {
+        registry.take_log();
+        assert_eq!(decisions(from, &name, Only).await, ("left", "pushed".to_owned()));
+        assert!(registry.take_log().iter().any(|line| line.starts_with("DELETE ")), "{bundle}");
+        assert_eq!(shown(), canonical(bundle));
+        assert_eq!(decisions(from, &name, Only).await, ("left", "unchanged".to_owned()));
+    }
 }

@@ -3,6 +3,7 @@
 mod attached;
 mod cluster;
 mod gone;
+mod granted;
 mod killed;
 mod orders;
 mod refused;
