@@ -114,14 +114,14 @@ impl Carrier {
                 self.decide(Decision::Skipped(error.to_string()));
                 Ok(None)
             }
-            Err(error) => Err(unsound(error)),
+            Err(error) => Err(error),
         }
     }
 
     /// Finds the bundle in the layers, reading those that haven't been seen.
     async fn search(&self, ends: &Ends<'_>, folder: &Folder) -> Result<()> {
         let read = search::read_layers(&ends.origin, folder, &self.views).await;
-        match self.heed(read)? {
+        match self.heed(read.map_err(unsound))? {
             None => Ok(()),
             Some(Some(bundle)) => {
                 let from = ends.origin.digests()?.into_iter().next();
@@ -138,7 +138,7 @@ impl Carrier {
 
     async fn read_attached(&self, ends: &Ends<'_>, listed: &Descriptor) -> Result<()> {
         let read = search::read_attached(&ends.origin, listed).await;
-        if let Some(bundle) = self.heed_beside(read)? {
+        if let Some(bundle) = self.heed_beside(read.map_err(unsound))? {
             self.set(State::Found { bundle, from: None });
         }
         Ok(())

@@ -155,7 +155,6 @@ impl Printer {
     }
 }
 
-/// A fault as people read it: the message; below it, where known, the side it happened on and what to do next.
 /// A JSON text with what a terminal would obey in its texts written as JSON writes it for readers that know ASCII only.
 fn escaped(text: String) -> String {
     if !text.contains(is_hidden) {
@@ -172,6 +171,7 @@ fn escaped(text: String) -> String {
     escaped
 }
 
+/// A fault as people read it: the message; below it, where known, the side it happened on and what to do next.
 fn in_words(error: &Error) -> String {
     let side = error.side().map(|side| format!("\nside: {side}"));
     let hint = error.next_step().map(|hint| format!("\nhint: {hint}"));

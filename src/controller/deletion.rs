@@ -35,8 +35,7 @@ pub(super) async fn look(
     context: &Arc<Context>,
 ) -> Result<Action, kube::Error> {
     let uid = object.uid().unwrap_or_default();
-    // No success is to come of it any more.
-    context.metrics.gone(&uid);
+    context.metrics.deleting(&uid);
     if !finalizer::is_set(object) {
         forget(context, &uid);
         return Ok(Action::await_change());

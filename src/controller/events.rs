@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use self::allowance::{Allowance, Subject};
 pub(crate) use self::changes::changes;
 use super::metrics::Metrics;
+use crate::api::reasons::events;
 use crate::limits::{EVENT_QUEUE, MAX_EVENT_NOTE};
 
 /// What reports events.
@@ -152,14 +153,13 @@ impl Told {
         Self { weight: Weight::Warning, reason, action, note }
     }
 
-    /// What is told once in a while: a failure by its reason, since what it says may differ each time; else what it says.
+    /// What is told once in a while: a failure, what follows it, and a request by the reason, since what they say differs each
+    /// time and must not use up what may be told; else what it says.
     fn subject(&self) -> Subject {
-        let note = match self.weight {
-            Weight::Normal => self.note.as_str(),
-            Weight::Warning => "",
-        };
+        let by_reason = self.weight == Weight::Warning
+            || [events::REQUESTED, events::RETRY_SCHEDULED].contains(&self.reason);
         let mut hasher = DefaultHasher::new();
-        note.hash(&mut hasher);
+        (!by_reason).then_some(&self.note).hash(&mut hasher);
         Subject(self.reason, hasher.finish())
     }
 }
@@ -191,6 +191,8 @@ mod tests {
         assert_ne!(of(normal, "PushSucceeded", "one"), of(normal, "AlreadyPresent", "one"));
         assert_eq!(of(warning, "NetworkError", "one"), of(warning, "NetworkError", "two"));
         assert_ne!(of(warning, "NetworkError", "one"), of(warning, "Timeout", "one"));
+        assert_eq!(of(normal, "Requested", "one"), of(normal, "Requested", "two"));
+        assert_eq!(of(normal, "RetryScheduled", "one"), of(normal, "RetryScheduled", "two"));
     }
 
     #[test]

@@ -278,6 +278,11 @@ impl Metrics {
         }
     }
 
+    /// An object is being deleted: no success is to come of it any more.
+    pub(crate) fn deleting(&self, uid: &str) {
+        self.standings.deleting(uid);
+    }
+
     /// An object is gone.
     pub(crate) fn gone(&self, uid: &str) {
         self.standings.gone(uid);

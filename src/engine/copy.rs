@@ -173,7 +173,7 @@ impl Copy<'_> {
             return Err(Error::new(Kind::InvalidImage, message).on(Side::Source));
         }
         // Nobody unpacks by the history, and builders that squash leave one that doesn't fit.
-        if let Some(told) = config.layers_in_history().filter(|told| *told != layers) {
+        if let Some(told) = config.layers_in_history.filter(|told| *told != layers) {
             let config = &descriptor.digest;
             tracing::warn!(%config, layers, told, "the history of the image tells of another number of layers");
         }

@@ -3,7 +3,8 @@
 //! Configs are moved as they are, byte for byte; nothing is ever written back, so that no field
 //! of Docker's (health check, shell, …) gets lost and an image keeps its ID.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::json::{Annotations, JsonError, parse_object, typed};
 use super::{Digest, Platform};
@@ -28,17 +29,9 @@ pub struct Config {
     /// How a container of it is run.
     #[serde(default, deserialize_with = "super::descriptor::or_default")]
     pub config: RunConfig,
-    /// How the image came about, oldest step first. It may be left out.
-    #[serde(default, deserialize_with = "super::descriptor::or_default")]
-    pub history: Vec<HistoryStep>,
-}
-
-/// A step of how an image came about, as far as it is of interest here.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct HistoryStep {
-    /// Whether it made no layer.
-    #[serde(default, deserialize_with = "super::descriptor::or_default")]
-    pub empty_layer: bool,
+    /// How many layers the history tells of, if there is one that can be read. Nothing depends on it, so that any form is taken.
+    #[serde(default, rename = "history", deserialize_with = "layers_in_history")]
+    pub layers_in_history: Option<usize>,
 }
 
 /// How a container is run, as far as it is of interest here.
@@ -63,17 +56,18 @@ impl Config {
         typed(parse_object(bytes, &["os", "architecture", "variant", "rootfs"])?)
     }
 
-    /// How many layers the history tells of, if there is one.
-    pub fn layers_in_history(&self) -> Option<usize> {
-        let made = self.history.iter().filter(|step| !step.empty_layer).count();
-        (!self.history.is_empty()).then_some(made)
-    }
-
     /// The platform, if the config names one.
     pub fn platform(&self) -> Option<Platform> {
         let named = !self.os.is_empty() && !self.architecture.is_empty();
         named.then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
     }
+}
+
+/// Counts the steps that made a layer.
+fn layers_in_history<'de, D: Deserializer<'de>>(history: D) -> Result<Option<usize>, D::Error> {
+    let history = Value::deserialize(history)?;
+    let steps = history.as_array().filter(|it| !it.is_empty() && it.iter().all(Value::is_object));
+    Ok(steps.map(|steps| steps.iter().filter(|step| step["empty_layer"] != true).count()))
 }
 
 #[cfg(test)]
@@ -103,10 +97,15 @@ mod tests {
             ("[]", None),
             (r#"[{"created_by":"a"},{"empty_layer":true},{"empty_layer":null}]"#, Some(2)),
             (r#"[{"empty_layer":true}]"#, Some(0)),
+            (r#"[{"empty_layer":"true"}]"#, Some(1)),
+            // Whatever else it is, the image is as good as without it.
+            ("[null]", None),
+            ("{}", None),
+            ("7", None),
         ] {
             let text = format!(r#"{{"rootfs":{{}},"history":{history}}}"#);
             let config = Config::parse(text.as_bytes()).unwrap();
-            assert_eq!(config.layers_in_history(), layers, "{history}");
+            assert_eq!(config.layers_in_history, layers, "{history}");
         }
     }
 

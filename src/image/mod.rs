@@ -17,7 +17,7 @@ mod name;
 mod platform;
 
 pub use artifact::{Artifact, EMPTY_CONFIG};
-pub use config::{Config, HistoryStep, MAX_CONFIG_SIZE};
+pub use config::{Config, MAX_CONFIG_SIZE};
 pub use convert::{ConvertError, convert_image, convert_index};
 pub use descriptor::{Descriptor, MAX_BLOB_SIZE};
 pub use digest::{Algorithm, Digest, Hasher, ParseDigestError};

@@ -45,12 +45,14 @@ impl HttpClient for Sender {
         *request.timeout_mut() = Some(SPANS_TIMEOUT);
         let sending = self.runtime.spawn(send(self.client.clone(), request));
         let sent = sending.await.map_err(HttpError::from).and_then(|sent| sent);
-        match &sent {
-            Ok(answer) if answer.status().is_success() => self.note(None),
-            Ok(answer) => self.note(Some(&format!("the collector answered {}", answer.status()))),
-            Err(error) => self.note(Some(&explained(&**error))),
-        }
-        sent
+        let failure = match &sent {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("the collector answered {}", answer.status())),
+            Err(error) => Some(explained(&**error)),
+        };
+        self.note(failure.as_deref());
+        // The exporter would tell of each batch that is lost.
+        if failure.is_some() { Ok(Response::new(Bytes::new())) } else { sent }
     }
 }
 

@@ -70,7 +70,7 @@ async fn every_object_that_is_shown_is_accepted() {
     assert_eq!(found, expected);
     let notes = notes().await;
     let (_, rest) = notes.split_once("-f - <<END\n").unwrap();
-    shown.extend(documents(rest.split_once("  END\n").unwrap().0));
+    shown.extend(documents(rest.split_once("\nEND\n").unwrap().0));
     let theirs = |it: &&mut Value| !OF_OTHERS.iter().any(|version| it["apiVersion"] == *version);
     let mut items = vec![];
     for (number, object) in shown.iter_mut().filter(theirs).enumerate() {

@@ -25,7 +25,7 @@ pub const RETRY_SCHEDULED: &str = "RetryScheduled";
 pub static EVENTS: &[(&str, &str)] = &[
     (
         CREDENTIALS_ROTATED,
-        "a Secret that is named, itself or by a ServiceAccount, or which of them are, has changed",
+        "a Secret that the object uses has changed, or its ServiceAccount names other ones",
     ),
     (DELETED, "the image of a deleted object was taken away, or was gone already"),
     (DELETION_SKIPPED, "the image of a deleted object stays; as a warning where it was to go"),

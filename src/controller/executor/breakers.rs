@@ -65,21 +65,18 @@ impl Breakers {
     }
 
     fn obstacle(&self, order: &Order) -> Option<(String, Instant)> {
-        let known = self.known();
-        let next = |place: Place| {
-            let (next, _) = known.get(&place)?.open.as_ref()?;
-            Some((place.registry, *next))
-        };
-        let now = Instant::now();
-        places(order).filter_map(|(_, place)| next(place)).find(|(_, next)| *next > now)
+        let mut known = self.known();
+        forget_old(&mut known);
+        obstacle(&known, order)
     }
 
     /// Whether an attempt may be made now. If it is the one that finds out, no other one is for a while.
     pub(super) fn pass(&self, order: &Order) -> bool {
-        if self.obstacle(order).is_some() {
+        let mut known = self.known();
+        // All who wait wake up together.
+        if obstacle(&known, order).is_some() {
             return false;
         }
-        let mut known = self.known();
         for (_, place) in places(order) {
             if let Some((next, _)) = known.get_mut(&place).and_then(|it| it.open.as_mut()) {
                 *next = Instant::now() + BREAKER_REST;
@@ -101,8 +98,8 @@ impl Breakers {
         }
     }
 
-    /// An attempt has ended.
-    pub(super) fn learn(&self, order: &Order, outcome: &Outcome) {
+    /// An attempt has ended, which had got through to both registries or not.
+    pub(super) fn learn(&self, order: &Order, outcome: &Outcome, got_through: bool) {
         let failure = match outcome {
             Outcome::Pushed(_) | Outcome::Unchanged | Outcome::Previewed(_) => {
                 return self.reached(order);
@@ -113,7 +110,11 @@ impl Breakers {
         let Some((_, place)) = places(order).find(|(side, _)| failure.side == Some(*side)) else {
             return;
         };
-        if is_unreachable(failure) { self.failed(place) } else { self.answered(&place) }
+        if !got_through && is_unreachable(failure) {
+            self.failed(place);
+        } else {
+            self.answered(&place);
+        }
     }
 
     fn answered(&self, place: &Place) {
@@ -126,7 +127,7 @@ impl Breakers {
     fn failed(&self, place: Place) {
         let now = Instant::now();
         let mut known = self.known();
-        known.retain(|_, breaker| now - breaker.failed_at < BREAKER_MEMORY);
+        forget_old(&mut known);
         if known.len() >= MAX_BREAKERS && !known.contains_key(&place) {
             return;
         }
@@ -144,6 +145,21 @@ impl Breakers {
     fn known(&self) -> MutexGuard<'_, HashMap<Place, Breaker>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What nobody has tried for long is nothing that pushes wait for.
+fn forget_old(known: &mut HashMap<Place, Breaker>) {
+    known.retain(|_, breaker| breaker.failed_at.elapsed() < BREAKER_MEMORY);
+}
+
+/// The registry because of which an attempt has to wait, and until when.
+fn obstacle(known: &HashMap<Place, Breaker>, order: &Order) -> Option<(String, Instant)> {
+    let next = |place: Place| {
+        let (next, _) = known.get(&place)?.open.as_ref()?;
+        Some((place.registry, *next))
+    };
+    let now = Instant::now();
+    places(order).filter_map(|(_, place)| next(place)).find(|(_, next)| *next > now)
 }
 
 /// Where an attempt reads and writes.

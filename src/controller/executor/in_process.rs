@@ -113,7 +113,7 @@ impl Executor for InProcess {
             Err(error) if error.kind() == Kind::Cancelled => Outcome::Cancelled,
             Err(error) => Outcome::Failed(Failure::from(&error)),
         };
-        self.breakers.learn(order, &outcome);
+        self.breakers.learn(order, &outcome, counters.has_come_to(Stage::Copying));
         Some(outcome)
     }
 }

@@ -41,6 +41,8 @@ enum Script {
     Named,
     /// Until it is found that the destination can't be reached, or, once it is up, that it has not what is asked for.
     Unreachable,
+    /// Until the connection breaks in the middle of a blob.
+    BreaksOff,
     /// Until ten chunks of a MiB have been read at the pace that is asked for.
     Read,
 }
@@ -86,6 +88,10 @@ impl Engine for Fake {
                 let up = self.up.load(Ordering::SeqCst);
                 let kind = if up { Kind::NotFound } else { Kind::NetworkError };
                 Error::new(kind, "so it is").on(Side::Destination)
+            }
+            Script::BreaksOff => {
+                progress.event(engine::Event::Planned { blobs: 1, bytes: 1 });
+                Error::new(Kind::NetworkError, "broke off").on(Side::Destination)
             }
             Script::Fail | Script::HangThere => Error::new(Kind::NetworkError, "no route"),
             Script::Read => {

@@ -64,6 +64,13 @@ impl Standings {
         }
     }
 
+    /// No success of an object is to come any more.
+    pub(super) fn deleting(&self, uid: &str) {
+        if let Some(standing) = self.lock().get_mut(uid) {
+            standing.patience = None;
+        }
+    }
+
     pub(super) fn gone(&self, uid: &str) {
         self.lock().remove(uid);
     }
@@ -241,6 +248,11 @@ mod tests {
         says(&every(json!({})));
         assert_eq!(standings.overdue(), 0);
         wait(36).await;
+        assert_eq!(standings.overdue(), 1);
+        standings.deleting("a");
+        assert_eq!(standings.overdue(), 0);
+        says(&every(json!({})));
+        wait(36).await;
         // So has what stalls: somebody has to do something, and is told.
         standings.says(&every(json!({})), &status(STALLED, "AccessDenied"), attempt);
         assert_eq!(standings.overdue(), 0);
@@ -250,8 +262,9 @@ mod tests {
         assert_eq!(standings.overdue(), 1);
     }
 
-    #[test]
-    fn an_old_object_counts_from_when_it_was_last_ready_and_not_from_the_start_of_the_process() {
+    #[tokio::test(start_paused = true)]
+    async fn an_old_object_counts_from_when_it_was_last_ready_and_not_from_the_start_of_the_process()
+     {
         let now = jiff::Timestamp::from_second(61).unwrap();
         let at = |state| {
             let mut status = ImagePushStatus::default();

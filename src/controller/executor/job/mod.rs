@@ -172,14 +172,13 @@ impl Jobs {
             };
             allowed = Instant::now();
             seen.note(&pods);
+            // Also by a pod in whose place another one comes.
+            if let Some(manifest) = outcome::named(&pods) {
+                counters.name(&manifest);
+            }
             let disrupted = seen.disrupted.as_deref();
             let waits_for = match outcome::state(&job, &pods, seen.gone_for(), disrupted) {
-                State::Ended(outcome) => {
-                    if let Some(manifest) = outcome::named(&pods) {
-                        counters.name(&manifest);
-                    }
-                    return Ok(outcome);
-                }
+                State::Ended(outcome) => return Ok(outcome),
                 State::Going(waits_for) => waits_for,
             };
             let waited = seen.waited(waits_for.is_some());
@@ -190,7 +189,9 @@ impl Jobs {
                 cluster.delete(&job).await?;
                 return Err(Failure { disrupted: seen.disrupted.is_some(), ..failure });
             }
+            // After a disruption the next pod may take its time, and what refused the first one once is no news.
             if pods.is_empty()
+                && seen.disrupted.is_none()
                 && waited >= JOB_POD_WAIT
                 && let Some(refusal) = cluster.refusal(&job).await
             {
@@ -358,6 +359,8 @@ async fn remove(cluster: &Cluster, job: &Job) -> Result<(), Failure> {
     let gone = tokio::time::timeout(JOB_GONE_TIMEOUT, cluster.wait_until_gone(job)).await;
     gone.unwrap_or_else(|_| {
         let message = format!("the Job `{}` of an earlier attempt does not end", job.name_any());
-        Err(Failure::of_job(reasons::EXECUTOR_LOST, &message, Class::Transient))
+        // Such as on a node that is gone: no fault of the push.
+        let failure = Failure::of_job(reasons::EXECUTOR_LOST, &message, Class::Transient);
+        Err(Failure { disrupted: true, ..failure })
     })
 }

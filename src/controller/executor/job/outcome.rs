@@ -85,6 +85,12 @@ pub(crate) fn disruption(pods: &[Pod]) -> Option<String> {
     latest(pods).and_then(disrupted_by)
 }
 
+/// Whether the latest pod's container runs.
+pub(crate) fn latest_works(pods: &[Pod]) -> bool {
+    let state = latest(pods).and_then(container).and_then(|it| it.state.as_ref());
+    state.is_some_and(|state| state.running.is_some())
+}
+
 /// What the destination's name has got by a pod that did not come to its end, as far as that could say it.
 pub(crate) fn named(pods: &[Pod]) -> Option<Descriptor> {
     let pod = pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;

@@ -28,7 +28,9 @@ impl Seen {
     pub(super) fn note(&mut self, pods: &[Pod]) {
         let since = self.going.filter(|_| outcome::latest_is_going(pods));
         self.going = outcome::latest_is_going(pods).then(|| since.unwrap_or_else(Instant::now));
-        self.disrupted = outcome::disruption(pods).or(self.disrupted.take());
+        // What a pod does that has come in its place counts as ever.
+        let before = self.disrupted.take().filter(|_| !outcome::latest_works(pods));
+        self.disrupted = outcome::disruption(pods).or(before);
     }
 
     /// For how long its latest pod has been going.

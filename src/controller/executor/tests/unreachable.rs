@@ -96,6 +96,14 @@ async fn only_what_gets_no_answer_counts() {
     assert_eq!(made(&setup), 32);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_registry_whose_connections_break_has_been_reached() {
+    let (setup, uids) = started(Script::BreaksOff, 40);
+    tokio::time::sleep(20 * SECOND).await;
+    assert_eq!(made(&setup), 40);
+    assert!(uids.iter().all(|uid| ended(&setup, uid)));
+}
+
 /// One that waits can be called off.
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_registry_can_be_called_off() {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::seen::Seen;
 use super::*;
 
 /// `going`, `going: what it waits for`, or the reason and message of the end.
@@ -201,6 +202,24 @@ fn a_disrupted_pod_is_replaced_and_counts_for_nothing() {
     let job: Job = serde_json::from_value(json!({"metadata": {}})).unwrap();
     let State::Going(waits) = state(&job, &[], Duration::ZERO, Some(because)) else { panic!() };
     assert_eq!(waits.unwrap(), format!("another pod is to come, since {because}"));
+}
+
+/// What was seen of an earlier pod is no excuse for the one that works now.
+#[test]
+fn a_pod_that_works_in_the_place_of_another_counts() {
+    let pod = |pod: &Value| serde_json::from_value(pod.clone()).unwrap();
+    let (running, waiting) = (json!({"running": {}}), json!({"waiting": {"reason": "x"}}));
+    let mut seen = Seen::new();
+    seen.note(&[pod(&disrupted(&running))]);
+    assert!(seen.disrupted.is_some());
+    for (pods, still) in [
+        (vec![], true),
+        (vec![pod(&with_container(&waiting))], true),
+        (vec![pod(&with_container(&running))], false),
+    ] {
+        seen.note(&pods);
+        assert_eq!(seen.disrupted.is_some(), still, "{pods:?}");
+    }
 }
 
 /// A pod that took too long is told to end, and that it was is not the cause.
