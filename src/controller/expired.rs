@@ -29,56 +29,38 @@ pub(crate) async fn delete(api: &Api<ImagePush>, object: &ImagePush) -> Result<b
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
+    use std::convert::Infallible;
     use std::sync::{Arc, Mutex};
-    use std::task::{Context, Poll};
 
     use axum::body::{Body, to_bytes};
     use axum::http::{Method, Request, Response};
-    use futures::FutureExt as _;
     use kube::Client;
     use serde_json::{Value, json};
-    use tower_service::Service;
+    use tower::service_fn;
 
     use super::*;
 
-    /// An API server that has one object, and answers to a deletion with this status.
-    #[derive(Clone)]
-    struct Server {
-        metadata: Value,
-        answer: u16,
-        /// What deletions were to hold for.
-        deletions: Arc<Mutex<Vec<Value>>>,
-    }
-
-    impl Service<Request<kube::client::Body>> for Server {
-        type Response = Response<Body>;
-        type Error = std::convert::Infallible;
-        type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
-            let server = self.clone();
+    /// An API server that has one object, and answers to a deletion with this status; and what deletions were to hold for.
+    fn server(metadata: Value, code: u16) -> (Client, Arc<Mutex<Vec<Value>>>) {
+        let deletions = Arc::<Mutex<Vec<Value>>>::default();
+        let seen = deletions.clone();
+        let answer = move |request: Request<kube::client::Body>| {
+            let (seen, metadata) = (seen.clone(), metadata.clone());
             async move {
-                let (status, body) = if request.method() == Method::DELETE {
+                let (code, body) = if request.method() == Method::DELETE {
                     let sent = to_bytes(Body::new(request.into_body()), 1 << 20).await.unwrap();
                     let sent: Value = serde_json::from_slice(&sent).unwrap();
-                    server.deletions.lock().unwrap().push(sent["preconditions"].clone());
-                    let code = server.answer;
-                    let kind = json!({"kind": "Status", "apiVersion": "v1", "code": code});
-                    (code, kind)
+                    seen.lock().unwrap().push(sent["preconditions"].clone());
+                    (code, json!({"kind": "Status", "apiVersion": "v1", "code": code}))
                 } else {
-                    let kind = ("PartialObjectMetadata", "meta.k8s.io/v1", &server.metadata);
-                    (200, json!({"kind": kind.0, "apiVersion": kind.1, "metadata": kind.2}))
+                    let kind = ("PartialObjectMetadata", "meta.k8s.io/v1");
+                    (200, json!({"kind": kind.0, "apiVersion": kind.1, "metadata": metadata}))
                 };
                 let body = Body::from(body.to_string());
-                Ok(Response::builder().status(status).body(body).unwrap())
+                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
             }
-            .boxed()
-        }
+        };
+        (Client::new(service_fn(answer), "n"), deletions)
     }
 
     fn metadata(changes: &Value) -> Value {
@@ -111,10 +93,10 @@ mod tests {
             // Another one of the same name.
             (json!({"uid": "v"}), 200, true, vec![]),
         ] {
-            let server = Server { metadata: metadata(&changes), answer, deletions: Arc::default() };
-            let api = Api::namespaced(Client::new(server.clone(), "n"), "n");
+            let (client, deleted) = server(metadata(&changes), answer);
+            let api = Api::namespaced(client, "n");
             assert_eq!(delete(&api, &object).await.unwrap(), expected, "{changes} {answer}");
-            assert_eq!(*server.deletions.lock().unwrap(), deletions, "{changes} {answer}");
+            assert_eq!(*deleted.lock().unwrap(), deletions, "{changes} {answer}");
         }
     }
 }

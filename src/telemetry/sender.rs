@@ -78,3 +78,37 @@ fn explained(error: &(dyn Error + 'static)) -> String {
     let chain = successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::StatusCode;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What is lost is known here, and told once; to the exporter, each batch is done.
+    #[tokio::test]
+    async fn the_exporter_hears_of_no_failure() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        for (status, fails) in [(Some(200), false), (Some(503), true), (None, true)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+            // Without a status nobody listens.
+            let server = status.map(|status| {
+                let status = StatusCode::from_u16(status).unwrap();
+                let app = Router::new().fallback(move || async move { status });
+                tokio::spawn(async move { axum::serve(listener, app).await })
+            });
+            let sender = Sender::new(client.clone());
+            for _ in 0..2 {
+                let request = Request::post(&url).body(Bytes::new()).unwrap();
+                let answer = sender.send_bytes(request).await.unwrap();
+                assert_eq!(answer.status(), StatusCode::OK, "{status:?}");
+                assert_eq!(sender.fails.load(Ordering::Relaxed), fails, "{status:?}");
+            }
+            server.inspect(tokio::task::JoinHandle::abort);
+        }
+    }
+}
