@@ -19,6 +19,9 @@ pub const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Most layers an image may have; file systems mount at most 127 to 500 of them.
 pub const MAX_LAYERS: usize = 1000;
 
+/// Most places outside the registry that all blobs of a manifest may name together: a few for each layer that there may be.
+const MAX_URLS: usize = 4 * MAX_LAYERS;
+
 /// Most bytes that all annotations of a manifest may have together.
 const MAX_ANNOTATIONS_SIZE: usize = 256 << 10;
 
@@ -344,6 +347,7 @@ fn check_index(index: Index) -> Result<Index, ManifestError> {
     let listed = index.manifests.iter().map(|entry| annotations_size(&entry.annotations));
     let size = annotations_size(&index.annotations) + listed.sum::<usize>();
     at_most("bytes of annotations", size, MAX_ANNOTATIONS_SIZE)?;
+    at_most("`urls`", index.manifests.iter().map(|entry| entry.urls.len()).sum(), MAX_URLS)?;
     Ok(index)
 }
 
@@ -352,6 +356,7 @@ fn check_image(image: ImageManifest) -> Result<ImageManifest, ManifestError> {
     let blobs = image.blobs().map(|blob| annotations_size(&blob.annotations));
     let size = annotations_size(&image.annotations) + blobs.sum::<usize>();
     at_most("bytes of annotations", size, MAX_ANNOTATIONS_SIZE)?;
+    at_most("`urls`", image.blobs().map(|blob| blob.urls.len()).sum(), MAX_URLS)?;
     Ok(image)
 }
 

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 
 fn parse(text: &str, declared: impl Into<Option<MediaType>>) -> Result<Manifest, ManifestError> {
@@ -96,6 +98,21 @@ fn limits_hold_at_their_edge() {
         parse(&padded(limit + 1), None).unwrap_err().to_string(),
         "the manifest has 4194305 bytes, more than the limit of 4194304"
     );
+    // Of an image and of an index, over all that they name.
+    let urls = |count: usize| vec!["https://x.example"; count];
+    for field in ["layers", "manifests"] {
+        let blob = |count: usize| json!({"mediaType": MediaType::OCI_MANIFEST, "digest": Digest::of(b""), "size": 0, "urls": urls(count)});
+        let with = |count: usize| {
+            let mut document = json!({"schemaVersion": 2, field: [blob(count), blob(1)]});
+            if field == "layers" {
+                document["config"] = blob(0);
+            }
+            parse(&document.to_string(), None).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(with(MAX_URLS - 1), Ok(()));
+        let error = "the manifest has 4001 `urls`, more than the limit of 4000";
+        assert_eq!(with(MAX_URLS), Err(error.to_owned()));
+    }
 }
 
 #[test]
