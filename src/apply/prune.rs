@@ -29,8 +29,8 @@ struct Found {
     metadata: ObjectMeta,
 }
 
-/// Deletes an object if it is the one that was applied. One that says
-/// that it is to stay is given up. Returns whether it was deleted; one that is gone or somebody else's is no error.
+/// Deletes an object if it is the one that was applied. One that says that it is to stay is given up. Returns whether it was
+/// deleted; one that is gone or somebody else's is no error.
 pub(super) async fn take_away(
     who: &Impersonated,
     kinds: &Kinds,

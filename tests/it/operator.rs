@@ -96,8 +96,17 @@ impl Operator {
             network: NetworkSettings { egress, ..NetworkSettings::default() },
             ..OperatorConfig::default()
         };
+        Self::run(plane, plane.operator_client().await, namespace, config)
+    }
+
+    /// One with this client and configuration.
+    fn run(
+        plane: &'static ControlPlane,
+        client: kube::Client,
+        namespace: String,
+        config: OperatorConfig,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let client = plane.operator_client().await;
         let task = tokio::spawn(run_with(client, config, stop.clone()));
         Self { plane, namespace, stop, task }
     }
@@ -140,6 +149,17 @@ impl Operator {
     /// Waits until an object is as it should be.
     async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
         until(async || self.get(name).await, holds).await
+    }
+}
+
+/// Of an operator that looks after a namespace, and may connect to registries on this machine.
+fn config(namespace: &str) -> OperatorConfig {
+    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
+    OperatorConfig {
+        namespaces: vec![namespace.to_owned()],
+        listen: None,
+        network: NetworkSettings { egress, ..NetworkSettings::default() },
+        ..OperatorConfig::default()
     }
 }
 

@@ -117,18 +117,11 @@ async fn frozen(policy: &Policy, spec: &Value) -> Operator {
     plane.kubectl_with(&["apply", "-f", "-"], &object.to_string()).await.succeeded();
     policy.begin(plane, &namespace).await;
     holds(policy, plane, &namespace, true).await;
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
     let config = OperatorConfig {
-        namespaces: vec![namespace.clone()],
-        listen: None,
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
         jobs: JobSettings { image: Some("registry.example/i:1".into()), ..JobSettings::default() },
-        ..OperatorConfig::default()
+        ..config(&namespace)
     };
-    let stop = CancellationToken::new();
-    let client = plane.operator_client().await;
-    let task = tokio::spawn(run_with(client, config, stop.clone()));
-    Operator { plane, namespace, stop, task }
+    Operator::run(plane, plane.operator_client().await, namespace, config)
 }
 
 /// The policy is gone, and somebody says so.

@@ -100,18 +100,8 @@ async fn start(
     bundles: Option<Policy>,
     listen: Option<SocketAddr>,
 ) -> Operator {
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    let config = OperatorConfig {
-        namespaces: vec![namespace.clone()],
-        listen,
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
-        bundles,
-        ..OperatorConfig::default()
-    };
-    let stop = CancellationToken::new();
-    let client = plane.operator_client_called(&namespace).await;
-    let task = tokio::spawn(run_with(client, config, stop.clone()));
-    Operator { plane, namespace, stop, task }
+    let config = OperatorConfig { listen, bundles, ..config(&namespace) };
+    Operator::run(plane, plane.operator_client_called(&namespace).await, namespace, config)
 }
 
 /// Grants the operator what its chart grants, which is bound to the account that the tests' operator has.

@@ -9,7 +9,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use imagepush::access::{Egress, NetworkSettings};
 use imagepush::controller::{JobSettings, OperatorConfig, run_with};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -22,24 +21,19 @@ use crate::support::registry::{Login, Registry};
 
 /// Of an operator that makes Jobs.
 fn config(namespace: &str) -> OperatorConfig {
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
     OperatorConfig {
-        namespaces: vec![namespace.to_owned()],
-        listen: None,
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
         jobs: JobSettings {
             image: Some("registry.example/imagepush:1".into()),
             arguments: vec!["--egress-allow=127.0.0.1".into()],
             ..JobSettings::default()
         },
-        ..OperatorConfig::default()
+        ..super::config(namespace)
     }
 }
 
 fn start(plane: &'static ControlPlane, client: kube::Client, namespace: String) -> Operator {
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(client, config(&namespace), stop.clone()));
-    Operator { plane, namespace, stop, task }
+    let config = config(&namespace);
+    Operator::run(plane, client, namespace, config)
 }
 
 /// An operator in a namespace with a claim `images` and an account for pods.

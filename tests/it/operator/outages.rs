@@ -12,15 +12,8 @@ const UPLOADS: &str = "/v2/app/blobs/uploads/";
 fn start(plane: &'static ControlPlane, client: kube::Client) -> (Operator, SocketAddr) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    let config = OperatorConfig {
-        listen: Some(address),
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
-        ..OperatorConfig::default()
-    };
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(client, config, stop.clone()));
-    (Operator { plane, namespace: "default".into(), stop, task }, address)
+    let config = OperatorConfig { namespaces: vec![], listen: Some(address), ..config("default") };
+    (Operator::run(plane, client, "default".into(), config), address)
 }
 
 async fn until_ready(address: SocketAddr) {

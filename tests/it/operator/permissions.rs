@@ -132,16 +132,8 @@ async fn check(case: &Case, source: &str) {
     let client = account(plane, &namespace, rules_without(plane, case).await).await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    let config = OperatorConfig {
-        namespaces: vec![namespace.clone()],
-        listen: Some(address),
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
-        ..OperatorConfig::default()
-    };
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(client, config, stop.clone()));
-    let operator = Operator { plane, namespace, stop, task };
+    let config = OperatorConfig { listen: Some(address), ..config(&namespace) };
+    let operator = Operator::run(plane, client, namespace, config);
     let to = Registry::start().await;
     objects(&operator, source, &to.host).await;
 

@@ -118,17 +118,8 @@ async fn the_operators_own_token_is_read_anew() {
     let mut config = plane.config().await;
     let token_file = Some(file.display().to_string());
     config.auth_info = kube::config::AuthInfo { token_file, ..Default::default() };
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    let settings = OperatorConfig {
-        namespaces: vec![bound.clone()],
-        listen: None,
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
-        ..OperatorConfig::default()
-    };
-    let stop = CancellationToken::new();
     let client = kube::Client::try_from(config.clone()).unwrap();
-    let task = tokio::spawn(run_with(client, settings, stop.clone()));
-    let operator = Operator { plane, namespace: bound.clone(), stop, task };
+    let operator = Operator::run(plane, client, bound.clone(), super::config(&bound));
     let registry = Registry::start().await;
     fill(&registry.host, 65).await;
     operator.apply("web", &spec(&registry.host, &registry.host, &json!({"interval": "1h"}))).await;

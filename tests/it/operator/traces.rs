@@ -11,16 +11,6 @@ fn trace_of(object: &Value) -> Vec<u8> {
     hex::decode(object["status"]["executor"]["traceId"].as_str().unwrap()).unwrap()
 }
 
-fn config(namespace: &str) -> OperatorConfig {
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    OperatorConfig {
-        namespaces: vec![namespace.to_owned()],
-        listen: None,
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
-        ..OperatorConfig::default()
-    }
-}
-
 /// An operator that sends its traces to a collector.
 async fn traced(collector: &Collector) -> (Operator, Exporter) {
     let plane = control_plane().await;
@@ -28,9 +18,7 @@ async fn traced(collector: &Collector) -> (Operator, Exporter) {
     let client = Network::default().client_of_collector(false).await.unwrap();
     let exporter = Exporter::start(&collector.endpoint.parse().unwrap(), client).unwrap();
     let config = OperatorConfig { tracer: exporter.tracer(), ..config(&namespace) };
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(plane.operator_client().await, config, stop.clone()));
-    (Operator { plane, namespace, stop, task }, exporter)
+    (Operator::run(plane, plane.operator_client().await, namespace, config), exporter)
 }
 
 #[tokio::test(flavor = "multi_thread")]

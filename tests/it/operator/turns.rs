@@ -15,23 +15,10 @@ const HOME: &str = "imagepush-system";
 
 const UPLOADS: &str = "/v2/app/blobs/uploads/";
 
-fn config(namespace: &str) -> OperatorConfig {
-    let egress = Egress::operator().allow("127.0.0.1".parse().unwrap());
-    OperatorConfig {
-        namespaces: vec![namespace.to_owned()],
-        listen: None,
-        network: NetworkSettings { egress, ..NetworkSettings::default() },
-        ..OperatorConfig::default()
-    }
-}
-
 /// An operator with its service account and this configuration.
 async fn start(namespace: String, config: OperatorConfig) -> Operator {
     let plane = control_plane().await;
-    let stop = CancellationToken::new();
-    let client = plane.operator_client().await;
-    let task = tokio::spawn(run_with(client, config, stop.clone()));
-    Operator { plane, namespace, stop, task }
+    Operator::run(plane, plane.operator_client().await, namespace, config)
 }
 
 async fn holder(plane: &ControlPlane, lease: &str) -> String {

@@ -184,11 +184,8 @@ impl Content {
         content.finish(OCI_MANIFEST, &manifest)
     }
 
-    /// An OCI image whose history has this many steps that made a layer, and one that made none.
-    pub(crate) fn image_with_history(layers: &[Layer], steps: usize) -> Self {
-        let mut said: Value = serde_json::from_slice(&config("linux", "amd64", layers)).unwrap();
-        let steps = (0..steps).map(|_| json!({"created_by": "a test"}));
-        said["history"] = steps.chain([json!({"empty_layer": true})]).collect();
+    /// An OCI image with this config.
+    fn image_with_config(said: &Value, layers: &[Layer]) -> Self {
         let mut content = Self::empty();
         let config = content.add(OCI_CONFIG, said.to_string().as_bytes());
         let layers: Vec<Value> = layers.iter().map(|layer| content.add_layer(layer)).collect();
@@ -196,6 +193,14 @@ impl Content {
             "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
         });
         content.finish(OCI_MANIFEST, &manifest)
+    }
+
+    /// An OCI image whose history has this many steps that made a layer, and one that made none.
+    pub(crate) fn image_with_history(layers: &[Layer], steps: usize) -> Self {
+        let mut said: Value = serde_json::from_slice(&config("linux", "amd64", layers)).unwrap();
+        let steps = (0..steps).map(|_| json!({"created_by": "a test"}));
+        said["history"] = steps.chain([json!({"empty_layer": true})]).collect();
+        Self::image_with_config(&said, layers)
     }
 
     /// An OCI image with these labels.
@@ -207,13 +212,7 @@ impl Content {
     ) -> Self {
         let mut said: Value = serde_json::from_slice(&config(os, architecture, layers)).unwrap();
         said["config"]["Labels"] = labels.iter().copied().collect();
-        let mut content = Self::empty();
-        let config = content.add(OCI_CONFIG, said.to_string().as_bytes());
-        let layers: Vec<Value> = layers.iter().map(|layer| content.add_layer(layer)).collect();
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers,
-        });
-        content.finish(OCI_MANIFEST, &manifest)
+        Self::image_with_config(&said, layers)
     }
 
     /// The same image in Docker's format; its layers must be gzip.

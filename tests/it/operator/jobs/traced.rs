@@ -26,9 +26,7 @@ async fn a_pod_is_a_part_of_the_attempt() {
         variable("OTEL_SERVICE_NAME", "the-jobs".to_owned()),
         variable("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=a-test".to_owned()),
     ];
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(plane.operator_client().await, config, stop.clone()));
-    let operator = Operator { plane, namespace, stop, task };
+    let operator = Operator::run(plane, plane.operator_client().await, namespace, config);
     operator.kubectl(&["create", "serviceaccount", "default"]).await;
     make_claim(&operator).await;
     operator.apply("web", &spec(&registry.host, &json!({}))).await;
