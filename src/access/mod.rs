@@ -24,12 +24,12 @@ pub use auth_files::{AuthFiles, Variables};
 pub use certificates::{CertificateFolders, Certificates, ClientIdentity, TrustedCertificates};
 pub use lookup::Lookup;
 pub use network::{
-    AllowedRegistries, Egress, Network, NetworkSettings, Place, Proxies, Range, Resolver,
-    TokenServer,
+    AllowedRegistries, Egress, Elsewhere, Network, NetworkSettings, Place, Proxies, Range,
+    Resolver, TokenServer, UploadHost,
 };
 pub(crate) use network::{
     Audience, Bearer, BlobKey, Challenge, CheckTurn, Fingerprint, NoToken, StandingKey, Terms,
-    Token, TokenKey, Trust,
+    Token, TokenKey, Trust, UploadOrigins,
 };
 pub use registries::{
     Candidates, CredentialHelpers, Registries, RegistriesConf, SourcePlace, is_short_name,

@@ -7,6 +7,7 @@ mod bounds;
 mod bundles;
 mod connections;
 mod election;
+mod elsewhere;
 mod jobs;
 
 use std::net::SocketAddr;

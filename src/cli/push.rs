@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::login::Person;
 use super::output::{Output, Printer, Talk};
-use super::registry_access::{self, RegistryArgs, SourceRegistryArgs};
+use super::registry_access::{self, DestinationRegistryArgs, RegistryArgs, SourceRegistryArgs};
 use super::source_name::{self, Alternatives, SourceName};
 use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
@@ -118,6 +118,9 @@ pub(crate) struct PushArgs {
 
     #[command(flatten)]
     source_registry: SourceRegistryArgs,
+
+    #[command(flatten)]
+    destination_registry: DestinationRegistryArgs,
 }
 
 /// Formats of manifests, as they are called on the command line.
@@ -229,6 +232,7 @@ impl PushArgs {
             output: _,
             registries,
             source_registry,
+            destination_registry,
         } = self;
         if if_tag_matches.is_some() && matches!(cr_option, Some(CrOption::Only)) {
             let message = "`--cr-option only` changes no name, so that `--if-tag-matches` means nothing there";
@@ -252,6 +256,7 @@ impl PushArgs {
         let (from, to) = registry_access::of_push(
             registries,
             source_registry,
+            destination_registry,
             (&source, &destination),
             &conf,
             person,

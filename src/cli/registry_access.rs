@@ -1,7 +1,8 @@
 //! The flags about registries, and which side each of them holds for.
 //!
 //! `--authfile`, `--cert-dir` and `--tls-verify` hold for every registry that is named on the command line, `--creds` for the
-//! destination if it is a registry, else for the source; the `--source-…` flags hold for the source alone and go before.
+//! destination if it is a registry, else for the source; the `--source-…` flags hold for the source alone and go before, the
+//! `--upload-…` flags for the destination alone.
 //! A flag that would have no effect is an error: whoever gives a password expects it to be used.
 
 mod checks;
@@ -15,8 +16,8 @@ use clap::{Args, ValueHint};
 use super::login::{Given, Login, Person};
 use super::output::Printer;
 use crate::access::{
-    Access, AuthFiles, CertificateFolders, Certificates, Credentials, Network, Registries,
-    RegistriesConf, TlsPolicy, TokenServer, Variables,
+    Access, AuthFiles, CertificateFolders, Certificates, Credentials, Elsewhere, Network,
+    Registries, RegistriesConf, TlsPolicy, TokenServer, UploadHost, Variables,
 };
 use crate::error::Result;
 use crate::transport::Reference;
@@ -83,6 +84,19 @@ pub(crate) struct SourceRegistryArgs {
     source_tls_verify: Option<bool>,
 }
 
+/// Flags that hold for the destination alone.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Registries")]
+pub(crate) struct DestinationRegistryArgs {
+    /// Let REGISTRY have blobs sent to HOST, without credentials. Without this, they are sent to the registry itself only
+    #[arg(long, value_name = "REGISTRY=HOST[:PORT]")]
+    upload_host: Vec<UploadHost>,
+
+    /// The same, and let HOST have the credentials that are for REGISTRY
+    #[arg(long, value_name = "REGISTRY=HOST[:PORT]")]
+    upload_host_with_credentials: Vec<UploadHost>,
+}
+
 /// What all sides of a command have in common.
 struct Shared<'a> {
     files: AuthFiles,
@@ -135,7 +149,8 @@ pub(crate) fn of_image(
         token_server,
     } = registry;
     let given = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
-    let shared = Shared::new(authfile, conf, token_server);
+    let elsewhere = Elsewhere { token_servers: token_server, ..Elsewhere::default() };
+    let shared = Shared::new(authfile, conf, elsewhere);
     let credentials = shared.credentials(reference, given, person)?;
     let tls = Tls { verify: tls_verify, plain_http };
     Ok(shared.access(reference, credentials, cert_dir, tls))
@@ -145,11 +160,13 @@ pub(crate) fn of_image(
 pub(crate) fn of_push(
     both: RegistryArgs,
     source_only: SourceRegistryArgs,
+    destination_only: DestinationRegistryArgs,
     (source, destination): (&Reference, &Reference),
     conf: &Arc<RegistriesConf>,
     person: &mut dyn Person,
 ) -> Result<(Access, Access)> {
     checks::use_of_push(&both, &source_only, source, destination)?;
+    checks::use_at_destination(&destination_only, destination)?;
     checks::place(&both, &source_only, (source, destination), conf)?;
     let RegistryArgs {
         authfile,
@@ -170,7 +187,13 @@ pub(crate) fn of_push(
     } else {
         (creds.or(source_creds), None)
     };
-    let shared = Shared::new(authfile, conf, token_server);
+    let DestinationRegistryArgs { upload_host, upload_host_with_credentials } = destination_only;
+    let elsewhere = Elsewhere {
+        token_servers: token_server,
+        upload_hosts: upload_host,
+        upload_hosts_with_credentials: upload_host_with_credentials,
+    };
+    let shared = Shared::new(authfile, conf, elsewhere);
     let source_access = shared.access(
         source,
         shared.credentials(source, creds_from, person)?,
@@ -212,11 +235,7 @@ impl Tls {
 // === impl Shared ===
 
 impl<'a> Shared<'a> {
-    fn new(
-        authfile: Option<PathBuf>,
-        conf: &'a Arc<RegistriesConf>,
-        token_servers: Vec<TokenServer>,
-    ) -> Self {
+    fn new(authfile: Option<PathBuf>, conf: &'a Arc<RegistriesConf>, elsewhere: Elsewhere) -> Self {
         let variables = variables();
         let files = match authfile {
             Some(file) => AuthFiles::only(file, &variables),
@@ -227,7 +246,7 @@ impl<'a> Shared<'a> {
             Some(listed) => files.in_order_of(listed),
             None => files,
         };
-        Self { files, folders, conf, network: Network::of_person_trusting(token_servers) }
+        Self { files, folders, conf, network: Network::of_person_trusting(elsewhere) }
     }
 
     fn credentials(

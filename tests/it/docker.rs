@@ -25,6 +25,7 @@ mod security;
 mod tls;
 mod token_server;
 mod tokens;
+mod uploads_elsewhere;
 mod verification;
 mod wanted;
 mod wire;

@@ -145,7 +145,7 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Flags without a field.
-const FLAGS_ALONE: [(&str, &str); 8] = [
+const FLAGS_ALONE: [(&str, &str); 10] = [
     ("digestfile", "the digest is in `status.artifact.digest`"),
     ("help", "about the program"),
     ("if-tag-matches", "`overwritePolicy` says it for every push of an object, not for one"),
@@ -153,6 +153,8 @@ const FLAGS_ALONE: [(&str, &str); 8] = [
     ("output", "about what is printed"),
     ("quiet", "about what is printed; the field is about the status"),
     ("token-server", "whom credentials may go to is not for an object to say"),
+    ("upload-host", "where blobs may go is not for an object to say"),
+    ("upload-host-with-credentials", "whom credentials may go to is not for an object to say"),
     ("verify-source", "the operator reads from registries, and hashes all that it reads"),
 ];
 

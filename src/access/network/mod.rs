@@ -5,9 +5,11 @@
 
 mod allowed;
 mod any_certificate;
+mod authority;
 mod checks;
 mod clients;
 mod egress;
+mod elsewhere;
 mod heard;
 mod known_blobs;
 mod names;
@@ -18,6 +20,7 @@ mod talk;
 mod token_servers;
 mod traffic;
 mod trust;
+mod upload_hosts;
 mod warnings;
 
 use std::fmt;
@@ -34,6 +37,7 @@ use checks::Checks;
 pub(crate) use clients::Audience;
 use clients::Clients;
 pub use egress::Egress;
+pub use elsewhere::Elsewhere;
 pub(crate) use known_blobs::BlobKey;
 use known_blobs::KnownBlobs;
 pub use names::Resolver;
@@ -47,6 +51,8 @@ pub(crate) use standing::{
 pub use token_servers::TokenServer;
 use traffic::Traffic;
 pub(crate) use trust::Trust;
+pub use upload_hosts::UploadHost;
+pub(crate) use upload_hosts::UploadOrigins;
 use warnings::Warnings;
 
 use crate::access::TlsPolicy;
@@ -66,7 +72,7 @@ struct Shared {
     checks: Checks,
     warnings: Warnings,
     traffic: Traffic,
-    token_servers: Vec<TokenServer>,
+    elsewhere: Elsewhere,
     registries: AllowedRegistries,
     verified_only: bool,
 }
@@ -80,8 +86,8 @@ pub struct NetworkSettings {
     pub proxies: Proxies,
     /// Who knows the addresses of hosts.
     pub resolver: Arc<dyn Resolver>,
-    /// Token servers beside a registry's own and those of its domain.
-    pub token_servers: Vec<TokenServer>,
+    /// What hosts may have that are no registries.
+    pub elsewhere: Elsewhere,
     /// Which registries references may name.
     pub registries: AllowedRegistries,
     /// Whether registries are spoken to only by TLS that is verified.
@@ -103,7 +109,7 @@ pub enum Proxies {
 impl Network {
     /// A new network.
     pub fn new(settings: NetworkSettings) -> Self {
-        let NetworkSettings { egress, proxies, resolver, token_servers, registries, verified_only } =
+        let NetworkSettings { egress, proxies, resolver, elsewhere, registries, verified_only } =
             settings;
         let names = Names { egress, resolver, proxies };
         Self(Arc::new(Shared {
@@ -116,7 +122,7 @@ impl Network {
             checks: Checks::default(),
             warnings: Warnings::default(),
             traffic: Traffic::default(),
-            token_servers,
+            elsewhere,
             registries,
             verified_only,
         }))
@@ -124,13 +130,13 @@ impl Network {
 
     /// The network of a program that a person runs: it may connect to whatever that person could, by way of their proxies.
     pub fn of_person() -> Self {
-        Self::of_person_trusting(vec![])
+        Self::of_person_trusting(Elsewhere::default())
     }
 
-    /// The same, with token servers that the person trusts.
-    pub fn of_person_trusting(token_servers: Vec<TokenServer>) -> Self {
+    /// The same, with what the person lets others have.
+    pub fn of_person_trusting(elsewhere: Elsewhere) -> Self {
         let proxies = Proxies::Environment;
-        Self::new(NetworkSettings { proxies, token_servers, ..NetworkSettings::default() })
+        Self::new(NetworkSettings { proxies, elsewhere, ..NetworkSettings::default() })
     }
 
     /// A client for connections to `audience`, the same one whenever certificates and audience are the same.
@@ -197,7 +203,15 @@ impl Network {
 
     /// Whether a registry's credentials may go to a token server, by the word of whoever runs the program.
     pub(crate) fn trusts(&self, registry: &str, token_server: &Url) -> bool {
-        self.0.token_servers.iter().any(|trusted| trusted.admits(registry, token_server))
+        let trusted = &self.0.elsewhere.token_servers;
+        trusted.iter().any(|trusted| trusted.admits(registry, token_server))
+    }
+
+    /// Where a registry that is spoken to by this scheme may have blobs sent, by the word of whoever runs the program.
+    pub(crate) fn upload_origins(&self, registry: &str, scheme: &str) -> UploadOrigins {
+        let Elsewhere { token_servers: _, upload_hosts, upload_hosts_with_credentials } =
+            &self.0.elsewhere;
+        UploadOrigins::of(registry, scheme, upload_hosts, upload_hosts_with_credentials)
     }
 
     /// Whether a reference may name this registry, as whoever runs the program has it.
@@ -237,7 +251,7 @@ impl Default for NetworkSettings {
             egress,
             proxies,
             resolver: Arc::new(SystemResolver::default()),
-            token_servers: vec![],
+            elsewhere: Elsewhere::default(),
             registries: AllowedRegistries::default(),
             verified_only: false,
         }
@@ -252,11 +266,11 @@ impl Default for Network {
 
 impl fmt::Debug for NetworkSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { egress, proxies, resolver: _, token_servers, registries, verified_only } = self;
+        let Self { egress, proxies, resolver: _, elsewhere, registries, verified_only } = self;
         f.debug_struct("NetworkSettings")
             .field("egress", egress)
             .field("proxies", proxies)
-            .field("token_servers", token_servers)
+            .field("elsewhere", elsewhere)
             .field("registries", registries)
             .field("verified_only", verified_only)
             .finish()

@@ -6,7 +6,11 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use super::authority::Authority;
 use crate::error::{Error, Kind, Result};
+
+/// The port of HTTPS.
+const HTTPS: u16 = 443;
 
 /// A registry, and a token server that may get its credentials: `REGISTRY=HOST[:PORT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +51,9 @@ impl FromStr for TokenServer {
             )
         };
         let (registry, server) = text.split_once('=').ok_or_else(invalid)?;
-        let host = |text: &str| {
-            let url = Url::parse(&format!("https://{text}")).ok()?;
-            // Nothing but host and port: what the parser has normalised still has to be all of it.
-            let bare = !text.contains(['/', '\\', '@', '?', '#']) && !text.is_empty();
-            bare.then(|| url.host().map(|host| host.to_owned()))?.zip(url.port_or_known_default())
-        };
-        host(registry).ok_or_else(invalid)?;
-        let (host, port) = host(server).ok_or_else(invalid)?;
+        Authority::parse(registry).ok_or_else(invalid)?;
+        let Authority { host, port } = Authority::parse(server).ok_or_else(invalid)?;
+        let port = port.unwrap_or(HTTPS);
         Ok(Self { registry: registry.to_owned(), host, port })
     }
 }

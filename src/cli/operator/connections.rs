@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::access::{AllowedRegistries, Egress, NetworkSettings, Place, Proxies, TokenServer};
+use super::elsewhere::ElsewhereArgs;
+use crate::access::{AllowedRegistries, Egress, NetworkSettings, Place, Proxies};
 
 /// Where connections to registries may lead.
 ///
@@ -49,8 +50,8 @@ pub(in crate::cli) struct ConnectionArgs {
 
     /// Let connections to registries lead to this host, domain or range, to others that are given so, and nowhere else
     ///
-    /// Name the registries, their token servers, and the hosts that they redirect downloads to. What is denied
-    /// otherwise remains so.
+    /// Name the registries, their token servers, and the hosts that they redirect downloads to or have uploads sent to.
+    /// What is denied otherwise remains so.
     #[arg(
         long,
         value_name = "PLACE",
@@ -68,16 +69,8 @@ pub(in crate::cli) struct ConnectionArgs {
     #[arg(long, env = "IMAGEPUSH_PROXY_FROM_ENVIRONMENT", hide_env_values = true)]
     proxy_from_environment: bool,
 
-    /// Let the token server HOST have the credentials of REGISTRY, for all objects. Without this, they go to the registry's
-    /// own host and domain only. May be given several times; in the variable, with commas between
-    #[arg(
-        long,
-        value_name = "REGISTRY=HOST[:PORT]",
-        env = "IMAGEPUSH_TOKEN_SERVER",
-        hide_env_values = true,
-        value_delimiter = ','
-    )]
-    token_server: Vec<TokenServer>,
+    #[command(flatten)]
+    elsewhere: ElsewhereArgs,
 }
 
 // === impl ConnectionArgs ===
@@ -92,7 +85,7 @@ impl ConnectionArgs {
             egress_only,
             forbid_insecure,
             proxy_from_environment,
-            token_server,
+            elsewhere,
         } = self;
         let places = [
             ("--allowed-registries", allowed_registries),
@@ -103,13 +96,12 @@ impl ConnectionArgs {
         let places = places
             .into_iter()
             .flat_map(|(flag, places)| places.iter().map(move |it| format!("{flag}={it}")));
-        let servers = token_server.iter().map(|it| format!("--token-server={it}"));
         let switches = [
             ("--forbid-insecure", *forbid_insecure),
             ("--proxy-from-environment", *proxy_from_environment),
         ];
         let switches = switches.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.to_owned());
-        places.chain(servers).chain(switches).collect()
+        places.chain(elsewhere.arguments()).chain(switches).collect()
     }
 
     /// What holds for the operator's connections.
@@ -121,7 +113,7 @@ impl ConnectionArgs {
             egress_only,
             forbid_insecure,
             proxy_from_environment,
-            token_server,
+            elsewhere,
         } = self;
         let egress = egress_allow.into_iter().fold(Egress::operator(), Egress::allow);
         let egress = egress_deny.into_iter().fold(egress, Egress::deny);
@@ -130,7 +122,7 @@ impl ConnectionArgs {
         NetworkSettings {
             egress,
             proxies,
-            token_servers: token_server,
+            elsewhere: elsewhere.settings(),
             registries: AllowedRegistries::new(allowed_registries),
             verified_only: forbid_insecure,
             ..NetworkSettings::default()
@@ -181,21 +173,6 @@ mod tests {
             let settings = parse(arguments).unwrap();
             assert_eq!((settings.egress, settings.proxies), (egress, proxies), "{arguments}");
         }
-    }
-
-    #[test]
-    fn token_servers_are_trusted_for_the_registries_they_are_named_with() {
-        let arguments = "--token-server a.example=b.example,c.example:5000=d.example:444 --token-server e.example=f.example";
-        let expected =
-            ["a.example=b.example", "c.example:5000=d.example:444", "e.example=f.example"];
-        let expected = expected.map(|text| text.parse::<TokenServer>().unwrap());
-        assert_eq!(parse(arguments).unwrap().token_servers, expected);
-        assert_eq!(parse("").unwrap().token_servers, []);
-        let error = parse("--token-server b.example").err().unwrap();
-        assert!(
-            error.contains("`b.example` does not name a registry and its token server"),
-            "{error}"
-        );
     }
 
     #[test]

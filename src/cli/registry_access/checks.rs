@@ -1,6 +1,6 @@
 //! Flags about registries that would have no effect, or would not mean what they seem to: each is an error.
 
-use super::{RegistryArgs, SourceRegistryArgs};
+use super::{DestinationRegistryArgs, RegistryArgs, SourceRegistryArgs};
 use crate::access::RegistriesConf;
 use crate::cli::source_name::Alternatives;
 use crate::error::{Error, Kind, Result, Side};
@@ -92,6 +92,22 @@ pub(super) fn use_of_push(
         return Err(Error::new(Kind::InvalidOptions, message).hint("give one of them"));
     }
     Ok(())
+}
+
+/// Refuses flags about uploads that would have no effect.
+pub(super) fn use_at_destination(
+    flags: &DestinationRegistryArgs,
+    destination: &Reference,
+) -> Result<()> {
+    let DestinationRegistryArgs { upload_host, upload_host_with_credentials } = flags;
+    if destination.repository().is_some() {
+        return Ok(());
+    }
+    let flags = [
+        ("--upload-host", !upload_host.is_empty()),
+        ("--upload-host-with-credentials", !upload_host_with_credentials.is_empty()),
+    ];
+    none_given(flags, |flag| format!("`{flag}` has no use: `{destination}` is not in a registry"))
 }
 
 /// Refuses flags that hold for a source which is read at another host only.

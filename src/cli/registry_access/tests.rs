@@ -14,7 +14,8 @@ fn both(
 ) -> Result<(Access, Access)> {
     let (from, to) = (transport::parse(from)?, transport::parse(to)?);
     let conf = Arc::default();
-    of_push(flags, source, (&from, &to), &conf, &mut Typing::default())
+    let none = DestinationRegistryArgs::default();
+    of_push(flags, source, none, (&from, &to), &conf, &mut Typing::default())
 }
 
 /// Somebody who types these lines and gives others on standard input, and what they were asked.
@@ -115,7 +116,8 @@ fn a_flag_for_a_source_that_is_read_elsewhere_is_an_error() {
     let told = |both, own, to| {
         let to = transport::parse(to).unwrap();
         let person = &mut Typing::default();
-        of_push(both, own, (&source, &to), &conf, person).err().map(|error| error.to_string())
+        let none = DestinationRegistryArgs::default();
+        of_push(both, own, none, (&source, &to), &conf, person).err().map(|error| error.to_string())
     };
     let useless = |flag| {
         format!("`{flag}` has no use: registries.conf has `{REGISTRY}` read at another host")
@@ -241,12 +243,35 @@ fn what_is_missing_is_asked_for() {
 }
 
 #[test]
+fn hosts_for_uploads_are_for_a_destination_in_a_registry() {
+    let (from, to) = (transport::parse(REGISTRY).unwrap(), transport::parse(FILE).unwrap());
+    let hosts = || vec!["one.test=up.test".parse().unwrap()];
+    let none = DestinationRegistryArgs::default;
+    for (flag, flags) in [
+        ("--upload-host", DestinationRegistryArgs { upload_host: hosts(), ..none() }),
+        (
+            "--upload-host-with-credentials",
+            DestinationRegistryArgs { upload_host_with_credentials: hosts(), ..none() },
+        ),
+    ] {
+        let (both, source) = (RegistryArgs::default(), SourceRegistryArgs::default());
+        let mut person = Typing::default();
+        let conf = Arc::default();
+        let error = of_push(both, source, flags, (&from, &to), &conf, &mut person).unwrap_err();
+        let message = format!("`{flag}` has no use: `{FILE}` is not in a registry");
+        assert_eq!((error.exit_code(), error.to_string()), (2, message));
+    }
+}
+
+#[test]
 fn standard_input_has_the_sources_line_first() {
     let flags = RegistryArgs { creds_stdin: true, ..RegistryArgs::default() };
     let source = SourceRegistryArgs { source_creds_stdin: true, ..SourceRegistryArgs::default() };
     let (from, to) = (transport::parse(REGISTRY).unwrap(), transport::parse(OTHER).unwrap());
     let mut person = Typing { gives: vec!["a:1", "b:2"], ..Typing::default() };
-    let (from, to) = of_push(flags, source, (&from, &to), &Arc::default(), &mut person).unwrap();
+    let none = DestinationRegistryArgs::default();
+    let sides = (&from, &to);
+    let (from, to) = of_push(flags, source, none, sides, &Arc::default(), &mut person).unwrap();
     assert_eq!((explicit(&from), explicit(&to)), (("a", "1"), ("b", "2")));
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing is sent before the registry has asked; what it asked for is kept in the [`Network`], and with it the tokens.
 //! [`Authorization::attach`] is the one place that sets the header, and does it only for the scheme, host and port that the
-//! value was made for.
+//! value was made for, and for those that the user has named to get it, too.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,10 +23,12 @@ use crate::access::{
 use crate::error::{Error, Kind, Result};
 use crate::transport::Repository;
 
-/// A value of the `Authorization` header, and the only origin it may be sent to.
+/// A value of the `Authorization` header, and the only origins it may be sent to.
 #[derive(Clone)]
 pub(super) struct Authorization {
     origin: Origin,
+    /// Where the registry takes its uploads, if the user wants it to be shown there.
+    uploads: Vec<Origin>,
     value: HeaderValue,
 }
 
@@ -83,12 +85,18 @@ impl Authorization {
     /// Binds a value to the origin of a URL.
     pub(super) fn new(url: &Url, mut value: HeaderValue) -> Self {
         value.set_sensitive(true);
-        Self { origin: url.origin(), value }
+        Self { origin: url.origin(), uploads: vec![], value }
+    }
+
+    /// Lets the value go to these origins, too.
+    fn also_to(self, uploads: Vec<Origin>) -> Self {
+        Self { uploads, ..self }
     }
 
     /// Adds the value to a request, if the request goes where it belongs.
     pub(super) fn attach(&self, request: &mut Request) {
-        if request.url().origin() == self.origin {
+        let origin = request.url().origin();
+        if origin == self.origin || self.uploads.contains(&origin) {
             request.headers_mut().insert(AUTHORIZATION, self.value.clone());
         }
     }
@@ -214,7 +222,10 @@ impl Auth {
 
     async fn basic(&self, connections: &Connections) -> Result<Option<Authorization>> {
         match &self.search.finish().await?.credential {
-            Some(credential) => token::basic(&connections.base()?, credential),
+            Some(credential) => {
+                let basic = token::basic(&connections.base()?, credential)?;
+                Ok(basic.map(|basic| basic.also_to(uploads(connections))))
+            }
             None => Ok(None),
         }
     }
@@ -234,7 +245,7 @@ impl Auth {
             return if rejected.is_some() {
                 Ok(None)
             } else {
-                token::given(&base, token).map(Some)
+                token::given(&base, token).map(|given| Some(given.also_to(uploads(connections))))
             };
         }
         let scopes = scopes.words();
@@ -256,7 +267,9 @@ impl Auth {
             token::fetch(connections, bearer, &scopes, lookup.credential.as_ref()).await
         };
         match self.network.standings().token(key, good, fetch).await {
-            Ok(token) => Ok(Some(Authorization::new(&base, token.value))),
+            Ok(token) => {
+                Ok(Some(Authorization::new(&base, token.value).also_to(uploads(connections))))
+            }
             Err(NoToken::Refused(said)) => Err(self.refused(&said)),
             Err(NoToken::Failed(error)) => Err(error),
         }
@@ -276,6 +289,11 @@ impl Auth {
     }
 }
 
+/// Where the registry's uploads go that are let in by its credentials.
+fn uploads(connections: &Connections) -> Vec<Origin> {
+    connections.upload_origins().with_credentials
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,8 +301,14 @@ mod tests {
     #[test]
     fn a_value_goes_to_its_own_origin_only() {
         let own = Url::parse("https://r.example/v2/").unwrap();
-        let value = Authorization::new(&own, HeaderValue::from_static("Basic canary"));
+        let also = Url::parse("https://up.example:444").unwrap();
+        let value = Authorization::new(&own, HeaderValue::from_static("Basic canary"))
+            .also_to(vec![also.origin()]);
         for (url, sent) in [
+            ("https://up.example:444/upload?x", true),
+            ("https://up.example/upload", false),
+            ("http://up.example:444/upload", false),
+            ("https://sub.up.example:444/upload", false),
             ("https://r.example/other", true),
             ("https://r.example:443/", true),
             ("https://R.EXAMPLE/", true),

@@ -12,6 +12,7 @@ pub(super) use super::auth::Actions;
 use super::auth::{Auth, Authorization};
 use super::connections::Connections;
 use super::error::Refusal;
+use super::redirect;
 use crate::access::{Access, BlobKey, Network, Terms};
 use crate::error::{Error, Kind, Result};
 use crate::image::Digest;
@@ -87,6 +88,13 @@ impl Client {
             .extend(self.repository.path.split('/'))
             .extend(segments);
         Ok(url)
+    }
+
+    /// Where an answer says that an upload session is.
+    pub(super) fn session_url(&self, response: &Response) -> Result<Url> {
+        let mut allowed = self.connections.upload_origins().all;
+        allowed.push(self.connections.base()?.origin());
+        redirect::session(&allowed, response.url(), response.headers())
     }
 
     /// Whether another host than the registry's has answered, by way of a redirect.

@@ -11,7 +11,9 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::error;
-use crate::access::{Access, Audience, Certificates, Fingerprint, Network, TlsPolicy, Trust};
+use crate::access::{
+    Access, Audience, Certificates, Fingerprint, Network, TlsPolicy, Trust, UploadOrigins,
+};
 use crate::error::{Error, Result};
 use crate::limits::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use crate::transport::Gate;
@@ -91,6 +93,11 @@ impl Connections {
     /// Whether the user trusts a token server with the registry's credentials.
     pub(super) fn trusts(&self, token_server: &Url) -> bool {
         self.network.trusts(&self.name, token_server)
+    }
+
+    /// Where the registry may have blobs sent beside to itself, by the user's word.
+    pub(super) fn upload_origins(&self) -> UploadOrigins {
+        self.network.upload_origins(&self.name, self.scheme.get().unwrap_or(&TLS))
     }
 
     /// Whether a URL leads to the registry that the user named: same scheme, host and port.

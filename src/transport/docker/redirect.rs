@@ -4,7 +4,7 @@
 
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
-use url::Url;
+use url::{Origin, Url};
 
 use super::error::{origin, status_words};
 use crate::error::{Error, Kind, Result};
@@ -37,26 +37,36 @@ pub(super) fn repeat(
         );
         return Err(refused(message).hint("check that the host is a registry, and its scheme"));
     }
-    at_home(from, headers, &format!("redirects {method}"))
-}
-
-/// The address of an upload session. A blob goes to the registry that the user named and nowhere else.
-pub(super) fn session(from: &Url, headers: &HeaderMap) -> Result<Url> {
-    at_home(from, headers, "wants the blob to be sent")
-}
-
-/// A place of the same origin; `what` the registry does with it is for the error.
-fn at_home(from: &Url, headers: &HeaderMap, what: &str) -> Result<Url> {
     let to = location(from, headers)?;
     if to.origin() != from.origin() {
-        let (from, to) = (origin(from), origin(&to));
-        let message = format!("the registry at `{from}` {what} to `{to}`, which is not followed");
-        return Err(refused(message).hint(
-            "the registry, or a proxy before it, has to answer with its own address in `Location`",
-        ));
+        return Err(stranger(from, &to, &format!("redirects {method}")).hint(OWN_ADDRESS));
     }
     check(from, &to)?;
     Ok(to)
+}
+
+/// The address of an upload session. A blob goes to the registry that the user named, and to those origins that the user
+/// allows for that (`allowed` are all of them).
+pub(super) fn session(allowed: &[Origin], from: &Url, headers: &HeaderMap) -> Result<Url> {
+    let to = location(from, headers)?;
+    if !allowed.contains(&to.origin()) {
+        let hint = format!(
+            "{OWN_ADDRESS}; `--upload-host`, of the command line or of the operator, allows another host"
+        );
+        return Err(stranger(from, &to, "wants the blob to be sent").hint(hint));
+    }
+    check(from, &to)?;
+    Ok(to)
+}
+
+/// What to do about a registry that leads to another origin than its own.
+const OWN_ADDRESS: &str =
+    "the registry, or a proxy before it, has to answer with its own address in `Location`";
+
+/// The error for a place of another origin; `what` the registry does with it.
+fn stranger(from: &Url, to: &Url, what: &str) -> Error {
+    let (from, to) = (origin(from), origin(to));
+    refused(format!("the registry at `{from}` {what} to `{to}`, which is not followed"))
 }
 
 /// The error for redirects without end, by way of these places.
@@ -137,6 +147,13 @@ mod tests {
         assert_eq!(found, expected, "{locations:?}");
     }
 
+    /// A session of a registry beside which `https://up.example:444` takes uploads.
+    fn session(from: &Url, headers: &HeaderMap) -> Result<Url> {
+        let up = Url::parse("https://up.example:444").unwrap().origin();
+        let home = Url::parse("https://r.example").unwrap().origin();
+        super::session(&[home, up], from, headers)
+    }
+
     #[test]
     fn sessions_stay_at_the_registry() {
         for (location, url) in [
@@ -145,6 +162,7 @@ mod tests {
             ("?y=2", "https://r.example/v2/a/blobs/uploads/?y=2"),
             ("//r.example/z", "https://r.example/z"),
             ("https://R.example:443/z#f", "https://r.example/z"),
+            ("https://UP.example:444/z?s=1", "https://up.example:444/z?s=1"),
         ] {
             check(session, &[location], Ok(url));
         }
@@ -161,6 +179,9 @@ mod tests {
             ("https://r.xn--exmple-4nf/z", "https://r.xn--exmple-4nf"),
             ("file:///etc/passwd", "file://"),
             ("javascript:alert(1)", "javascript://"),
+            ("https://up.example/z", "https://up.example"),
+            ("http://up.example:444/z", "http://up.example:444"),
+            ("https://sub.up.example:444/z", "https://sub.up.example:444"),
         ] {
             let message = format!(
                 "the registry at `https://r.example` wants the blob to be sent to `{to}`, \
@@ -180,6 +201,18 @@ mod tests {
         ] {
             check(session, locations, Err(message));
         }
+    }
+
+    #[test]
+    fn a_session_never_loses_its_protection() {
+        // Whoever may be sent blobs in plain HTTP, may not once they have gone out by TLS.
+        let url = |text: &str| Url::parse(text).unwrap();
+        let (home, up) = (url("http://r.example"), url("https://up.example"));
+        let to = headers(&["http://r.example/2"]);
+        let error = super::session(&[home.origin(), up.origin()], &up, &to).unwrap_err();
+        let message = "the registry at `https://up.example` leads to `http://r.example`, which is \
+                       less protected";
+        assert_eq!(error.to_string(), message);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A session is opened by POST and lives at the address that the registry's latest answer gives (distribution specification
 //! v1.1, "Pushing Blobs"). Each ends by the PUT that makes a blob of it, or by a DELETE. One whose upload broke off is kept
-//! for the next attempt at the same blob, which goes on where the registry stands.
+//! for the next attempt at the same blob, which goes on where the registry stands. All of these requests go to where the
+//! session is, which may be another host than the registry's if the user allows that.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,6 @@ use url::Url;
 use super::call::Call;
 use super::client::Client;
 use super::error::Refusal;
-use super::redirect;
 use crate::error::{Error, Result};
 use crate::image::Digest;
 use crate::limits::UPLOAD_CANCEL_TIMEOUT;
@@ -117,7 +117,7 @@ impl Sessions {
 
     /// The session that an answer opens.
     pub(super) fn opened(self: &Arc<Self>, response: &Response) -> Result<Session> {
-        let url = redirect::session(response.url(), response.headers())?;
+        let url = self.client.session_url(response)?;
         self.shortest.fetch_max(shortest(response.headers()), Ordering::Relaxed);
         Ok(self.session(url))
     }
@@ -227,7 +227,7 @@ impl Session {
 
     /// Goes to where an answer says.
     pub(super) fn follow(&mut self, response: &Response) -> Result<()> {
-        self.url = redirect::session(response.url(), response.headers())?;
+        self.url = self.sessions.client().session_url(response)?;
         Ok(())
     }
 
@@ -267,7 +267,7 @@ impl Session {
         }
         // Some registries say `0-0` of an empty session: one byte is not worth the doubt.
         let held = held(response.headers()).filter(|held| *held > 1 && status.is_success());
-        Ok(held.and_then(|held| Some((status_url(&response)?, held))))
+        Ok(held.and_then(|held| Some((status_url(client, &response)?, held))))
     }
 }
 
@@ -280,9 +280,9 @@ impl Drop for Session {
 }
 
 /// The address of a session by an answer about it; without `Location`, the one that was asked.
-fn status_url(response: &Response) -> Option<Url> {
+fn status_url(client: &Client, response: &Response) -> Option<Url> {
     if response.headers().contains_key(LOCATION) {
-        return redirect::session(response.url(), response.headers()).ok();
+        return client.session_url(response).ok();
     }
     Some(response.url().clone())
 }
@@ -318,7 +318,7 @@ async fn cancel(client: &Client, url: Url) -> bool {
     }
     // distribution 3 keeps the offset in the address, and wants the one where it stands even for this.
     let Ok(status) = client.send(&Call::new(Method::GET, url)).await else { return false };
-    let Some(url) = status_url(&status) else { return false };
+    let Some(url) = status_url(client, &status) else { return false };
     delete(url).await.is_some_and(|response| response.status().is_success())
 }
 

@@ -231,6 +231,8 @@ async fn values_get_to_the_container() {
             "--egress-only=*.example",
             "--proxy-from-environment",
             "--token-server=registry.example=login.example:8443",
+            "--upload-host=registry.example=uploads.example",
+            "--upload-host-with-credentials=registry.example=store.example:8443",
             "--apply-bundles",
             "--bundle-kinds=*.example.com",
             "--bundle-kinds=ConfigMap",

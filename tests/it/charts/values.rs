@@ -59,6 +59,11 @@ const BAD_VALUES: &[(&str, &str)] = &[
     ("egress.deny={a b}", "at '/egress/deny/0': 'a b' does not match pattern"),
     ("egress.denied={a}", "additional properties 'denied' not allowed"),
     ("tokenServers={a.example}", "at '/tokenServers/0': 'a.example' does not match pattern"),
+    ("uploadHosts={a.example}", "at '/uploadHosts/0': 'a.example' does not match pattern"),
+    (
+        "uploadHostsWithCredentials={a=b=c}",
+        "at '/uploadHostsWithCredentials/0': 'a=b=c' does not match pattern",
+    ),
     ("forbidInsecure=maybe", "at '/forbidInsecure': got string, want boolean"),
     ("proxyFromEnvironment=maybe", "at '/proxyFromEnvironment': got string, want boolean"),
     ("extraArgs={--listen=1.1.1.1:1}", "at '/extraArgs/0': 'not' failed"),

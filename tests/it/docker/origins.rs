@@ -1,7 +1,8 @@
 //! Wherever registries send us: no credential ever reaches another origin than its own.
 //!
 //! Three real servers answer by chance: challenges with realms, redirects, addresses of sessions, links to next pages, each
-//! leading anywhere in any spelling. A seed decides everything, so a failure can be had again.
+//! leading anywhere in any spelling. A seed decides everything, so a failure can be had again. In some worlds one of the
+//! others takes uploads by the user's word, with or without credentials.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::Response;
-use imagepush::access::{Access, Credential, Credentials, Network, Secret};
+use imagepush::access::{
+    Access, Credential, Credentials, Elsewhere, Network, NetworkSettings, Secret,
+};
 use imagepush::blob::Blob;
 use imagepush::transport::{BlobKind, Repository, Role};
 
@@ -43,6 +46,7 @@ struct Chance {
 struct Asked {
     origin: usize,
     path: String,
+    writes: bool,
     /// Everything of it, for the search.
     text: String,
     authorization: Option<String>,
@@ -167,6 +171,7 @@ async fn answer(State((origin, world)): State<(usize, Arc<World>)>, request: Req
     let asked = Asked {
         origin,
         path: head.uri.path().to_owned(),
+        writes: matches!(head.method, Method::PATCH | Method::PUT),
         text: format!("{} {:?} {}", head.uri, head.headers, String::from_utf8_lossy(&body)),
         authorization: header.map(str::to_owned),
     };
@@ -181,14 +186,16 @@ fn digest() -> imagepush::image::Digest {
 }
 
 /// Does everything that a push may do, whatever comes of it.
-async fn use_registry(host: &str, access: &Access) {
+async fn use_registry(host: &str, access: &Access, elsewhere: &Elsewhere) {
     let name = format!("{host}/app:1");
     let image = Image::new("x");
     let layer = image.layer_descriptor();
     let other = Repository { registry: host.to_owned(), path: "base".into() };
     for _ in 0..3 {
         // One that was told of a bad realm asks no more.
-        let access = Access { network: Network::default(), ..access.clone() };
+        let elsewhere = elsewhere.clone();
+        let settings = NetworkSettings { elsewhere, ..NetworkSettings::default() };
+        let access = Access { network: Network::new(settings), ..access.clone() };
         let to = destination(&name, &access).await;
         let _ = to.current().await;
         let _ = to.reuse_blob(&layer, None).await;
@@ -215,11 +222,42 @@ struct Seen {
     home_with_credentials: usize,
     elsewhere: usize,
     admitted_realms: usize,
+    bare_uploads: usize,
+    uploads_with_credentials: usize,
+}
+
+/// What the user says of the stranger.
+#[derive(Clone, Copy, PartialEq)]
+enum Stranger {
+    Nothing,
+    TakesUploads,
+    TakesUploadsWithCredentials,
+}
+
+impl Stranger {
+    fn elsewhere(self, hosts: &[String; 3]) -> Elsewhere {
+        let named = || vec![format!("{}={}", hosts[HOME], hosts[STRANGER]).parse().unwrap()];
+        let nothing = Elsewhere::default();
+        match self {
+            Self::Nothing => nothing,
+            Self::TakesUploads => Elsewhere { upload_hosts: named(), ..nothing },
+            Self::TakesUploadsWithCredentials => {
+                Elsewhere { upload_hosts_with_credentials: named(), ..nothing }
+            }
+        }
+    }
 }
 
 /// Fails if a request to another origin holds a secret. A realm that the registry itself names, at its own host, gets the
-/// credential of the token server.
-fn check(seed: u64, log: &[Asked], owned: &Canary, issued: &Canary, counts: &mut Seen) {
+/// credential of the token server; a stranger that takes uploads gets what the registry gets if that is said, and may then
+/// name a realm as well.
+fn check(
+    (seed, stranger): (u64, Stranger),
+    log: &[Asked],
+    (owned, issued): (&Canary, &Canary),
+    counts: &mut Seen,
+) {
+    let trusted = stranger == Stranger::TakesUploadsWithCredentials;
     for asked in log {
         let what = format!("seed {seed}: {} at origin {}", asked.path, asked.origin);
         if asked.origin == HOME {
@@ -227,11 +265,18 @@ fn check(seed: u64, log: &[Asked], owned: &Canary, issued: &Canary, counts: &mut
             continue;
         }
         counts.elsewhere += 1;
+        if asked.origin == STRANGER && trusted {
+            counts.uploads_with_credentials += usize::from(asked.authorization.is_some());
+            continue;
+        }
+        let uploaded = asked.origin == STRANGER && asked.writes;
+        assert!(!uploaded || stranger == Stranger::TakesUploads, "{what}: {}", asked.text);
+        counts.bare_uploads += usize::from(uploaded);
         issued.is_not_in(&what, &asked.text);
         let bearer = asked.authorization.as_deref().is_some_and(|text| text.starts_with("Bearer"));
         assert!(!bearer, "{what}: {}", asked.text);
-        let home_named = asked.path.starts_with(&format!("/realm/{HOME}/"));
-        if asked.origin == NEIGHBOUR && home_named {
+        let names = |origin: usize| asked.path.starts_with(&format!("/realm/{origin}/"));
+        if asked.origin == NEIGHBOUR && (names(HOME) || trusted && names(STRANGER)) {
             counts.admitted_realms += 1;
             continue;
         }
@@ -259,10 +304,16 @@ async fn no_credential_reaches_another_origin() {
             token: token.text().to_owned(),
             ..Chance::default()
         };
-        use_registry(&world.hosts[HOME], &access).await;
+        let stranger = match seed / 4 % 3 {
+            0 => Stranger::Nothing,
+            1 => Stranger::TakesUploads,
+            _ => Stranger::TakesUploadsWithCredentials,
+        };
+        use_registry(&world.hosts[HOME], &access, &stranger.elsewhere(&world.hosts)).await;
         let log = std::mem::take(&mut world.state.lock().unwrap().log);
-        check(seed, &log, &password, &token, &mut seen);
+        check((seed, stranger), &log, (&password, &token), &mut seen);
     }
-    let Seen { home_with_credentials, elsewhere, admitted_realms } = seen;
+    let Seen { home_with_credentials, elsewhere, admitted_realms, .. } = seen;
     assert!(home_with_credentials > 500 && elsewhere > 100 && admitted_realms > 20, "{seen:?}");
+    assert!(seen.bare_uploads > 10 && seen.uploads_with_credentials > 20, "{seen:?}");
 }

@@ -1,6 +1,6 @@
 //! A credential never reaches another origin, and TLS is given up for no host but the one named.
 
-use imagepush::access::{Access, Certificates, Network, NetworkSettings, TlsPolicy};
+use imagepush::access::{Access, Certificates, Elsewhere, Network, NetworkSettings, TlsPolicy};
 use imagepush::error::Kind;
 use imagepush::image::MediaType;
 use imagepush::transport::BlobKind;
@@ -98,7 +98,8 @@ async fn a_session_elsewhere_is_refused_with_both_origins() {
         format!(
             "RegistryUnavailable Permanent: writing blob `{}` to `docker://{host}/app`: the registry at \
              `http://{host}` wants the blob to be sent to `http://{place}`, which is not followed \
-             // the registry, or a proxy before it, has to answer with its own address in `Location`",
+             // the registry, or a proxy before it, has to answer with its own address in `Location`; \
+             `--upload-host`, of the command line or of the operator, allows another host",
             image.layer_descriptor().digest,
             host = registry.host
         )
@@ -132,7 +133,10 @@ async fn a_realm_elsewhere_gets_no_credentials() {
     assert_eq!(stranger.seen().len(), 0);
 
     let settings = |trusted: String| NetworkSettings {
-        token_servers: vec![trusted.parse().unwrap()],
+        elsewhere: Elsewhere {
+            token_servers: vec![trusted.parse().unwrap()],
+            ..Elsewhere::default()
+        },
         ..NetworkSettings::default()
     };
     stranger.set_login(Login::bearer("alice", secret("docker::security")));

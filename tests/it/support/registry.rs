@@ -56,7 +56,8 @@ pub(crate) struct Seen {
 #[derive(Default)]
 struct Shared {
     quirk: Quirk,
-    store: Mutex<Store>,
+    /// Hosts beside each other have one.
+    store: Arc<Mutex<Store>>,
     rules: Mutex<Vec<Rule>>,
     login: Mutex<Login>,
     log: Mutex<Vec<Seen>>,
@@ -81,14 +82,24 @@ impl Registry {
     }
 
     async fn start_with(address: &str, quirk: Quirk) -> Self {
+        Self::serve(address, Shared { quirk, ..Shared::default() }).await
+    }
+
+    async fn serve(address: &str, shared: Shared) -> Self {
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { quirk, ..Shared::default() });
+        let shared = Arc::new(shared);
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             axum::serve(listener, router).await.unwrap();
         });
         Self { host: address.to_string(), shared, task }
+    }
+
+    /// Another host with the same content, and with rules, a log and a login of its own.
+    pub(crate) async fn start_beside(&self) -> Self {
+        let store = Arc::clone(&self.shared.store);
+        Self::serve("127.0.0.1:0", Shared { store, ..Shared::default() }).await
     }
 
     /// Asks for credentials from now on.

@@ -1,6 +1,6 @@
 //! Sends the requests of the distribution specification: answers challenges, and follows redirects.
 //!
-//! Credentials go to the registry only, wherever else a request is led.
+//! Credentials go to the registry only, and to who takes its uploads where the user has it so, wherever else a request is led.
 
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Method, Request, Response, StatusCode};
@@ -29,7 +29,7 @@ impl Client {
             let call = places.last().unwrap_or(call);
             let response = self.ask(call).await?;
             let moved = match moved(call, &response)? {
-                None => return Ok(response),
+                None => return self.let_in(response),
                 Some(url) => Call { url, moved: true, ..call.clone() },
             };
             places.push(moved);
@@ -67,9 +67,27 @@ impl Client {
         }
     }
 
-    /// Whether the registry wants credentials. Nobody else is given any.
+    /// Whether the registry wants credentials, or who takes its uploads and is to get them. Nobody else is given any.
     fn wants_credentials(&self, response: &Response) -> bool {
-        response.status() == StatusCode::UNAUTHORIZED && !self.is_elsewhere(response)
+        let may_have_them = || {
+            let uploads = self.connections.upload_origins().with_credentials;
+            !self.is_elsewhere(response) || uploads.contains(&response.url().origin())
+        };
+        response.status() == StatusCode::UNAUTHORIZED && may_have_them()
+    }
+
+    /// An answer to what was sent to the registry or to who takes its uploads; an error if that one wants credentials that
+    /// it is not to get.
+    fn let_in(&self, response: Response) -> Result<Response> {
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_elsewhere(&response) {
+            return Ok(response);
+        }
+        let message = format!(
+            "`{}`, where the registry wants the blob to be sent, wants credentials that it is not given",
+            place(response.url())
+        );
+        let hint = "`--upload-host-with-credentials`, of the command line or of the operator, lets it have the registry's";
+        Err(Error::new(Kind::AccessDenied, message).hint(hint))
     }
 
     /// What to send after an answer of 401.
@@ -122,7 +140,7 @@ impl Client {
                 chunks = replay.rewind().ok_or_else(|| self.auth.expired())?;
                 continue;
             }
-            let Some(url) = moved(call, &response)? else { return Ok(response) };
+            let Some(url) = moved(call, &response)? else { return self.let_in(response) };
             chunks = replay.rewind().ok_or_else(|| redirect::too_late(&url))?;
             places.push(Call { url, moved: true, ..call.clone() });
         }

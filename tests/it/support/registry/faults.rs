@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{LOCATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
@@ -55,6 +55,8 @@ pub(crate) enum Act {
     Endless,
     /// Replaces a header of the right answer; an empty value removes it.
     Header(&'static str, String),
+    /// Puts this origin before the `Location` of the right answer.
+    LocatedAt(String),
     /// Replaces the status of the right answer.
     Status(u16),
 }
@@ -104,6 +106,7 @@ impl Act {
             Self::Truncate(_)
                 | Self::StallBody(_)
                 | Self::Header(..)
+                | Self::LocatedAt(_)
                 | Self::Status(_)
                 | Self::DropAnswer
                 | Self::LoseBlobs
@@ -190,6 +193,12 @@ impl Act {
                 if !value.is_empty() {
                     let name = HeaderName::from_static(name);
                     response.headers_mut().insert(name, HeaderValue::from_str(&value).unwrap());
+                }
+            }
+            Self::LocatedAt(origin) => {
+                if let Some(path) = response.headers().get(LOCATION) {
+                    let there = format!("{origin}{}", path.to_str().unwrap()).parse().unwrap();
+                    response.headers_mut().insert(LOCATION, there);
                 }
             }
             Self::Truncate(length) => {
