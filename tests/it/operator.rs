@@ -19,6 +19,7 @@ mod outages;
 mod outputs;
 mod ownership;
 mod permissions;
+mod phases;
 mod policy;
 mod rotation;
 mod secrets;

@@ -73,14 +73,14 @@ fn spec(destination: &str, more: &Value) -> Value {
     spec
 }
 
-async fn jobs(operator: &Operator) -> Vec<Value> {
+pub(super) async fn jobs(operator: &Operator) -> Vec<Value> {
     let list = operator.kubectl(&["get", "jobs", "-o", "json"]).await;
     let list: Value = serde_json::from_str(&list).unwrap();
     list["items"].as_array().unwrap().clone()
 }
 
 /// Waits for a Job that isn't this one. Those that are being deleted have their pods taken away, and go.
-async fn next_job(operator: &Operator, before: Option<&Value>) -> Value {
+pub(super) async fn next_job(operator: &Operator, before: Option<&Value>) -> Value {
     let uid = |job: &Value| job["metadata"]["uid"].clone();
     let found = async {
         loop {
@@ -115,7 +115,7 @@ async fn collect_garbage(operator: &Operator) {
 }
 
 /// Makes the pod of a Job, with its container in this state.
-async fn make_pod(operator: &Operator, job: &Value, state: &Value) {
+pub(super) async fn make_pod(operator: &Operator, job: &Value, state: &Value) {
     let name = format!("{}-x", job["metadata"]["name"].as_str().unwrap());
     let mut metadata = job["spec"]["template"]["metadata"].clone();
     metadata["name"] = json!(name);
@@ -134,7 +134,7 @@ async fn make_pod(operator: &Operator, job: &Value, state: &Value) {
 }
 
 /// Runs what the Job's container would run, with these volumes, and tells how it ended.
-async fn run_pod(operator: &Operator, job: &Value, folder: &Path) -> Value {
+pub(super) async fn run_pod(operator: &Operator, job: &Value, folder: &Path) -> Value {
     let template = &job["spec"]["template"];
     let task = template["metadata"]["annotations"]["imagepush.dev/task"].as_str().unwrap();
     fs::write(folder.join("task.json"), task).unwrap();

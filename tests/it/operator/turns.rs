@@ -1,7 +1,7 @@
 //! Operators that take turns by a lease, on the real API server: stolen from, stopped for a while, and killed.
 
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use imagepush::controller::{ElectionConfig, SecretWatch};
 use rustix::process::{Pid, Signal, kill_process};
@@ -86,8 +86,8 @@ async fn a_stolen_lease_ends_a_push_before_its_tag() {
     assert_eq!(holder(plane, &namespace).await, "", "given back");
 }
 
-/// The program as a pod runs it.
-struct Process(Child);
+/// The program as a pod runs it; it is killed when this is dropped.
+pub(super) struct Process(Child);
 
 impl Process {
     fn start(plane: &ControlPlane, folder: &Path, namespace: &str) -> Self {
@@ -101,14 +101,19 @@ impl Process {
         ];
         let mut program = program(folder, &arguments);
         program.env("KUBECONFIG", plane.kubeconfig());
+        Self::of(program)
+    }
+
+    pub(super) fn of(mut program: Command) -> Self {
         Self(program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
-    async fn code(mut self) -> Option<i32> {
+    /// Waits for its end; no code if a signal has ended it.
+    pub(super) async fn code(mut self) -> Option<i32> {
         let ended = async {
             loop {
                 if let Some(status) = self.0.try_wait().unwrap() {

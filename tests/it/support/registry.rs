@@ -46,7 +46,7 @@ pub(crate) struct Seen {
     /// The path, without the query.
     pub(crate) path: String,
     pub(crate) query: String,
-    /// 0 until it is answered.
+    /// 0 until it is answered, or could be.
     pub(crate) status: u16,
     /// How many bytes of its body were taken.
     pub(crate) bytes: usize,
@@ -166,6 +166,20 @@ impl Registry {
         matching.map(|seen| seen.bytes).sum()
     }
 
+    /// How often each blob was sent, or was about to be, and how often it was taken, by digest.
+    pub(crate) fn blobs_sent(&self) -> std::collections::BTreeMap<String, (usize, usize)> {
+        let mut sent = std::collections::BTreeMap::new();
+        for seen in self.seen() {
+            let digest = seen.argument("digest").filter(|_| seen.method == Method::PUT);
+            if let Some(digest) = digest {
+                let (tried, taken): &mut (usize, usize) = sent.entry(digest).or_default();
+                *tried += 1;
+                *taken += usize::from(seen.status == 201);
+            }
+        }
+        sent
+    }
+
     /// How many upload sessions are open.
     pub(crate) fn open_sessions(&self) -> usize {
         self.shared.store.lock().unwrap().open_sessions()
@@ -230,7 +244,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             if matches!(act, Act::LoseBlobs) {
                 shared.store.lock().unwrap().lose_blobs();
             }
-            let response = act.spoil(exchange.behave(request).await).await;
+            let behaved = exchange.behave(request).await;
+            // It may be that nobody hears of it.
+            exchange.note(|seen| seen.status = behaved.status().as_u16());
+            let response = act.spoil(behaved).await;
             if loses_after {
                 shared.store.lock().unwrap().lose_blobs();
             }

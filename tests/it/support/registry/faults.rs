@@ -35,6 +35,8 @@ pub(crate) enum Act {
     Drop,
     /// Does what it should, then closes the connection without an answer.
     DropAnswer,
+    /// Does what it should, and never says so.
+    KeepAnswer,
     /// Loses all blobs first.
     LoseBlobs,
     /// Does what it should, then loses all blobs.
@@ -109,6 +111,7 @@ impl Act {
                 | Self::LocatedAt(_)
                 | Self::Status(_)
                 | Self::DropAnswer
+                | Self::KeepAnswer
                 | Self::LoseBlobs
                 | Self::LoseBlobsAfter
                 | Self::CutBody(_)
@@ -187,6 +190,7 @@ impl Act {
                 }
             }
             Self::CutBody(_) | Self::DropAnswer => std::panic::resume_unwind(Box::new("scripted")),
+            Self::KeepAnswer => pending().await,
             Self::Status(code) => *response.status_mut() = StatusCode::from_u16(code).unwrap(),
             Self::Header(name, value) => {
                 response.headers_mut().remove(name);
