@@ -343,7 +343,7 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 pub const MEMORY_OF_PUSH: u64 = 32 << 20;
 
 /// Memory that it takes beside that where layers are looked into as they pass.
-pub const MEMORY_OF_LOOKS: u64 = (PARALLEL_LOOKS as u64) << MAX_LOOK_WINDOW_LOG;
+pub const MEMORY_OF_LOOKS: u64 = 1 << MAX_LOOK_WINDOW_LOG;
 
 /// Most that metrics count of one push, in bytes or blobs: a pebibyte, which nobody moves in a day.
 pub const MAX_COUNTED: u64 = 1 << 50;

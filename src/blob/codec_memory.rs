@@ -98,7 +98,7 @@ impl Reach {
 }
 
 /// The window in bytes that a zstd frame asks for (RFC 8878, section 3.1.1.1); `None` if its header is cut off.
-fn window(frame: &[u8]) -> Option<u64> {
+pub(super) fn window(frame: &[u8]) -> Option<u64> {
     let (descriptor, fields) = frame.get(4..)?.split_first()?;
     let single_segment = descriptor & 0x20 != 0;
     if !single_segment {

@@ -2,8 +2,8 @@
 //!
 //! The stream itself passes unchanged, and never fails because of the look: what can't be decompressed is told to the
 //! observer only. Decoding goes on piece by piece, on blocking threads that are given back between two chunks, one chunk
-//! behind the stream. Once the observer wants no more, nothing is decoded. Decoders that take much memory wait for their turn, and the
-//! stream with them.
+//! behind the stream. Once the observer wants no more, nothing is decoded. Decoders that hold a window wait until there is memory
+//! for it, and the stream with them; the first bytes tell how much that is.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::Chunks;
+use super::codec_memory::{Reach, window};
 use crate::error::{Error, Result};
 use crate::image::Compression;
-use crate::limits::{MAX_EXPANDED_LAYER, MAX_LOOK_WINDOW_LOG, MAX_ZSTD_WINDOW_LOG, PARALLEL_LOOKS};
+use crate::limits::{LOOK_SHARE_LOG, MAX_EXPANDED_LAYER, MAX_LOOK_WINDOW_LOG};
 
 /// Chunks shorter than this are decoded in place: handing them to a thread costs more.
 const INLINE: usize = 8 << 10;
@@ -33,11 +34,11 @@ pub trait LayerObserver: Send + 'static {
     fn end(self: Box<Self>, fault: Option<String>);
 }
 
-/// What looking at layers may take of the machine; clones share their turns.
+/// The memory that looking at layers may take: that of the largest window, or of several smaller ones. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Looks {
-    turns: Arc<Semaphore>,
-    window_log: u32,
+    /// In shares of 8 MiB ([`LOOK_SHARE_LOG`]).
+    shares: Arc<Semaphore>,
 }
 
 /// Passes the stream on, which has `size` bytes if that is known, and shows `observer` what it decompresses to.
@@ -47,8 +48,8 @@ pub fn observe(
     observer: Box<dyn LayerObserver>,
     looks: &Looks,
 ) -> Chunks {
-    let decoding = Decoding::Idle(Box::new(Decoder::new(observer, looks.window_log)));
-    let observing = Observing { chunks, left: size, decoding, looks: looks.clone(), turn: None };
+    let decoding = Decoding::Idle(Box::new(Decoder::new(observer)));
+    let observing = Observing { chunks, left: size, decoding, looks: looks.clone(), share: None };
     stream::try_unfold(observing, Observing::next).boxed()
 }
 
@@ -58,8 +59,8 @@ struct Observing {
     left: Option<u64>,
     decoding: Decoding,
     looks: Looks,
-    /// Held while a decoder is that takes much memory.
-    turn: Option<OwnedSemaphorePermit>,
+    /// Held while there is a decoder that holds a window.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 enum Decoding {
@@ -72,7 +73,8 @@ enum Decoding {
 struct Decoder {
     /// The first bytes, until they tell how the layer is compressed.
     head: BytesMut,
-    window_log: u32,
+    /// What it may hold of the memory for windows.
+    shares: u32,
     stage: Stage,
     fault: Option<String>,
 }
@@ -103,7 +105,7 @@ impl Observing {
             return Ok(None);
         };
         self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
-        self.take_turn(&chunk).await;
+        self.take_share(&chunk).await;
         self.show(chunk.clone()).await?;
         if self.left == Some(0) {
             self.end().await?;
@@ -111,18 +113,18 @@ impl Observing {
         Ok(Some((chunk, self)))
     }
 
-    /// Waits until there may be one more decoder that holds a window, if these are the first bytes for one.
-    async fn take_turn(&mut self, chunk: &[u8]) {
-        let Decoding::Idle(decoder) = &self.decoding else { return };
-        if self.turn.is_none() && decoder.will_hold_a_window(chunk) {
-            self.turn = Arc::clone(&self.looks.turns).acquire_owned().await.ok();
+    /// Waits until there is memory for a decoder, if it will hold a window once it has these bytes.
+    async fn take_share(&mut self, chunk: &[u8]) {
+        let Decoding::Idle(decoder) = &mut self.decoding else { return };
+        if let Some(shares) = decoder.begin(chunk) {
+            self.share = Arc::clone(&self.looks.shares).acquire_many_owned(shares).await.ok();
         }
     }
 
     async fn show(&mut self, chunk: Bytes) -> Result<()> {
         let Some(mut decoder) = self.settle().await? else { return Ok(()) };
         if decoder.is_done() {
-            self.turn = None;
+            self.share = None;
         }
         self.decoding = if chunk.len() < INLINE || decoder.is_done() {
             decoder.push(&chunk);
@@ -141,7 +143,7 @@ impl Observing {
             let work = tokio::task::spawn_blocking(move || decoder.end());
             work.await.map_err(|error| stopped(&error))?;
         }
-        self.turn = None;
+        self.share = None;
         Ok(())
     }
 
@@ -160,32 +162,39 @@ fn stopped(cause: &tokio::task::JoinError) -> Error {
 
 // === impl Looks ===
 
-impl Looks {
-    /// At layers that are on their way: next to nothing.
-    pub fn in_passing() -> Self {
-        let turns = Arc::new(Semaphore::new(PARALLEL_LOOKS));
-        Self { turns, window_log: MAX_LOOK_WINDOW_LOG }
+impl Default for Looks {
+    fn default() -> Self {
+        Self { shares: Arc::new(Semaphore::new(1 << (MAX_LOOK_WINDOW_LOG - LOOK_SHARE_LOG))) }
     }
+}
 
-    /// At one layer that is read for that: what it takes.
-    pub fn alone() -> Self {
-        Self { turns: Arc::new(Semaphore::new(1)), window_log: MAX_ZSTD_WINDOW_LOG }
-    }
+/// How many shares a decoder takes for a window of these bytes; `None` if it may not have it.
+fn shares_for(window: u64) -> Option<u32> {
+    let shares = window.div_ceil(1 << LOOK_SHARE_LOG).max(1).next_power_of_two();
+    u32::try_from(shares)
+        .ok()
+        .filter(|shares| *shares <= 1 << (MAX_LOOK_WINDOW_LOG - LOOK_SHARE_LOG))
 }
 
 // === impl Decoder ===
 
 impl Decoder {
-    fn new(observer: Box<dyn LayerObserver>, window_log: u32) -> Self {
+    fn new(observer: Box<dyn LayerObserver>) -> Self {
         let sink = Sink { observer, left: MAX_EXPANDED_LAYER, wanted: true };
-        Self { head: BytesMut::new(), window_log, stage: Stage::Unknown(sink), fault: None }
+        Self { head: BytesMut::new(), shares: 1, stage: Stage::Unknown(sink), fault: None }
     }
 
-    /// Whether the next bytes start the decoding of zstd, as far as they tell.
-    fn will_hold_a_window(&self, chunk: &[u8]) -> bool {
-        let first = self.head.iter().chain(chunk).copied().take(Compression::MAGIC_LENGTH);
-        matches!(self.stage, Stage::Unknown(_))
-            && Compression::detect(&first.collect::<Vec<_>>()) == Compression::Zstd
+    /// How many shares it will hold if the next bytes start the decoding of zstd.
+    fn begin(&mut self, chunk: &[u8]) -> Option<u32> {
+        if !matches!(self.stage, Stage::Unknown(_)) || self.head.len() + chunk.len() < Reach::HEAD {
+            return None;
+        }
+        let first: Vec<u8> = self.head.iter().chain(chunk).copied().take(Reach::HEAD).collect();
+        if Compression::detect(&first) != Compression::Zstd {
+            return None;
+        }
+        self.shares = shares_for(window(&first)?)?;
+        Some(self.shares)
     }
 
     fn is_done(&self) -> bool {
@@ -199,7 +208,7 @@ impl Decoder {
         let pushed = match &mut self.stage {
             Stage::Unknown(_) => {
                 self.head.extend_from_slice(chunk);
-                if self.head.len() < Compression::MAGIC_LENGTH { Ok(()) } else { self.start() }
+                if self.head.len() < Reach::HEAD { Ok(()) } else { self.start() }
             }
             Stage::Plain(sink) => sink.write_all(chunk),
             Stage::Gzip(decoder) => decoder.write_all(chunk),
@@ -220,11 +229,13 @@ impl Decoder {
         self.stage = match Compression::detect(&head) {
             Compression::None => Stage::Plain(sink),
             Compression::Gzip => Stage::Gzip(Box::new(MultiGzDecoder::new(sink))),
-            Compression::Zstd => {
-                let mut decoder = zstd::stream::write::Decoder::new(sink)?;
-                decoder.window_log_max(self.window_log)?;
-                Stage::Zstd(Box::new(decoder))
-            }
+            Compression::Zstd => match window(&head).filter(|it| shares_for(*it).is_none()) {
+                Some(window) => {
+                    self.fault = Some(too_far(window));
+                    Stage::Stopped(sink)
+                }
+                None => Stage::Zstd(Box::new(self.zstd(sink)?)),
+            },
             other => {
                 self.fault = Some(format!("it is compressed with {other}"));
                 Stage::Stopped(sink)
@@ -234,23 +245,30 @@ impl Decoder {
         Ok(())
     }
 
+    /// Frames that come later may have no larger window than there is room for.
+    fn zstd(&self, sink: Sink) -> io::Result<zstd::stream::write::Decoder<'static, Sink>> {
+        let mut decoder = zstd::stream::write::Decoder::new(sink)?;
+        decoder.window_log_max(LOOK_SHARE_LOG + self.shares.ilog2())?;
+        Ok(decoder)
+    }
+
     /// Decodes nothing more. That is a fault, unless the observer has what it wanted.
     fn stop(&mut self, cause: &io::Error) {
         if let Some(sink) = std::mem::replace(&mut self.stage, Stage::Taken).into_sink() {
             if sink.wanted {
-                self.fault = Some(format!("its data is corrupt: {cause}"));
+                self.fault = Some(format!("its data can't be decompressed: {cause}"));
             }
             self.stage = Stage::Stopped(sink);
         }
     }
 
     fn end(mut self) {
-        let finished = match &mut self.stage {
-            Stage::Unknown(_) => self.start(),
+        let started = if matches!(self.stage, Stage::Unknown(_)) { self.start() } else { Ok(()) };
+        let finished = started.and_then(|()| match &mut self.stage {
             Stage::Gzip(decoder) => decoder.try_finish(),
             Stage::Zstd(decoder) => decoder.flush(),
-            Stage::Plain(_) | Stage::Stopped(_) | Stage::Taken => Ok(()),
-        };
+            Stage::Unknown(_) | Stage::Plain(_) | Stage::Stopped(_) | Stage::Taken => Ok(()),
+        });
         if let Err(cause) = finished {
             self.stop(&cause);
         }
@@ -258,6 +276,13 @@ impl Decoder {
             sink.observer.end(self.fault);
         }
     }
+}
+
+fn too_far(window: u64) -> String {
+    let limit = 1_u64 << MAX_LOOK_WINDOW_LOG;
+    format!(
+        "decompressing it takes a window of {window} bytes, which is beyond the limit of {limit}; compress it without a long window, or attach the bundle to the image"
+    )
 }
 
 // === impl Stage ===

@@ -121,7 +121,7 @@ impl Carrier {
     /// Finds the bundle in the layers, reading those that haven't been seen.
     async fn search(&self, ends: &Ends<'_>, folder: &Folder) -> Result<()> {
         let read = search::read_layers(&ends.origin, folder, &self.views).await;
-        match self.heed(read.map_err(unsound))? {
+        match self.heed(read)? {
             None => Ok(()),
             Some(Some(bundle)) => {
                 let from = ends.origin.digests()?.into_iter().next();
@@ -138,7 +138,7 @@ impl Carrier {
 
     async fn read_attached(&self, ends: &Ends<'_>, listed: &Descriptor) -> Result<()> {
         let read = search::read_attached(&ends.origin, listed).await;
-        if let Some(bundle) = self.heed_beside(read.map_err(unsound))? {
+        if let Some(bundle) = self.heed_beside(read)? {
             self.set(State::Found { bundle, from: None });
         }
         Ok(())
@@ -334,7 +334,7 @@ impl Companion for Carrier {
             | State::Found { .. }
             | State::Decided(_) => return None,
         };
-        search::is_layer(layer).then(|| self.views.in_passing(layer, &folder))
+        search::is_layer(layer).then(|| self.views.looking(layer, &folder))
     }
 
     async fn settle(&self, ends: &Ends<'_>) -> Result<()> {
@@ -408,17 +408,6 @@ impl Companion for Carrier {
 /// Whether to ask for more of an image that stays where it is would cost requests, and nothing known says that it is worth them.
 fn is_dear(origin: &Origin<'_>) -> bool {
     origin.locality() == Locality::Remote && search::annotated(origin).is_none()
-}
-
-/// What is asked for is a bundle, and the image carries none that anybody could use: no fault of the image as such.
-fn unsound(error: Error) -> Error {
-    let of_source = error.side() == Some(Side::Source);
-    match error.kind() {
-        Kind::InvalidImage | Kind::LimitExceeded if of_source => {
-            error.of_kind(Kind::CustomResourcesInvalid)
-        }
-        _ => error,
-    }
 }
 
 /// Whether a fault is one of what the image carries or of what a place can do, and stays.

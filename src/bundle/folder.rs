@@ -58,7 +58,7 @@ impl Folder {
             return Ok(Self(parts.join("/")));
         };
         let message = format!("the folder `{path}` that the image's label names {fault}");
-        Err(Error::new(Kind::InvalidImage, message))
+        Err(Error::new(Kind::CustomResourcesInvalid, message))
     }
 
     /// The path from the root, without a slash before it.

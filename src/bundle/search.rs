@@ -28,8 +28,6 @@ pub(super) struct Views(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     views: Mutex<HashMap<Digest, LayerView>>,
-    /// Layers that could not be decompressed in passing, and why. With more room they may be.
-    missed: Mutex<HashMap<Digest, String>>,
     /// Whether nobody wants to know any more.
     closed: AtomicBool,
 }
@@ -141,7 +139,7 @@ pub(super) async fn read_attached(origin: &Origin<'_>, listed: &Descriptor) -> R
         let yaml = origin.small_blob(layer, MAX_BUNDLE).await?;
         Bundle::parse(&yaml)
     };
-    read.await.map_err(|error| error.doing(doing()).on(Side::Source))
+    read.await.map_err(|error| unsound(error.doing(doing()).on(Side::Source)))
 }
 
 /// Reads the bundle in the layers; none if there is nothing in the folder. Those of several images must be the same, though
@@ -151,6 +149,10 @@ pub(super) async fn read_layers(
     folder: &Folder,
     views: &Views,
 ) -> Result<Option<Bundle>> {
+    merged(origin, folder, views).await.map_err(unsound)
+}
+
+async fn merged(origin: &Origin<'_>, folder: &Folder, views: &Views) -> Result<Option<Bundle>> {
     let (mut images_seen, mut readings) = (HashSet::new(), Readings::new());
     let mut views = HashMap::from([(folder.clone(), views.clone())]);
     let images = images(origin).await?;
@@ -231,8 +233,19 @@ async fn view(
         let kind = layer.media_type.as_str().escape_default();
         return Ok(LayerView::unreadable(format!("it has the unknown type `{kind}`")));
     }
-    origin.layer(layer, || views.alone(layer, folder)).await?;
+    origin.layer(layer, || views.looking(layer, folder)).await?;
     views.get(&layer.digest).ok_or_else(|| Error::internal("a layer was read and not seen"))
+}
+
+/// What is asked for is a bundle, and the image carries none that anybody could use: no fault of the image as such.
+fn unsound(error: Error) -> Error {
+    let of_source = error.side() == Some(Side::Source);
+    match error.kind() {
+        Kind::InvalidImage | Kind::LimitExceeded if of_source => {
+            error.of_kind(Kind::CustomResourcesInvalid)
+        }
+        _ => error,
+    }
 }
 
 fn in_layer(layer: &Digest, error: Error) -> Error {
@@ -266,7 +279,7 @@ pub(super) fn no_bundle(folder: &Folder) -> Error {
 pub(super) fn encrypted(layer: &Descriptor) -> Error {
     let message =
         format!("layer `{}` is encrypted, so that no bundle can be found in it", layer.digest);
-    Error::new(Kind::InvalidImage, message).on(Side::Source).hint(
+    Error::new(Kind::CustomResourcesInvalid, message).on(Side::Source).hint(
         "attach the bundle to the image, or push without one (`--cr-option no`, `policy: Never`)",
     )
 }
@@ -281,13 +294,12 @@ impl Views {
 
     /// Whether any layer has been seen.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty() && lock(&self.0.missed).is_empty()
+        self.lock().is_empty()
     }
 
     /// Forgets what has been seen: it was looked for in another folder.
     pub(super) fn clear(&self) {
         self.lock().clear();
-        lock(&self.0.missed).clear();
     }
 
     /// Whether a layer that has been seen says anything of the folder.
@@ -297,31 +309,16 @@ impl Views {
 
     /// The error of a layer that has been seen and can't be understood.
     pub(super) fn fault(&self) -> Option<Error> {
-        let (views, missed) = (self.lock(), lock(&self.0.missed));
+        let views = self.lock();
         let mut faults = views.iter().filter_map(|(layer, view)| Some((layer, view.fault()?)));
-        let missed = || missed.iter().next().map(|(layer, fault)| (layer, fault.as_str()));
-        let (layer, fault) = faults.next().or_else(missed)?;
-        Some(in_layer(layer, Error::new(Kind::InvalidImage, fault)))
+        let (layer, fault) = faults.next()?;
+        Some(in_layer(layer, Error::new(Kind::CustomResourcesInvalid, fault)))
     }
 
-    /// Who looks at a layer that passes.
-    pub(super) fn in_passing(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
-        self.looking(layer, folder, true)
-    }
-
-    /// Who looks at a layer that is read for that.
-    fn alone(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
-        self.looking(layer, folder, false)
-    }
-
-    fn looking(
-        &self,
-        layer: &Descriptor,
-        folder: &Folder,
-        passing: bool,
-    ) -> Box<dyn LayerObserver> {
+    /// Who looks at a layer that passes, or is read for that.
+    pub(super) fn looking(&self, layer: &Descriptor, folder: &Folder) -> Box<dyn LayerObserver> {
         let (views, layer) = (self.clone(), layer.digest.clone());
-        Box::new(Looking { views, layer, passing, reader: LayerReader::new(folder.clone()) })
+        Box::new(Looking { views, layer, reader: LayerReader::new(folder.clone()) })
     }
 
     /// Nobody wants to know more: layers that are on their way are looked at no further.
@@ -347,19 +344,14 @@ impl Views {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, LayerView>> {
-        lock(&self.0.views)
+        self.0.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at a layer as it passes.
 struct Looking {
     views: Views,
     layer: Digest,
-    passing: bool,
     reader: LayerReader,
 }
 
@@ -370,10 +362,9 @@ impl LayerObserver for Looking {
     }
 
     fn end(self: Box<Self>, fault: Option<String>) {
-        let Self { views, layer, passing, reader } = *self;
+        let Self { views, layer, reader } = *self;
         match fault {
             _ if views.is_closed() => {}
-            Some(fault) if passing => drop(lock(&views.0.missed).insert(layer, fault)),
             Some(fault) => views.put(layer, LayerView::unreadable(fault)),
             None => views.put(layer, reader.finish()),
         }

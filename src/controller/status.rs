@@ -253,9 +253,19 @@ impl Draft {
         }
         self.fails_for_bundle(failure);
         if failure.side == Some(Side::Source) {
-            self.set(SOURCE_RESOLVED, State::False, failure.reason, &failure.message);
+            self.unresolved(failure);
         }
         self.status.progress = None;
+    }
+
+    /// Something is wrong with the source, or only with what is carried by the image that was read there.
+    fn unresolved(&mut self, failure: &Failure) {
+        if failure.reason == Kind::CustomResourcesInvalid.as_str() {
+            let message = "the image was read; what is wrong is the bundle that it carries";
+            self.set(SOURCE_RESOLVED, State::True, reasons::RESOLVED, message);
+        } else {
+            self.set(SOURCE_RESOLVED, State::False, failure.reason, &failure.message);
+        }
     }
 
     /// Suspended before the push was done.

@@ -48,7 +48,7 @@ impl CopyState {
     pub(super) fn new() -> Self {
         Self {
             width: Width::new(),
-            looks: Looks::in_passing(),
+            looks: Looks::default(),
             codecs: CodecMemory::default(),
             blobs: Mutex::default(),
             instances: Mutex::default(),

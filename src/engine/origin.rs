@@ -200,7 +200,7 @@ impl<'a> Origin<'a> {
         self.reading(&layer.digest, || async {
             let chunks = self.pace.limit(self.source.blob(layer).await?);
             let (chunks, _) = Blob::verified(chunks, layer).into_parts();
-            let chunks = observe(chunks, None, observer(), &Looks::alone());
+            let chunks = observe(chunks, None, observer(), &Looks::default());
             chunks.try_for_each(|_| future::ready(Ok(()))).await
         })
         .await

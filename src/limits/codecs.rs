@@ -1,11 +1,12 @@
 //! Bounds on compression: how far bytes may expand, and what decoders and encoders may take of the machine.
 
-/// Largest window of a zstd layer that is looked into while it passes, as a power of two: 8 MiB, the largest of zstd's usual
-/// levels. One with a larger window is read for itself, where it is wanted.
-pub const MAX_LOOK_WINDOW_LOG: u32 = 23;
+/// Largest window of a zstd layer that is looked into for a bundle, as a power of two: 32 MiB, as [`MAX_USUAL_WINDOW_LOG`].
+/// Looking must not need more memory than the push itself, whoever has built the image.
+pub const MAX_LOOK_WINDOW_LOG: u32 = MAX_USUAL_WINDOW_LOG;
 
-/// Most layers with such a window that are looked into at the same time: the memory for it is the push's own.
-pub const PARALLEL_LOOKS: usize = 4;
+/// The smallest share of that memory that a layer takes, as a power of two: 8 MiB, the window of zstd's usual levels. As many
+/// layers are looked into at the same time as have room for their windows.
+pub const LOOK_SHARE_LOG: u32 = 23;
 
 /// Bytes that one compressed layer may expand to. Layers of zeros legally expand to a thousand (gzip) or thirty
 /// thousand (zstd) times their size, so that a ratio would refuse what is sound; the stream is never held in memory.

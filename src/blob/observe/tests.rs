@@ -5,6 +5,9 @@ use futures::FutureExt as _;
 use super::*;
 use crate::blob::{Codec, CodecMemory, compress};
 
+/// How many small windows there is memory for.
+const SHARES: u32 = 4;
+
 /// What an observer has seen: the bytes, and how it ended.
 type Seen = Arc<Mutex<(Vec<u8>, Option<Option<String>>)>>;
 
@@ -54,13 +57,9 @@ async fn pass(
         bytes.chunks(chunk).map(|part| Ok(Bytes::copy_from_slice(part))).collect();
     let seen = Seen::default();
     let watcher = Watcher { seen: Arc::clone(&seen), enough };
-    let passed = collect(observe(
-        stream::iter(parts).boxed(),
-        size,
-        Box::new(watcher),
-        &Looks::in_passing(),
-    ))
-    .await;
+    let passed =
+        collect(observe(stream::iter(parts).boxed(), size, Box::new(watcher), &Looks::default()))
+            .await;
     assert!(passed == bytes, "the stream was changed");
     Arc::try_unwrap(seen).unwrap().into_inner().unwrap()
 }
@@ -93,64 +92,105 @@ async fn who_has_seen_enough_is_shown_no_more_and_told_of_no_fault() {
 async fn what_can_not_be_decompressed_passes_all_the_same() {
     let gzip = form(Compression::Gzip).await;
     let (_, end) = pass(&gzip[..gzip.len() / 2], 1000, usize::MAX, None).await;
-    assert!(end.unwrap().unwrap().starts_with("its data is corrupt: "));
+    assert!(end.unwrap().unwrap().starts_with("its data can't be decompressed: "));
     let mut zstd = form(Compression::Zstd).await;
     let middle = zstd.len() / 2;
     zstd[middle..].fill(7);
     let (_, end) = pass(&zstd, 1000, usize::MAX, None).await;
-    assert!(end.unwrap().unwrap().starts_with("its data is corrupt: "));
+    assert!(end.unwrap().unwrap().starts_with("its data can't be decompressed: "));
     let (_, end) = pass(b"\xfd7zXZ\x00 and more", 4, usize::MAX, None).await;
     assert_eq!(end.unwrap().unwrap(), "it is compressed with xz");
 }
 
 /// A window costs memory before anybody has asked for what is in it.
 #[tokio::test]
-async fn a_large_window_is_for_who_looks_alone() {
-    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
-    encoder.window_log(24).unwrap();
-    encoder.write_all(&content()).unwrap();
-    let bytes = Bytes::from(encoder.finish().unwrap());
-    for (looks, whole) in [(Looks::in_passing(), false), (Looks::alone(), true)] {
-        let seen = Seen::default();
-        let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
-        let chunks = stream::iter([Ok(bytes.clone())]).boxed();
-        assert!(collect(observe(chunks, None, Box::new(watcher), &looks)).await == bytes);
-        let (seen, end) = Arc::try_unwrap(seen).unwrap().into_inner().unwrap();
-        assert_eq!((seen == content(), end.unwrap().is_none()), (whole, whole));
+async fn a_window_is_decoded_within_bounds_alone() {
+    let limit = 1_u64 << MAX_LOOK_WINDOW_LOG;
+    for (log, fault) in
+        [(23, None), (24, None), (25, None), (26, Some(2 * limit)), (27, Some(4 * limit))]
+    {
+        for chunk in [1 << 20, 5] {
+            let bytes = with_window(log);
+            let (seen, end) = pass(&bytes, chunk, usize::MAX, None).await;
+            assert_eq!(
+                (seen == content(), end),
+                (fault.is_none(), Some(fault.map(too_far))),
+                "{log}"
+            );
+        }
     }
 }
 
-/// As many windows as there are turns; who waits for one doesn't ask for more bytes.
+/// A frame with the content, whose size isn't told.
+fn with_window(log: u32) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(log).unwrap();
+    encoder.write_all(&content()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Nothing was set aside for it.
 #[tokio::test]
-async fn windows_wait_for_their_turn() {
-    let bytes = Bytes::from(form(Compression::Zstd).await);
-    let (looks, seen) = (Looks::in_passing(), Seen::default());
-    let look = || {
+async fn a_later_frame_has_no_larger_window() {
+    let bytes = [with_window(23), with_window(24)].concat();
+    let (seen, end) = pass(&bytes, 1 << 20, usize::MAX, None).await;
+    let fault = end.unwrap().unwrap();
+    assert!(seen == content() && fault.starts_with("its data can't be decompressed: "), "{fault}");
+    let (seen, end) =
+        pass(&[with_window(24), with_window(23)].concat(), 1 << 20, usize::MAX, None).await;
+    assert_eq!((seen.len(), end), (2 * content().len(), Some(None)));
+}
+
+#[tokio::test]
+async fn what_is_shorter_than_its_head_is_decoded() {
+    let frame = zstd::encode_all(&b"abc"[..], 3).unwrap();
+    assert!(frame.len() < Reach::HEAD);
+    assert_eq!(pass(&frame, 4, usize::MAX, None).await, (b"abc".to_vec(), Some(None)));
+}
+
+/// As many windows as there is memory for; who waits for it doesn't ask for more bytes.
+#[tokio::test]
+async fn windows_wait_for_memory() {
+    let (bytes, large) = (Bytes::from(form(Compression::Zstd).await), Bytes::from(with_window(25)));
+    let (looks, seen) = (Looks::default(), Seen::default());
+    let look = |bytes: &Bytes| {
         let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
         let parts = [Ok(bytes.slice(..100)), Ok(bytes.slice(100..))];
         observe(stream::iter(parts).boxed(), None, Box::new(watcher), &looks)
     };
-    let mut first: Vec<Chunks> = (0..PARALLEL_LOOKS).map(|_| look()).collect();
+    let mut first: Vec<Chunks> = (0..SHARES).map(|_| look(&bytes)).collect();
     for chunks in &mut first {
         chunks.try_next().await.unwrap();
     }
-    let mut late = look();
+    let mut late = look(&bytes);
     assert!(late.try_next().now_or_never().is_none());
     assert!(collect(first.remove(0)).await == bytes[100..]);
+    assert!(collect(late).await == bytes);
+
+    // The largest window takes all of it.
+    let mut alone = look(&large);
+    assert!(alone.try_next().now_or_never().is_none());
+    for chunks in first {
+        assert!(collect(chunks).await == bytes[100..]);
+    }
+    alone.try_next().await.unwrap();
+    let mut late = look(&bytes);
+    assert!(late.try_next().now_or_never().is_none());
+    assert!(collect(alone).await == large[100..]);
     assert!(collect(late).await == bytes);
 }
 
 /// Who has seen enough needs no window any more, long as the layer may go on.
 #[tokio::test]
-async fn a_turn_ends_with_what_is_wanted() {
+async fn a_share_is_given_back_with_what_is_wanted() {
     let bytes = Bytes::from(form(Compression::Zstd).await);
-    let (looks, seen, most) = (Looks::in_passing(), Seen::default(), bytes.len() - 200);
+    let (looks, seen, most) = (Looks::default(), Seen::default(), bytes.len() - 200);
     let look = || {
         let watcher = Watcher { seen: Arc::clone(&seen), enough: 1 };
         let parts = [bytes.slice(..most), bytes.slice(most..most + 100), bytes.slice(most + 100..)];
         observe(stream::iter(parts.map(Ok)).boxed(), None, Box::new(watcher), &looks)
     };
-    let mut first: Vec<Chunks> = (0..PARALLEL_LOOKS).map(|_| look()).collect();
+    let mut first: Vec<Chunks> = (0..SHARES).map(|_| look()).collect();
     for chunks in &mut first {
         chunks.try_next().await.unwrap();
     }
@@ -166,7 +206,7 @@ async fn the_end_is_known_with_the_last_byte() {
     let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
     let parts = [Ok(Bytes::from_static(b"ab")), Ok(Bytes::from_static(b"c"))];
     let mut chunks =
-        observe(stream::iter(parts).boxed(), Some(3), Box::new(watcher), &Looks::in_passing());
+        observe(stream::iter(parts).boxed(), Some(3), Box::new(watcher), &Looks::default());
     chunks.try_next().await.unwrap();
     assert_eq!(seen.lock().unwrap().1, None);
     chunks.try_next().await.unwrap();
@@ -178,8 +218,7 @@ async fn a_stream_that_breaks_off_has_no_end() {
     let seen = Seen::default();
     let watcher = Watcher { seen: Arc::clone(&seen), enough: usize::MAX };
     let parts = [Ok(Bytes::from_static(b"ab")), Err(Error::internal("x"))];
-    let chunks =
-        observe(stream::iter(parts).boxed(), None, Box::new(watcher), &Looks::in_passing());
+    let chunks = observe(stream::iter(parts).boxed(), None, Box::new(watcher), &Looks::default());
     assert!(chunks.try_collect::<Vec<Bytes>>().await.is_err());
     assert_eq!(seen.lock().unwrap().1, None);
 }

@@ -247,7 +247,8 @@ impl Applier {
     ) -> Result<(Impersonated, Report), Failure> {
         let Task { order, orders, of, place, cancel } = task;
         let who = self.who(&order.object, &orders.account).await?;
-        let told = |error: Error| Failure::from(&error);
+        // To whom it is read from, an image is a source, whichever end of the push it is at.
+        let told = |error: Error| Failure { side: Some(place.side()), ..Failure::from(&error) };
         let bundle = match &of.bundle {
             Some(digest) => Some(self.read(order, digest, *place, cancel).await.map_err(told)?),
             None => None,

@@ -3,6 +3,7 @@
 use super::Recorded;
 use crate::controller::decide::Outcome;
 use crate::engine::{Beside, Decision};
+use crate::error::Side;
 use crate::image::Digest;
 
 /// What is to be in the cluster after an attempt.
@@ -28,6 +29,14 @@ pub(super) enum Place {
 // === impl Place ===
 
 impl Place {
+    /// Which end of the push it is.
+    pub(super) fn side(self) -> Side {
+        match self {
+            Self::Source => Side::Source,
+            Self::Destination | Self::Nowhere { .. } => Side::Destination,
+        }
+    }
+
     /// Whether nothing is to be written.
     pub(super) fn is_preview(self) -> bool {
         matches!(self, Self::Source | Self::Nowhere { preview: true })
@@ -103,6 +112,18 @@ mod tests {
     fn beside(decision: Decision, digest: &str) -> Beside {
         let digest = (!digest.is_empty()).then(|| Digest::of(digest.as_bytes()));
         Beside { decision, digest, objects: None, artifact: None }
+    }
+
+    /// What fails there is told of that end: a registry that can't be read where it was pushed to is no fault of the source.
+    #[test]
+    fn a_place_is_at_an_end_of_the_push() {
+        for (place, side) in [
+            (Place::Source, Side::Source),
+            (Place::Destination, Side::Destination),
+            (Place::Nowhere { preview: false }, Side::Destination),
+        ] {
+            assert_eq!(place.side(), side);
+        }
     }
 
     fn pushed(beside: Option<Beside>) -> Outcome {

@@ -1,6 +1,8 @@
 //! What looking for a bundle costs: requests and reads.
 
-use imagepush::options::CustomResources::{Always, Auto, Never, Only};
+use imagepush::engine::Decision;
+use imagepush::error::{Kind, Result};
+use imagepush::options::CustomResources::{self, Always, Auto, Never, Only};
 
 use serde_json::Value;
 
@@ -129,9 +131,8 @@ async fn what_moves_within_its_registry_is_looked_into() {
 }
 
 /// Where everything moves, each blob is fetched once, whole, and sent once: whatever is asked for, and with nothing to be found.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_moves_is_fetched_once_whatever_is_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
     let none =
         Content::image("linux", "amd64", &[layer(1, 3000, Form::Gzip), layer(2, 900, Form::Plain)]);
     for (name, image, policy, expected) in [
@@ -141,36 +142,95 @@ async fn what_moves_is_fetched_once_whatever_is_asked_for() {
         // Nothing may be published then, but that takes no second look, either.
         ("refused", none, Always, None),
     ] {
-        let (source, destination) = (DockerRegistry::plain(), Registry::start().await);
-        run(&layout(folder.path(), name, &image), &to(&source), Never).await.unwrap();
-        let copy = format!("docker://{}/team/app:1", destination.host);
-        let work = async {
-            let pushed = run(&to(&source), &copy, policy).await;
-            let pushed = pushed.ok().and_then(|pushed| pushed.beside);
-            assert_eq!(pushed.as_ref().map(decision).as_deref(), expected, "{name}");
-        };
-        let mut fetched = requests(&source, work).await;
-        fetched.retain(|it| it.starts_with("GET blobs/"));
-        fetched.sort();
-        let manifest = image.manifest();
-        let config = std::slice::from_ref(&manifest["config"]);
-        let blobs: Vec<&Value> =
-            config.iter().chain(manifest["layers"].as_array().unwrap()).collect();
-        let digest = |blob: &&Value| format!("GET blobs/{}", blob["digest"].as_str().unwrap());
-        let mut all: Vec<String> = blobs.iter().map(digest).collect();
-        all.sort();
-        assert_eq!(fetched, all, "{name}");
-        let size = |blob: &Value| usize::try_from(blob["size"].as_u64().unwrap()).unwrap();
-        let bundle = if expected == Some("pushed") { canonical("a").len() + "{}".len() } else { 0 };
-        let sizes = blobs.into_iter().map(size).sum::<usize>() + bundle;
-        let sent = ["POST", "PATCH", "PUT"]
-            .map(|method| destination.bytes_taken(method, "/blobs/uploads/"));
-        if expected.is_some() {
-            assert_eq!(sent.iter().sum::<usize>(), sizes, "{name}");
-        } else {
-            assert!(destination.tags().is_empty(), "{name}");
+        let (found, _) = fetched_once(&image, policy).await;
+        assert_eq!(found.ok().as_deref(), expected, "{name}");
+    }
+}
+
+/// However a layer is compressed it is looked into on its way or not at all, also where all of them have to be read: what takes
+/// a larger window than there is memory for is refused or left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_is_fetched_once_however_it_is_compressed() {
+    let too_far =
+        "decompressing it takes a window of 134217728 bytes, which is beyond the limit of 33554432";
+    for (form, fault) in [
+        (Form::Plain, None),
+        (Form::Gzip, None),
+        (Form::Zstd, None),
+        (Form::ZstdWindow(23), None),
+        (Form::ZstdWindow(24), None),
+        (Form::ZstdWindow(25), None),
+        (Form::ZstdWindow(27), Some(too_far)),
+    ] {
+        let layers = [
+            files(&[("metadata/base.yaml", &thing("base"))], form),
+            // It is this one that has all others read under `auto`.
+            files(&[("metadata/top.yaml", &thing("top"))], Form::Gzip),
+        ];
+        for policy in [Always, Auto] {
+            let image = Content::image("linux", "amd64", &layers);
+            let (found, to) = fetched_once(&image, policy).await;
+            match (fault, found) {
+                (None, found) => {
+                    assert_eq!(found.unwrap(), "pushed", "{form:?} {policy:?}");
+                    let name = format!("{}/team/app:1", to.host);
+                    assert_eq!(got(&name, &[&to.host]), canonical("base") + &canonical("top"));
+                }
+                (Some(fault), Ok(skipped)) => {
+                    assert_eq!(policy, Auto);
+                    assert!(
+                        skipped.starts_with("skipped: ") && skipped.contains(fault),
+                        "{skipped}"
+                    );
+                }
+                (Some(fault), Err(error)) => {
+                    assert_eq!((policy, error.kind()), (Always, Kind::CustomResourcesInvalid));
+                    assert!(error.to_string().contains(fault), "{error}");
+                }
+            }
         }
     }
+}
+
+/// Pushes an image between two registries, which fetches each blob once, and sends each once unless it fails. Returns what
+/// was done about its bundle.
+async fn fetched_once(image: &Content, policy: CustomResources) -> (Result<String>, Registry) {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, destination) = (DockerRegistry::plain(), Registry::start().await);
+    run(&layout(folder.path(), "a", image), &to(&source), Never).await.unwrap();
+    let copy = format!("docker://{}/team/app:1", destination.host);
+    let mut pushed = None;
+    let work = async { pushed = Some(run(&to(&source), &copy, policy).await) };
+    let mut fetched = requests(&source, work).await;
+    fetched.retain(|it| it.starts_with("GET blobs/"));
+    fetched.sort();
+    let manifest = image.manifest();
+    let config = std::slice::from_ref(&manifest["config"]);
+    let blobs: Vec<&Value> = config.iter().chain(manifest["layers"].as_array().unwrap()).collect();
+    let digest = |blob: &&Value| format!("GET blobs/{}", blob["digest"].as_str().unwrap());
+    let mut all: Vec<String> = blobs.iter().map(digest).collect();
+    all.sort();
+    assert_eq!(fetched, all, "{policy:?}");
+
+    let pushed = pushed.unwrap().map(|pushed| pushed.beside.unwrap());
+    let size = |blob: &Value| usize::try_from(blob["size"].as_u64().unwrap()).unwrap();
+    let sent: usize = ["POST", "PATCH", "PUT"]
+        .map(|method| destination.bytes_taken(method, "/blobs/uploads/"))
+        .iter()
+        .sum();
+    match &pushed {
+        Ok(beside) => {
+            let name = format!("{}/team/app:1", destination.host);
+            let bundle = if beside.decision == Decision::Pushed {
+                got(&name, &[&destination.host]).len() + "{}".len()
+            } else {
+                0
+            };
+            assert_eq!(sent, blobs.into_iter().map(size).sum::<usize>() + bundle);
+        }
+        Err(_) => assert!(destination.tags().is_empty()),
+    }
+    (pushed.map(|beside| decision(&beside)), destination)
 }
 
 /// What an annotation says is known with the manifest: an image that stays is asked for more only then.

@@ -1,6 +1,10 @@
 //! Images that mean harm, pushed and looked into.
 
+use imagepush::bundle::{self, Bundle};
+use imagepush::error::{Error, Result};
 use imagepush::options::CustomResources::{Always, Auto};
+use imagepush::options::{Platforms, Retry};
+use tokio_util::sync::CancellationToken;
 
 use super::harness::*;
 use crate::support::images::{Content, Form, Layer, layer, tar};
@@ -16,7 +20,11 @@ async fn outcomes(layers: &[Layer]) -> (String, String) {
         Ok(done) => decision(&done.beside.unwrap()),
         Err(error) => {
             assert!(!folder.path().join("yes").exists(), "something was written: {error}");
-            error.to_string()
+            // Who only wants to see it is told the same.
+            let shown = shown(&from).await.unwrap_err();
+            let told = |error: &Error| (error.kind(), error.class(), error.side());
+            assert_eq!(told(&shown), told(&error), "{shown}");
+            format!("{}: {error}", error.kind().as_str())
         }
     };
     (auto, yes)
@@ -26,7 +34,14 @@ async fn outcomes(layers: &[Layer]) -> (String, String) {
 async fn refused(layers: &[Layer], fault: &str) {
     let (auto, yes) = outcomes(layers).await;
     assert!(auto.starts_with("skipped: ") && auto.contains(fault), "{auto}");
-    assert!(yes.contains(fault), "{yes}");
+    assert!(yes.starts_with("CustomResourcesInvalid: ") && yes.contains(fault), "{yes}");
+}
+
+/// What `imagepush bundle show` reads.
+async fn shown(from: &str) -> Result<Bundle> {
+    let source = options(from, from, Always).source;
+    let cancel = CancellationToken::new();
+    Box::pin(bundle::read(source, Platforms::All, Retry::default(), &cancel)).await
 }
 
 /// A layer with one member of a type of its own.
@@ -159,7 +174,7 @@ async fn a_layer_that_nobody_can_look_into_is_told() {
     .await;
     let mut cut = files(&[("metadata/config.yaml", &thing("a"))], Form::Gzip);
     cut.bytes.truncate(cut.bytes.len() / 2);
-    refused(&[cut], "its data is corrupt").await;
+    refused(&[cut], "its data can't be decompressed").await;
     let no_tar = Layer::of(&[7; 4096], Form::Gzip);
     refused(&[no_tar], "its tar archive is damaged").await;
 }

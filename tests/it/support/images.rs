@@ -46,6 +46,8 @@ pub(crate) enum Form {
     Plain,
     Gzip,
     Zstd,
+    /// Zstd with a window of this size, as a power of two.
+    ZstdWindow(u32),
 }
 
 /// `sha256:…` of some bytes.
@@ -127,6 +129,14 @@ pub(crate) fn artifact(seed: u64) -> Content {
     }))
 }
 
+/// As a tool writes it that is told to look back far, and doesn't know how much will come.
+fn zstd_with_window(tar: &[u8], log: u32) -> Vec<u8> {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(log).unwrap();
+    encoder.write_all(tar).unwrap();
+    encoder.finish().unwrap()
+}
+
 // === impl Layer ===
 
 impl Layer {
@@ -136,6 +146,7 @@ impl Layer {
             Form::Plain => ("", tar.to_vec()),
             Form::Gzip => ("+gzip", gzip(tar)),
             Form::Zstd => ("+zstd", zstd::encode_all(tar, 3).unwrap()),
+            Form::ZstdWindow(log) => ("+zstd", zstd_with_window(tar, log)),
         };
         Self { media_type: format!("{LAYER}{suffix}"), bytes, diff_id: digest(tar), urls: vec![] }
     }

@@ -74,6 +74,21 @@ fn a_bundle_that_has_to_wait_is_tried_again_ever_later() {
     assert_eq!(results, ["CustomResourcesPending", "PushSucceeded"]);
 }
 
+/// What was read, and carries a bundle that isn't sound, is a source that could be read.
+#[test]
+fn an_unsound_bundle_is_no_fault_of_the_source() {
+    for (kind, resolved) in [
+        (Kind::CustomResourcesInvalid, "SourceResolved=True/Resolved"),
+        (Kind::InvalidImage, "SourceResolved=False/InvalidImage"),
+    ] {
+        let error = Error::new(kind, "because").on(Side::Source);
+        let outcome = Outcome::Failed(Failure::from(&error));
+        let told = check(&object(&applying(), 1, None), &ended(&outcome)).status;
+        assert!(summary(&told).0.contains(&resolved.to_owned()), "{told:?}");
+        assert!(conditions::is_true(&told.conditions, STALLED), "{told:?}");
+    }
+}
+
 /// Suspended in the moment in which the attempt ends.
 #[test]
 fn a_bundle_that_was_not_applied_leaves_nothing_done() {
