@@ -5,7 +5,7 @@ export IMAGEPUSH_CACHE ?= $(HOME)/.cache/imagepush
 export CARGO_TARGET_DIR ?= $(IMAGEPUSH_CACHE)/target
 
 .DEFAULT_GOAL := help
-.PHONY: help install control-plane peers demo demo-bundle test e2e lint deny bench bench-operator image generate ci
+.PHONY: help install control-plane peers demo demo-bundle test fuzz e2e lint deny bench bench-operator image generate ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,9 +30,14 @@ demo-bundle: install control-plane ## Push, compare, apply and prune the custom 
 test: install control-plane peers ## Run every test
 	cargo test --locked
 
+fuzz: install ## Fuzz what reads the custom resources of an image, a minute for each target
+	@scripts/fuzz
+
 lint: deny ## Check format, lints, documentation and dependencies
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 deny: ## Check licences, sources and bans of the dependencies

@@ -7,7 +7,7 @@ mod normalise;
 
 use std::path::Path;
 
-use crate::support::images::{random, tar};
+use crate::support::images::random;
 
 /// How often each seed is changed.
 const CHANGES: u64 = 300;
@@ -69,14 +69,7 @@ fn texts_are_normalised_or_refused() {
 
 #[test]
 fn layers_are_read_to_an_end() {
-    let text = super::harness::thing("a");
-    let text = text.as_bytes();
-    let files: [&[(&str, &[u8])]; 3] = [
-        &[("bin/app", &[7; 600]), ("metadata/config.yaml", text)],
-        &[("metadata/a.yaml", text), ("metadata/.wh.b.yaml", b""), (".wh..wh..opq", b"")],
-        &[("./metadata/../x", b"1"), ("metadata/a.yaml/b", text), ("metadata/c.json", b"{}")],
-    ];
-    let seeds: Vec<Vec<u8>> =
-        files.iter().map(|files| [b"\x40".to_vec(), tar(files)].concat()).collect();
+    let seeds = seeds("layer");
+    assert!(seeds.len() >= 8);
     run(&seeds, layer::check);
 }
