@@ -24,8 +24,8 @@ pub use auth_files::{AuthFiles, Variables};
 pub use certificates::{CertificateFolders, Certificates, ClientIdentity, TrustedCertificates};
 pub use lookup::Lookup;
 pub use network::{
-    AllowedRegistries, Egress, Elsewhere, Network, NetworkSettings, Place, Proxies, Range,
-    Resolver, TokenServer, UploadHost,
+    AllowedRegistries, Egress, Elsewhere, LayerHost, Network, NetworkSettings, Place, Proxies,
+    Range, Resolver, TokenServer, UploadHost,
 };
 pub(crate) use network::{
     Audience, Bearer, BlobKey, Challenge, CheckTurn, Fingerprint, NoToken, StandingKey, Terms,

@@ -16,8 +16,8 @@ use clap::{Args, ValueHint};
 use super::login::{Given, Login, Person};
 use super::output::Printer;
 use crate::access::{
-    Access, AuthFiles, CertificateFolders, Certificates, Credentials, Elsewhere, Network,
-    Registries, RegistriesConf, TlsPolicy, TokenServer, UploadHost, Variables,
+    Access, AuthFiles, CertificateFolders, Certificates, Credentials, Elsewhere, LayerHost,
+    Network, Registries, RegistriesConf, TlsPolicy, TokenServer, UploadHost, Variables,
 };
 use crate::error::Result;
 use crate::transport::Reference;
@@ -63,7 +63,6 @@ pub(crate) struct RegistryArgs {
 
 /// Flags that hold for the source alone.
 #[derive(Debug, Default, Args)]
-#[expect(clippy::struct_field_names, reason = "the fields' names are the flags' names")]
 #[command(next_help_heading = "Registries")]
 pub(crate) struct SourceRegistryArgs {
     /// Credentials for the source. What is missing is asked for at the terminal
@@ -82,6 +81,11 @@ pub(crate) struct SourceRegistryArgs {
     /// Verify certificates of the source [default: as `--tls-verify` and `--plain-http` say]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     source_tls_verify: Option<bool>,
+
+    /// Fetch foreign layers that the source registry doesn't hold from HOST, if their `urls` lead there and the destination
+    /// has to hold them. Without this, no such URL is fetched
+    #[arg(long, value_name = "HOST[:PORT]")]
+    foreign_layer_host: Vec<LayerHost>,
 }
 
 /// Flags that hold for the destination alone.
@@ -177,8 +181,13 @@ pub(crate) fn of_push(
         plain_http,
         token_server,
     } = both;
-    let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
-        source_only;
+    let SourceRegistryArgs {
+        source_creds,
+        source_creds_stdin,
+        source_cert_dir,
+        source_tls_verify,
+        foreign_layer_host,
+    } = source_only;
     let creds = Given::new(["--creds", "--creds-stdin"], creds, creds_stdin);
     let source_creds =
         Given::new(["--source-creds", "--source-creds-stdin"], source_creds, source_creds_stdin);
@@ -192,6 +201,7 @@ pub(crate) fn of_push(
         token_servers: token_server,
         upload_hosts: upload_host,
         upload_hosts_with_credentials: upload_host_with_credentials,
+        layer_hosts: foreign_layer_host,
     };
     let shared = Shared::new(authfile, conf, elsewhere);
     let source_access = shared.access(

@@ -8,6 +8,7 @@ mod credentials;
 mod egress;
 mod faults;
 mod floods;
+mod foreign_layers;
 mod harness;
 mod identity;
 mod manifests;

@@ -145,8 +145,9 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Flags without a field.
-const FLAGS_ALONE: [(&str, &str); 10] = [
+const FLAGS_ALONE: [(&str, &str); 11] = [
     ("digestfile", "the digest is in `status.artifact.digest`"),
+    ("foreign-layer-host", "where the operator connects to is not for an object to say"),
     ("help", "about the program"),
     ("if-tag-matches", "`overwritePolicy` says it for every push of an object, not for one"),
     ("log-format", "about the program; the operator has it"),

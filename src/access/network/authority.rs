@@ -17,7 +17,7 @@ impl Authority {
     /// Reads `HOST[:PORT]`; `None` if it is anything else.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Nothing but host and port: what the parser has normalised still has to be all of it.
-        if text.is_empty() || text.contains(['/', '\\', '@', '?', '#']) {
+        if text.is_empty() || text.contains(['/', '\\', '@', '?', '#', '*']) {
             return None;
         }
         let url = Url::parse(&format!("https://{text}")).ok()?;

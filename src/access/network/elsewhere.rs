@@ -1,5 +1,6 @@
 //! Hosts that are no registries, and what whoever runs the program lets them have.
 
+use super::layer_hosts::LayerHost;
 use super::token_servers::TokenServer;
 use super::upload_hosts::UploadHost;
 
@@ -12,4 +13,6 @@ pub struct Elsewhere {
     pub upload_hosts: Vec<UploadHost>,
     /// The same, and its credentials with them.
     pub upload_hosts_with_credentials: Vec<UploadHost>,
+    /// Where foreign layers may be fetched from.
+    pub layer_hosts: Vec<LayerHost>,
 }

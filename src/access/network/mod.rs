@@ -12,6 +12,7 @@ mod egress;
 mod elsewhere;
 mod heard;
 mod known_blobs;
+mod layer_hosts;
 mod names;
 mod pauses;
 mod place;
@@ -40,6 +41,7 @@ pub use egress::Egress;
 pub use elsewhere::Elsewhere;
 pub(crate) use known_blobs::BlobKey;
 use known_blobs::KnownBlobs;
+pub use layer_hosts::LayerHost;
 pub use names::Resolver;
 use names::{Names, SystemResolver};
 use pauses::Pauses;
@@ -209,9 +211,14 @@ impl Network {
 
     /// Where a registry that is spoken to by this scheme may have blobs sent, by the word of whoever runs the program.
     pub(crate) fn upload_origins(&self, registry: &str, scheme: &str) -> UploadOrigins {
-        let Elsewhere { token_servers: _, upload_hosts, upload_hosts_with_credentials } =
-            &self.0.elsewhere;
-        UploadOrigins::of(registry, scheme, upload_hosts, upload_hosts_with_credentials)
+        let elsewhere = &self.0.elsewhere;
+        let (bare, shown) = (&elsewhere.upload_hosts, &elsewhere.upload_hosts_with_credentials);
+        UploadOrigins::of(registry, scheme, bare, shown)
+    }
+
+    /// Whether a foreign layer may be fetched from a URL, by the word of whoever runs the program.
+    pub(crate) fn permits_layer_from(&self, url: &Url) -> bool {
+        self.0.elsewhere.layer_hosts.iter().any(|host| host.admits(url))
     }
 
     /// Whether a reference may name this registry, as whoever runs the program has it.

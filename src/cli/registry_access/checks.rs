@@ -68,8 +68,13 @@ pub(super) fn use_of_push(
     source: &Reference,
     destination: &Reference,
 ) -> Result<()> {
-    let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
-        source_only;
+    let SourceRegistryArgs {
+        source_creds,
+        source_creds_stdin,
+        source_cert_dir,
+        source_tls_verify,
+        foreign_layer_host,
+    } = source_only;
     let (from, to) = (source.repository().is_some(), destination.repository().is_some());
     if !(from || to) {
         none_given(both.flags(), |flag| {
@@ -82,6 +87,7 @@ pub(super) fn use_of_push(
             ("--source-creds-stdin", *source_creds_stdin),
             ("--source-cert-dir", source_cert_dir.is_some()),
             ("--source-tls-verify", source_tls_verify.is_some()),
+            ("--foreign-layer-host", !foreign_layer_host.is_empty()),
         ];
         none_given(flags, |flag| format!("`{flag}` has no use: `{source}` is not in a registry"))?;
     }
@@ -154,8 +160,13 @@ pub(crate) fn of_one_source(
         plain_http,
         token_server: _,
     } = both;
-    let SourceRegistryArgs { source_creds, source_creds_stdin, source_cert_dir, source_tls_verify } =
-        source;
+    let SourceRegistryArgs {
+        source_creds,
+        source_creds_stdin,
+        source_cert_dir,
+        source_tls_verify,
+        foreign_layer_host: _,
+    } = source;
     let for_source = destination.repository().is_none();
     let insecure = source_tls_verify.or(*tls_verify) == Some(false);
     let flags = [

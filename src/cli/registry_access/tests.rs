@@ -77,6 +77,7 @@ fn shared_flags_hold_for_both_registries() {
         source_creds_stdin: false,
         source_cert_dir: Some("/own".into()),
         source_tls_verify: Some(true),
+        foreign_layer_host: vec![],
     };
     let (from, to) = both(flags(), source, REGISTRY, OTHER).unwrap();
     assert_eq!(shown(&from), "from Verify Directory(\"/own\")");

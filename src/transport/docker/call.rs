@@ -19,6 +19,8 @@ pub(super) struct Call<'a> {
     pub(super) other: Option<&'a Repository>,
     /// Whether only the registry itself can answer.
     pub(super) at_home: bool,
+    /// Whether it is for a foreign layer: nobody is told who we are, and it is led to listed hosts only.
+    pub(super) foreign: bool,
     /// Whether a redirect led here: then the URL is meant as it is.
     pub(super) moved: bool,
     /// What it passes right before it is sent.
@@ -30,8 +32,22 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// A request without headers or body of its own.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        let (headers, body, other, at_home) = (HeaderMap::new(), bytes::Bytes::new(), None, false);
-        Self { method, url, headers, body, other, at_home, moved: false, gate: None }
+        Self {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            other: None,
+            at_home: false,
+            foreign: false,
+            moved: false,
+            gate: None,
+        }
+    }
+
+    /// A request for a layer that is not in the registry; the URL is meant as it is.
+    pub(super) fn foreign(url: Url) -> Self {
+        Self { foreign: true, moved: true, ..Self::new(Method::GET, url) }
     }
 
     /// What it needs to be let in.

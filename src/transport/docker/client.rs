@@ -97,6 +97,13 @@ impl Client {
         redirect::session(&allowed, response.url(), response.headers())
     }
 
+    /// Whether foreign layers may be fetched from a URL: from listed hosts, and with no less protection than the registry.
+    pub(super) fn may_fetch_layers_from(&self, url: &Url) -> bool {
+        let protected =
+            || self.connections.base().is_ok_and(|base| redirect::check(&base, url).is_ok());
+        self.connections.may_fetch_layers_from(url) && protected()
+    }
+
     /// Whether another host than the registry's has answered, by way of a redirect.
     pub(super) fn is_elsewhere(&self, response: &Response) -> bool {
         !self.connections.is_registry(response.url())

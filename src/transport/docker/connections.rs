@@ -100,6 +100,11 @@ impl Connections {
         self.network.upload_origins(&self.name, self.scheme.get().unwrap_or(&TLS))
     }
 
+    /// Whether foreign layers may be fetched from a URL, by the user's word.
+    pub(super) fn may_fetch_layers_from(&self, url: &Url) -> bool {
+        self.network.permits_layer_from(url)
+    }
+
     /// Whether a URL leads to the registry that the user named: same scheme, host and port.
     pub(super) fn is_registry(&self, url: &Url) -> bool {
         self.base().is_ok_and(|base| base.origin() == url.origin())

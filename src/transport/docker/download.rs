@@ -13,6 +13,7 @@ use reqwest::{Method, Response, StatusCode};
 use super::body::Incoming;
 use super::call::Call;
 use super::client::Client;
+use super::error::{Refusal, place};
 use crate::blob::Chunks;
 use crate::error::{Class, Error, Result};
 use crate::image::Descriptor;
@@ -38,7 +39,20 @@ struct Download {
 /// Opens a blob.
 pub(super) async fn blob(client: &Arc<Client>, descriptor: &Descriptor) -> Result<Chunks> {
     let call = Call::new(Method::GET, client.url(&["blobs", &descriptor.digest.to_string()])?);
+    from(client, call, descriptor).await
+}
+
+/// Opens a blob by this request.
+pub(super) async fn from(
+    client: &Arc<Client>,
+    call: Call<'static>,
+    descriptor: &Descriptor,
+) -> Result<Chunks> {
     let response = client.download(call.clone()).await?;
+    if call.foreign && response.status() != StatusCode::OK {
+        let who = format!("`{}`", place(response.url()));
+        return Err(Refusal::read(response).await.into_error_of(&who));
+    }
     if response.status() != StatusCode::OK {
         return Err(client.refusal(response).await);
     }

@@ -72,12 +72,17 @@ impl Refusal {
 
     /// The error, for requests whose refusal has no special meaning.
     pub(super) fn into_error(self) -> Error {
+        self.into_error_of("the registry")
+    }
+
+    /// The same for an answer of somebody else.
+    pub(super) fn into_error_of(self, who: &str) -> Error {
         if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return tunnel_fault::wants_credentials();
         }
         let (kind, class) = classify(self.status, self.code());
         let retry_after = self.retry_after;
-        let mut error = Error::new(kind, self.words());
+        let mut error = Error::new(kind, self.words_of(who));
         if let Some(hint) = next_step(self.status) {
             error = error.hint(hint);
         }

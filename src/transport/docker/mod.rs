@@ -16,6 +16,7 @@ mod destination;
 mod download;
 mod echo;
 mod error;
+mod foreign;
 mod manner;
 mod named;
 mod places;

@@ -99,7 +99,8 @@ fn location(from: &Url, headers: &HeaderMap) -> Result<Url> {
     Ok(to)
 }
 
-fn check(from: &Url, to: &Url) -> Result<()> {
+/// Whether an address may be followed: one with no less protection, and without a user name.
+pub(super) fn check(from: &Url, to: &Url) -> Result<()> {
     match (from.scheme(), to.scheme()) {
         (_, "https") | ("http", "http") => {}
         _ => {

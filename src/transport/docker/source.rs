@@ -10,6 +10,7 @@ use super::body;
 use super::call::Call;
 use super::client::Client;
 use super::download;
+use super::foreign;
 use super::named;
 use super::reference::Target;
 use super::referrers;
@@ -65,7 +66,11 @@ impl ImageSource for DockerSource {
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
         let digest = &descriptor.digest;
-        download::blob(&self.client, descriptor).await.map_err(|error| {
+        let opened = match download::blob(&self.client, descriptor).await {
+            Err(absent) => foreign::blob(&self.client, descriptor, absent).await,
+            opened => opened,
+        };
+        opened.map_err(|error| {
             let repository = self.client.repository();
             error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
         })

@@ -233,6 +233,7 @@ async fn values_get_to_the_container() {
             "--token-server=registry.example=login.example:8443",
             "--upload-host=registry.example=uploads.example",
             "--upload-host-with-credentials=registry.example=store.example:8443",
+            "--foreign-layer-host=layers.example",
             "--apply-bundles",
             "--bundle-kinds=*.example.com",
             "--bundle-kinds=ConfigMap",

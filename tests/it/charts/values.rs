@@ -64,6 +64,7 @@ const BAD_VALUES: &[(&str, &str)] = &[
         "uploadHostsWithCredentials={a=b=c}",
         "at '/uploadHostsWithCredentials/0': 'a=b=c' does not match pattern",
     ),
+    ("foreignLayerHosts={a/b}", "at '/foreignLayerHosts/0': 'a/b' does not match pattern"),
     ("forbidInsecure=maybe", "at '/forbidInsecure': got string, want boolean"),
     ("proxyFromEnvironment=maybe", "at '/proxyFromEnvironment': got string, want boolean"),
     ("extraArgs={--listen=1.1.1.1:1}", "at '/extraArgs/0': 'not' failed"),

@@ -2,7 +2,6 @@
 
 use imagepush::access::{Access, Certificates, Elsewhere, Network, NetworkSettings, TlsPolicy};
 use imagepush::error::Kind;
-use imagepush::image::MediaType;
 use imagepush::transport::BlobKind;
 
 use super::harness::*;
@@ -254,16 +253,6 @@ async fn redirects_have_an_end() {
         format!("the registry redirects more than 5 times, by way of `http://{}`", registry.host);
     assert!(error.to_string().ends_with(&message), "{error}");
     assert_eq!(registry.seen().len(), 6);
-}
-
-#[tokio::test]
-async fn foreign_urls_of_a_layer_are_not_fetched() {
-    let (registry, stranger, place) = with_stranger(Login::default()).await;
-    let mut layer = imagepush::image::Descriptor::of(MediaType::OCTET_STREAM, b"foreign");
-    layer.urls = vec![format!("http://{place}/layer")];
-    let from = source(&format!("{}/app:1", registry.host), &plain()).await;
-    assert!(from.blob(&layer).await.is_err());
-    assert_eq!(stranger.seen().len(), 0);
 }
 
 /// Reads the head of an image that isn't there: `ok`, or what is told of the connection.

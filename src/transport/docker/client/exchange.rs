@@ -44,11 +44,19 @@ impl Client {
         }
         let mut places = vec![call];
         while let Some(call) = places.last().filter(|_| places.len() <= MAX_REDIRECTS + 1) {
-            let response = self.ask(call).await?;
+            let response =
+                if call.foreign { self.execute(call, None).await } else { self.ask(call).await }?;
             if !redirect::is_redirect(response.status()) {
-                return self.arrived(&call.method, response);
+                return if call.foreign {
+                    Ok(response)
+                } else {
+                    self.arrived(&call.method, response)
+                };
             }
             let url = redirect::follow(response.url(), response.headers())?;
+            if call.foreign && !self.may_fetch_layers_from(&url) {
+                return Err(led_away(response.url(), &url));
+            }
             places.push(Call { url, moved: true, ..call.clone() });
         }
         Err(redirect::endless(MAX_REDIRECTS, places.iter().map(|call| &call.url)))
@@ -202,6 +210,15 @@ impl Client {
         }
         request
     }
+}
+
+/// The error for a foreign layer whose host leads to one that is not listed.
+fn led_away(from: &Url, to: &Url) -> Error {
+    let (from, to) = (place(from), place(to));
+    let message = format!("`{from}` leads to `{to}`, which foreign layers are not fetched from");
+    let hint =
+        format!("`--foreign-layer-host {to}`, of the command line or of the operator, allows it");
+    Error::new(Kind::AccessDenied, message).hint(hint)
 }
 
 /// Where a request is to be sent instead, within the registry.

@@ -162,7 +162,9 @@ impl Store {
         let repository = self.repositories.entry(name.to_owned()).or_default();
         let missing = match manifest.body() {
             Content::Image(image) => {
-                image.blobs().any(|blob| !repository.blobs.contains_key(&blob.digest.to_string()))
+                // As real ones do, it leaves foreign layers where they are.
+                let mut own = image.blobs().filter(|blob| blob.urls.is_empty());
+                own.any(|blob| !repository.blobs.contains_key(&blob.digest.to_string()))
             }
             Content::Index(index) => index
                 .manifests
