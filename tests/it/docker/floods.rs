@@ -15,7 +15,8 @@ use tokio::time::{Instant, advance};
 use tokio_rustls::server::TlsStream;
 
 use super::harness::*;
-use crate::support::tls_server::{Shown, config, listen};
+use crate::support::measured::measure;
+use crate::support::tls_server::{Shown, TlsServer, config, listen};
 
 /// Types and flags of frames (RFC 9113, section 6).
 const DATA: u8 = 0;
@@ -158,6 +159,57 @@ async fn frames_that_are_no_answer_end_by_our_own_bound() {
         assert!(start.elapsed() < RESPONSE_TIMEOUT / 2, "{name}: {:?}", start.elapsed());
         // What has left the server may be in sockets.
         assert!(sent.load(Ordering::Relaxed) < 32 << 20, "{name}: {sent:?}");
+    }
+}
+
+/// Most memory that a flood may take beyond what a short answer takes, of the program that tests are built with.
+const GROWTH: u64 = 24 << 20;
+
+/// The most memory that the program takes while it asks a server for a manifest, for some seconds or until it gives up.
+async fn peak(host: String) -> u64 {
+    let image = format!("docker://{host}/app:1");
+    let script = "timeout 10 \"$@\" 2>&1 || true";
+    let program = env!("CARGO_BIN_EXE_imagepush");
+    let asks = move || {
+        let ask = ["-c", script, "sh", program, "inspect", "--tls-verify=false", &image];
+        measure("sh", &ask).peak_memory
+    };
+    tokio::task::spawn_blocking(asks).await.unwrap()
+}
+
+/// A server that sends early hints by HTTP/1.1 for as long as somebody takes them, and how many bytes of them have gone.
+async fn server_of_hints() -> (String, Arc<AtomicUsize>) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\n\r\n".repeat(BATCH);
+    let serve = move |mut stream: TlsStream<TcpStream>| {
+        let (hints, counted) = (hints.clone(), Arc::clone(&counted));
+        async move {
+            while stream.write_all(hints.as_bytes()).await.is_ok() {
+                counted.fetch_add(hints.len(), Ordering::Relaxed);
+            }
+        }
+    };
+    let (host, _) = listen(config(Shown::unknown(), None), serve).await;
+    (host, sent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_a_flood_has_a_bound() {
+    let silent = TlsServer::start(config(Shown::unknown(), None)).await;
+    let base = peak(silent.host.clone()).await;
+    let (host, sent) = server_of_hints().await;
+    let mut floods = vec![("early hints by HTTP/1.1", host, sent, 8 << 20)];
+    for (name, flood) in endless() {
+        let (host, sent) = server(flood, (ENDLESS, None)).await;
+        floods.push((name, host, sent, MAX_TALK));
+    }
+    for (name, host, sent, least) in floods {
+        let grown = peak(host).await.saturating_sub(base);
+        let sent = sent.load(Ordering::Relaxed);
+        println!("{name}: {} KiB more for {} KiB", grown >> 10, sent >> 10);
+        assert!(sent >= least, "{name}: only {sent} bytes were sent");
+        assert!(grown <= GROWTH, "{name}: {} MiB more", grown >> 20);
     }
 }
 
