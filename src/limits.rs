@@ -240,6 +240,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the end of a request to the head of its answer.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Bytes of a body for which its answer may take another second: proxies take a blob whole before they pass it on, registries
+/// hash it and move it to where they keep it, and neither says anything meanwhile.
+pub const SETTLING_RATE: u64 = 16 << 20;
+
+/// Most time that an answer is given for the size of what it answers.
+pub const MAX_SETTLING: Duration = Duration::from_mins(30);
+
 /// Most bytes that an HTTP/2 peer may send without beginning an answer: settings, pings, early hints. Without a bound, 11 MB
 /// of the shortest early hints take 110 MB of memory, and all of them processor time.
 pub const MAX_TALK: usize = 256 << 10;

@@ -15,8 +15,8 @@ use super::error;
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result, Side};
 use crate::limits::{
-    CONNECT_TIMEOUT, IDLE_TIMEOUT, MIN_RATE, RESPONSE_TIMEOUT, SENT_PIECE, SOURCE_TIMEOUT,
-    WATCH_PERIOD,
+    CONNECT_TIMEOUT, IDLE_TIMEOUT, MAX_SETTLING, MIN_RATE, RESPONSE_TIMEOUT, SENT_PIECE,
+    SETTLING_RATE, SOURCE_TIMEOUT, WATCH_PERIOD,
 };
 
 /// Reads a whole body of at most `limit` bytes; `what` names it in the error.
@@ -113,6 +113,13 @@ pub(super) struct Watch(Arc<Mutex<Watched>>);
 struct Watched {
     phase: Phase,
     headway: Headway,
+    /// Bytes that the peer has been handed.
+    handed: u64,
+}
+
+/// How long the head of an answer may take to what has carried so many bytes, or ends what has.
+pub(super) fn time_to_answer(bytes: u64) -> Duration {
+    RESPONSE_TIMEOUT + Duration::from_secs(bytes / SETTLING_RATE).min(MAX_SETTLING)
 }
 
 #[derive(Clone, Copy)]
@@ -123,8 +130,8 @@ enum Phase {
     Waiting(Instant),
     /// The peer has to take a piece of so many bytes, since then.
     Handed(Instant, u64),
-    /// The peer has everything, since then.
-    Sent(Instant),
+    /// The peer has everything, so many bytes, since then.
+    Sent(Instant, u64),
     /// The peer takes what it is handed, but at this pace.
     Slow(Instant, Headway),
 }
@@ -132,7 +139,7 @@ enum Phase {
 /// A body that sends a stream, and what watches it.
 pub(super) fn outgoing(chunks: Chunks) -> (Body, Watch) {
     let (phase, headway) = (Phase::Connecting(Instant::now()), Headway::default());
-    let watch = Watch(Arc::new(Mutex::new(Watched { phase, headway })));
+    let watch = Watch(Arc::new(Mutex::new(Watched { phase, headway, handed: 0 })));
     let sending = Sending { chunks, rest: Bytes::new(), watch: watch.clone() };
     let next = async |mut sending: Sending| {
         Ok::<_, Error>(sending.next().await?.map(|piece| (piece, sending)))
@@ -155,7 +162,8 @@ impl Sending {
         while self.rest.is_empty() {
             self.watch.set(Phase::Waiting(Instant::now()));
             let Some(chunk) = self.chunks.next().await else {
-                self.watch.set(Phase::Sent(Instant::now()));
+                let handed = self.watch.lock().handed;
+                self.watch.set(Phase::Sent(Instant::now(), handed));
                 return Ok(None);
             };
             self.rest = chunk?;
@@ -188,6 +196,9 @@ impl Watch {
     /// Goes on to another phase; by that the peer has taken the piece that it was handed.
     fn set(&self, phase: Phase) {
         let mut watched = self.lock();
+        if let Phase::Handed(_, size) = phase {
+            watched.handed += size;
+        }
         watched.phase = match watched.phase {
             Phase::Slow(..) => return,
             Phase::Handed(since, size) => match watched.headway.made(since.elapsed(), size) {
@@ -212,7 +223,7 @@ impl Phase {
             Self::Connecting(since) => (since, CONNECT_TIMEOUT + IDLE_TIMEOUT),
             Self::Waiting(since) => (since, SOURCE_TIMEOUT),
             Self::Handed(since, _) => (since, IDLE_TIMEOUT),
-            Self::Sent(since) => (since, RESPONSE_TIMEOUT),
+            Self::Sent(since, bytes) => (since, time_to_answer(bytes)),
             Self::Slow(since, _) => (since, Duration::ZERO),
         }
     }

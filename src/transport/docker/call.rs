@@ -23,6 +23,8 @@ pub(super) struct Call<'a> {
     pub(super) foreign: bool,
     /// Whether a redirect led here: then the URL is meant as it is.
     pub(super) moved: bool,
+    /// Bytes of a blob that are all sent before it, and are made a blob by it.
+    pub(super) ends: u64,
     /// What it passes right before it is sent.
     pub(super) gate: Option<&'a Gate>,
 }
@@ -41,6 +43,7 @@ impl Call<'_> {
             at_home: false,
             foreign: false,
             moved: false,
+            ends: 0,
             gate: None,
         }
     }

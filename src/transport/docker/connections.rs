@@ -10,7 +10,7 @@ use reqwest::{Request, Response, StatusCode};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::error;
+use super::{body, error};
 use crate::access::{
     Access, Audience, Certificates, Fingerprint, Network, TlsPolicy, Trust, UploadOrigins,
 };
@@ -148,6 +148,11 @@ impl Connections {
         CONNECT_TIMEOUT.saturating_add(RESPONSE_TIMEOUT),
     );
 
+    /// The same, if the request ends an upload of so many bytes.
+    pub(super) fn patience(bytes: u64) -> Duration {
+        CONNECT_TIMEOUT + body::time_to_answer(bytes)
+    }
+
     /// Waits until a request may be sent to a URL. Whoever watches the time starts to do so after this.
     pub(super) async fn ready(&self, url: &Url) -> Result<()> {
         self.network.admit(url).await?;
@@ -177,9 +182,9 @@ impl Connections {
         let answer = client.execute(request);
         let answer = match wait {
             None => answer.await,
-            Some(wait) => {
-                tokio::time::timeout(wait, answer).await.map_err(|_| error::no_answer(&url))?
-            }
+            Some(wait) => tokio::time::timeout(wait, answer)
+                .await
+                .map_err(|_| error::no_answer(&url, wait.saturating_sub(CONNECT_TIMEOUT)))?,
         };
         if let Some(passage) = passage.filter(|_| changed_nothing(&answer)) {
             passage.refused();

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{body, session, tls_fault, tunnel_fault};
 use crate::error::{Class, Error, Kind, RAISE_LIMIT, lacks_descriptors};
-use crate::limits::{DEFAULT_PAUSE, MAX_ERROR_BODY, MAX_ERROR_SHOWN, RESPONSE_TIMEOUT};
+use crate::limits::{DEFAULT_PAUSE, MAX_ERROR_BODY, MAX_ERROR_SHOWN};
 
 /// An answer that is not what we hoped for.
 pub(super) struct Refusal {
@@ -251,8 +251,8 @@ pub(super) fn of_failure(failure: &reqwest::Error, url: &Url) -> Error {
 }
 
 /// A request that was sent, and not answered in time.
-pub(super) fn no_answer(url: &Url) -> Error {
-    let seconds = RESPONSE_TIMEOUT.as_secs();
+pub(super) fn no_answer(url: &Url, waited: Duration) -> Error {
+    let seconds = waited.as_secs();
     Error::new(Kind::Timeout, format!("`{}` did not answer within {seconds} s", place(url)))
 }
 

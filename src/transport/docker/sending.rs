@@ -122,7 +122,9 @@ impl Sending<'_> {
 
     /// Ends the session whose bytes are all there.
     async fn finish(&self, digest: &Digest, size: u64) -> Result<Word> {
-        let response = self.client.send(&self.finishing(digest)).await?;
+        let mut call = self.finishing(digest);
+        call.ends = size;
+        let response = self.client.send(&call).await?;
         self.stored(response, digest, size).await
     }
 

@@ -77,6 +77,9 @@ async fn a_peer_has_to_keep_taking() {
     assert_eq!(given_up(two(), 0).await, idle(90));
     assert_eq!(given_up(two(), 1).await, idle(60));
     assert_eq!(given_up(two(), 3).await, idle(60));
+    // The more the peer has got, the longer it may be busy with that: a second for 16 MiB.
+    let large = stream::iter(vec![Ok(Bytes::from(vec![0; 1 << 20])); 160]).boxed();
+    assert_eq!(given_up(large, 160 * 16 + 1).await, idle(70));
     let silent = stream::pending().boxed();
     assert_eq!(given_up(silent, 1).await, (900, "there was nothing to send for 900 s".to_owned()),);
 }

@@ -186,7 +186,7 @@ impl Client {
             // An empty body has a length, too: some proxies want one (411), and HTTP leaves it out.
             request.headers_mut().insert(CONTENT_LENGTH, call.body.len().into());
         }
-        let patience = Connections::PATIENCE;
+        let patience = Some(Connections::patience(call.ends));
         let response = self.connections.execute_or_in_plain(request, patience, call.gate).await;
         response.map(|response| self.received(response, authorization))
     }
@@ -241,6 +241,32 @@ mod tests {
     use super::*;
     use crate::access::{Access, Fingerprint, TlsPolicy, install_crypto_provider};
     use crate::transport::Repository;
+
+    /// A proxy may only then pass the blob on, and a registry hash it.
+    #[tokio::test]
+    async fn the_end_of_a_large_upload_has_time_for_its_answer() {
+        install_crypto_provider();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let repository = Repository { registry: host.clone(), path: "app".to_owned() };
+        let access = Access { tls: TlsPolicy::PlainHttp, ..Access::default() };
+        let client = Client::open(&repository, &access, Actions::PullPush).await.unwrap();
+        for (ends, seconds) in [(0, 60), (10 << 30, 60 + 640), (1 << 50, 60 + 1800)] {
+            let call = Call { ends, ..Call::new(Method::PUT, client.url(&["blobs"]).unwrap()) };
+            let mut sent = std::pin::pin!(client.send(&call));
+            let _silent = tokio::select! {
+                _ = &mut sent => panic!("nobody has answered"),
+                accepted = listener.accept() => accepted.unwrap(),
+            };
+            let start = Instant::now();
+            tokio::time::pause();
+            let error = sent.await.unwrap_err();
+            assert_eq!(error.to_string(), format!("`{host}` did not answer within {seconds} s"));
+            let took = start.elapsed().as_secs();
+            assert!((seconds..=seconds + 30).contains(&took), "{took}");
+            tokio::time::resume();
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_does_not_count_against_an_upload() {
