@@ -14,6 +14,7 @@ use url::{Origin, Url};
 use super::challenge;
 use super::connections::Connections;
 use super::echo;
+use super::error::Refusal;
 use super::refused::{self, Tried};
 use super::scope::Scopes;
 use super::token;
@@ -196,6 +197,18 @@ impl Auth {
     /// The error for a registry that doesn't accept us, which `said` this.
     pub(super) fn refused(&self, said: &str) -> Error {
         refused::error(&self.repository.registry, self.search.so_far(), said)
+    }
+
+    /// The error for a registry that knows who we are, or doesn't ask, and does not let us.
+    pub(super) fn forbidden(&self, refusal: Refusal) -> Error {
+        let said = refusal.words();
+        let error = refusal.into_error();
+        match error.kind() {
+            Kind::AccessDenied => {
+                refused::forbidden(&self.repository.registry, self.search.so_far(), said)
+            }
+            _ => error,
+        }
     }
 
     /// Whether there are no credentials for the registry.

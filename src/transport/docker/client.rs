@@ -134,8 +134,7 @@ impl Client {
             status if status.is_success() || status.is_redirection() => {
                 super::error::unexpected(status)
             }
-            // As 401 to a stranger: see `refused`.
-            StatusCode::FORBIDDEN if self.auth.is_anonymous() => refusal.into_error().absence(),
+            StatusCode::FORBIDDEN => self.auth.forbidden(refusal),
             _ => refusal.into_error(),
         }
     }

@@ -91,6 +91,22 @@ pub(super) fn error(registry: &str, lookup: &Lookup, said: &str) -> Error {
         .hint("check user and password, and what the user may do")
 }
 
+/// The error for an answer of 403, in which the registry `said` this: it need not be a matter of the password.
+pub(super) fn forbidden(registry: &str, lookup: &Lookup, said: String) -> Error {
+    let Lookup { credential, looked_at } = lookup;
+    let denied = |message| Error::new(Kind::AccessDenied, message).permanent();
+    let Some(credential) = credential else {
+        // As 401 to a stranger.
+        return denied(said).absence().hint(format!(
+            "no credentials were given: log in with `podman login {registry}`, or pass `--creds`"
+        ));
+    };
+    let place = looked_at.last().map(|place| format!(" ({place})")).unwrap_or_default();
+    let user = credential.user();
+    denied(format!("{said} to `{user}`{place}"))
+        .hint(format!("check what `{user}` may do there, and the repository's name"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ use url::Url;
 use super::call::Call;
 use super::client::Client;
 use super::error::Refusal;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::image::Digest;
 use crate::limits::UPLOAD_CANCEL_TIMEOUT;
 
@@ -96,7 +96,7 @@ impl Sessions {
             let response = client.send(&call).await?;
             match response.status() {
                 StatusCode::ACCEPTED => sessions.opened(&response),
-                _ => Err(client.refusal(response).await),
+                _ => Err(no_place(client.refusal(response).await)),
             }
         };
         self.opening(start).await
@@ -276,6 +276,16 @@ impl Drop for Session {
         if self.open {
             self.sessions.lock().left.push(self.url.clone());
         }
+    }
+}
+
+/// A refusal to open a session. Where there is no repository, it may have to be made first: a push makes none everywhere.
+fn no_place(refusal: Error) -> Error {
+    match refusal.kind() {
+        Kind::NotFound => refusal.hint(
+            "check the repository's name, and make the repository first where the registry wants that",
+        ),
+        _ => refusal,
     }
 }
 

@@ -6,7 +6,7 @@ use imagepush::access::{Access, AuthFile, Credential, Credentials, Secret};
 use imagepush::engine;
 use imagepush::error::Kind;
 use imagepush::options::{Endpoint, Retry};
-use imagepush::transport;
+use imagepush::transport::{self, BlobKind};
 use tokio_util::sync::CancellationToken;
 
 use super::harness::*;
@@ -84,6 +84,58 @@ async fn a_refusal_names_the_user_and_where_the_credential_stood() {
             )
         );
     }
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_do_is_told_with_the_user() {
+    let registry = Registry::start().await;
+    let said = r#"{"errors":[{"code":"DENIED","message":"no right"}]}"#;
+    let refused = Act::Respond(403, vec![], said.into());
+    registry.add_rule(Rule::each("POST", "/uploads/", refused));
+    registry.may_see(secret("docker::credentials"));
+    registry.set_login(Login::basic("alice", secret("docker::credentials")));
+    let image = Image::new("x");
+    let digest = image.layer_descriptor().digest;
+    let put = async |access: &Access| {
+        let to = destination(&format!("{}/app:1", registry.host), access).await;
+        let error = to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap_err();
+        told(&error).replace(&registry.host, "HOST")
+    };
+    let expected = |rest: &str| {
+        format!(
+            "AccessDenied Permanent: writing blob `{digest}` to `docker://HOST/app`: the registry \
+             answered 403 Forbidden (DENIED: no right){rest}"
+        )
+    };
+    let of_alice = " // check what `alice` may do there, and the repository's name";
+    let auth = STANDARD.encode(format!("alice:{}", secret("docker::credentials")));
+    let right = format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, registry.host);
+    for (access, rest) in [
+        (
+            plain_as("alice", secret("docker::credentials")),
+            format!(" to `alice` (the credentials given){of_alice}"),
+        ),
+        (file(&right, "auth.json"), format!(" to `alice` (`auth.json`, key `HOST`){of_alice}")),
+        (
+            plain(),
+            " // no credentials were given: log in with `podman login HOST`, or pass `--creds`"
+                .into(),
+        ),
+    ] {
+        assert_eq!(put(&access).await, expected(&rest));
+    }
+    registry.clear_rules();
+    registry.set_login(Login::default());
+    let said = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"make it"}]}"#;
+    registry.add_rule(Rule::each("POST", "/uploads/", Act::Respond(404, vec![], said.into())));
+    assert_eq!(
+        put(&plain()).await,
+        format!(
+            "NotFound Permanent: writing blob `{digest}` to `docker://HOST/app`: the registry answered \
+             404 Not Found (NAME_UNKNOWN: make it) // check the repository's name, and make the \
+             repository first where the registry wants that"
+        )
+    );
 }
 
 #[tokio::test]

@@ -167,7 +167,8 @@ async fn a_manifest_counts_as_written_only_if_it_is_there() {
         (
             coded(403, "DENIED"),
             Some(
-                "AccessDenied Permanent: {}the registry answered 403 Forbidden (DENIED: said)"
+                "AccessDenied Permanent: {}the registry answered 403 Forbidden (DENIED: said) // no \
+                 credentials were given: log in with `podman login HOST`, or pass `--creds`"
                     .into(),
             ),
         ),
@@ -393,7 +394,8 @@ async fn an_errors_body_is_read_up_to_a_bound() {
         );
         let expected = format!(
             "AccessDenied Permanent: reading manifest `1` of `docker://HOST/app`: the registry answered \
-             403 Forbidden{told}"
+             403 Forbidden{told} // no credentials were given: log in with `podman login HOST`, or pass \
+             `--creds`"
         );
         assert_eq!(reading(respond(403, body)).await, expected);
     }

@@ -422,7 +422,8 @@ async fn only_a_registry_that_knows_no_lists_is_helped_out() {
         ),
         (
             Act::Respond(403, vec![], vec![]),
-            "AccessDenied Permanent: {}the registry answered 403 Forbidden",
+            "AccessDenied Permanent: {}the registry answered 403 Forbidden // no credentials were given: log \
+             in with `podman login HOST`, or pass `--creds`",
         ),
         (
             Act::Respond(200, html, b"<html>canary".to_vec()),
