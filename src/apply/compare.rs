@@ -20,6 +20,16 @@ use crate::bundle::{Bundle, ObjectKey};
 use crate::error::{Class, Error, Kind, Result};
 use crate::limits::APPLY_WIDTH;
 
+/// The names under which kubectl's commands change fields of an object that somebody wants to be otherwise for now.
+const EDITORS: [&str; 6] = [
+    "kubectl-annotate",
+    "kubectl-edit",
+    "kubectl-label",
+    "kubectl-patch",
+    "kubectl-replace",
+    "kubectl-set",
+];
+
 /// What would become of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -52,6 +62,8 @@ pub(super) struct Compared {
     pub(super) change: Change,
     /// The uid of the live object.
     pub(super) uid: Option<String>,
+    /// The version of the live object if fields are to be taken that somebody has edited by hand: no later one is meant.
+    pub(super) by_hand: Option<String>,
 }
 
 /// Who applies, and what may be taken over.
@@ -191,16 +203,42 @@ async fn try_one(
     }
     if let Some(live) = live.as_ref().filter(|live| annotations::is_once(&planned.content, live)) {
         let uid = live.uid();
-        return Ok(Compared { planned, change: Change::Unchanged, uid });
+        return Ok(Compared { planned, change: Change::Unchanged, uid, by_hand: None });
     }
     let parameters = parameters(claim).dry_run();
-    let tried = api.patch(&name, &parameters, &Patch::Apply(&planned.content)).await;
+    let attempt = async |parameters: &PatchParams| {
+        api.patch(&name, parameters, &Patch::Apply(&planned.content)).await
+    };
+    let mut by_hand = None;
+    let tried = match (attempt(&parameters).await, &live) {
+        (Err(cause), Some(live)) if is_edited_by_hand(live, &cause) => {
+            by_hand = live.resource_version();
+            attempt(&parameters.force()).await
+        }
+        (tried, _) => tried,
+    };
     let tried = tried.map_err(|cause| refusal::of_object("patch", &cause))?;
     let change = match &live {
         None => Change::Created,
         Some(live) => change(&value_of(live)?, &value_of(&tried)?),
     };
-    Ok(Compared { planned, change, uid: live.and_then(|live| live.uid()) })
+    Ok(Compared { planned, change, uid: live.and_then(|live| live.uid()), by_hand })
+}
+
+/// Whether all that keeps an object from being applied anew is what people have changed in it since, by kubectl's commands
+/// that edit. That is drift and is set right; what a program owns, or who applies, is theirs.
+fn is_edited_by_hand(live: &DynamicObject, cause: &kube::Error) -> bool {
+    let owners = refusal::owners(cause);
+    was_applied_from_here(live)
+        && !owners.is_empty()
+        && owners.into_iter().all(|owner| is_hand(live, owner))
+}
+
+fn is_hand(live: &DynamicObject, manager: &str) -> bool {
+    let mut entries =
+        live.managed_fields().iter().filter(|entry| entry.manager.as_deref() == Some(manager));
+    EDITORS.contains(&manager)
+        && entries.all(|it| it.operation.as_deref() == Some("Update") && it.subresource.is_none())
 }
 
 /// How objects are applied.
@@ -226,14 +264,15 @@ fn check_claim(live: &DynamicObject, claim: Claim<'_>) -> Result<()> {
             .hint(format!(
                 "take it out of one of the two bundles; where that ImagePush is gone, take the label `{OWNER_LABEL}` off it"
             ))),
-        None if force || is_given_up(live) => Ok(()),
+        // It belongs to no ImagePush any more.
+        None if force || was_applied_from_here(live) => Ok(()),
         None => Err(conflict("it is there already, and was not applied from here".into())
             .hint("delete it, or set `customResources.apply.forceConflicts` to take it over")),
     }
 }
 
-/// Whether it was applied from here, and belongs to no ImagePush any more.
-fn is_given_up(live: &DynamicObject) -> bool {
+/// Whether it was applied from here, by whichever ImagePush.
+fn was_applied_from_here(live: &DynamicObject) -> bool {
     live.managed_fields().iter().any(|entry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER)
             && entry.operation.as_deref() == Some("Apply")
@@ -308,6 +347,44 @@ mod tests {
             let expected = expected.map_err(|(kind, message)| (kind, message.to_owned()));
             assert_eq!(found, expected, "{metadata} {force}");
             assert!(check_claim(&live(metadata), Claim::None).is_ok());
+        }
+    }
+
+    /// What people change by hand is drift; what a program has taken, or who applies, is theirs.
+    #[test]
+    fn only_hands_are_overruled() {
+        let entry =
+            |manager: &str, operation: &str| json!({"manager": manager, "operation": operation});
+        let ours = entry(FIELD_MANAGER, "Apply");
+        let hand = entry("kubectl-edit", "Update");
+        let mut scaled = entry("kubectl-patch", "Update");
+        scaled["subresource"] = json!("scale");
+        let conflict = |owner: &str| json!({"reason": "FieldManagerConflict", "field": ".spec.size", "message": format!("conflict with \"{owner}\" using v1")});
+        for (entries, owners, expected) in [
+            (vec![&ours, &hand], vec!["kubectl-edit"], true),
+            (vec![&ours, &hand], vec!["kubectl-edit", "kubectl-edit"], true),
+            // Somebody else has a field, too.
+            (vec![&ours, &hand], vec!["kubectl-edit", "autoscaler"], false),
+            (vec![&ours, &hand], vec!["autoscaler"], false),
+            (vec![&ours, &hand], vec!["kubectl-edit", ""], false),
+            (vec![&ours, &hand], vec![], false),
+            // It was never ours.
+            (vec![&hand], vec!["kubectl-edit"], false),
+            (vec![&ours, &entry("kubectl-edit", "Apply")], vec!["kubectl-edit"], false),
+            (vec![&ours, &scaled], vec!["kubectl-patch"], false),
+            (vec![&ours, &entry("kubectl", "Apply")], vec!["kubectl"], false),
+            (
+                vec![&ours, &entry("kubectl-client-side-apply", "Update")],
+                vec!["kubectl-client-side-apply"],
+                false,
+            ),
+        ] {
+            let causes: Vec<Value> = owners.iter().map(|owner| conflict(owner)).collect();
+            let status = json!({"code": 409, "reason": "Conflict", "details": {"causes": causes}});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            let live = live(&json!({"managedFields": entries}));
+            let found = is_edited_by_hand(&live, &kube::Error::Api(status.boxed()));
+            assert_eq!(found, expected, "{entries:?} {owners:?}");
         }
     }
 

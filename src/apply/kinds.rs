@@ -181,8 +181,15 @@ fn make_room<T>(memory: &mut HashMap<String, T>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::convert::Infallible;
+    use std::sync::Arc;
 
+    use axum::http::Response;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::super::client::Account;
     use super::*;
 
     fn list(resources: &Value) -> APIResourceList {
@@ -216,6 +223,53 @@ mod tests {
             let error = read("example.com/v1", list(&json!([resource(name, "Thing", true)])));
             assert_eq!(error.unwrap_err().kind(), Kind::CustomResourcesInvalid, "{name}");
         }
+    }
+
+    /// A cluster that serves one kind, by a definition, and the paths that it is asked for.
+    fn cluster() -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(vec![]));
+        let seen = Arc::clone(&asked);
+        let serve = move |request: Request<Body>| {
+            let path = request.uri().path().to_owned();
+            let answer = if path.ends_with("/v1") && path.contains("example.com") {
+                let things = [resource("things", "Thing", true)];
+                json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "example.com/v1", "resources": things})
+            } else {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "things.example.com"}})
+            };
+            seen.lock().unwrap().push(path);
+            async move {
+                Ok::<_, Infallible>(Response::new(Body::from(answer.to_string().into_bytes())))
+            }
+        };
+        (Client::new(service_fn(serve), "default"), asked)
+    }
+
+    /// What is known is asked for again after a while, and at once where it is to be forgotten or isn't known.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_is_not_asked_for_again() {
+        let (client, asked) = cluster();
+        let kinds = Kinds::new(&client);
+        let who = Impersonated::new(&client, Account::new("team", "deployer").unwrap());
+        let (group, definition) = (
+            "/apis/example.com/v1",
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.example.com",
+        );
+        let look = async |kind: &str| {
+            let found = kinds.find(&who, "example.com/v1", kind).await.unwrap();
+            if let Some(served) = &found {
+                assert!(kinds.is_custom(&served.resource).await.unwrap());
+            }
+            (found.is_some(), std::mem::take(&mut *asked.lock().unwrap()))
+        };
+        let both = || vec![group.to_owned(), definition.to_owned()];
+        assert_eq!(look("Thing").await, (true, both()));
+        assert_eq!(look("Thing").await, (true, vec![]));
+        assert_eq!(look("Other").await, (false, vec![group.to_owned()]));
+        kinds.forget(["example.com/v1".to_owned()].into_iter());
+        assert_eq!(look("Thing").await, (true, vec![group.to_owned()]));
+        tokio::time::advance(KINDS_TTL).await;
+        assert_eq!(look("Thing").await, (true, both()));
     }
 
     #[test]

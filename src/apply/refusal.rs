@@ -9,6 +9,8 @@ use crate::limits::{MAX_FIELD_PATH, MAX_TOLD};
 
 /// The cause by which the server says that somebody else owns a field.
 const OWNED: &str = "FieldManagerConflict";
+/// What verbs begin with that are granted for acting as somebody else on a resource (Kubernetes 1.36).
+const IMPERSONATED: &str = "impersonate-on:";
 /// The kind that a refused impersonation is about.
 const ACCOUNTS: &str = "serviceaccounts";
 
@@ -46,7 +48,7 @@ fn refused(verb: &str, answer: &Status) -> Error {
         401 | 403 if is_about_accounts(answer) => {
             let message = "the operator may not act as the service account";
             Error::new(Kind::CustomResourcesForbidden, message).hint(
-                "have whoever runs the operator set `customResources.enabled` of its chart, for this namespace",
+                "have whoever runs the operator set `customResources.enabled` of its chart, for this namespace; with `customResources.impersonation` Constrained, `customResources.resources` has to name the kind, too",
             )
         }
         401 | 403 => {
@@ -85,8 +87,11 @@ fn refused(verb: &str, answer: &Status) -> Error {
     }
 }
 
+/// Whether it is the operator that lacks a right: to act as the account at all, or to act so on what is asked for, of which
+/// only the message tells.
 fn is_about_accounts(answer: &Status) -> bool {
     answer.details.as_ref().is_some_and(|details| details.kind == ACCOUNTS)
+        || answer.message.contains(IMPERSONATED)
 }
 
 /// Whether the object has another uid than the one that was seen: a bundle itself names none.
@@ -115,7 +120,17 @@ fn conflict(answer: &Status) -> Error {
     )
 }
 
-/// The manager that a cause names between quotes; only to be shown.
+/// The managers that a refused apply would take fields from; an empty name is one that can't be read.
+pub(super) fn owners(cause: &kube::Error) -> Vec<&str> {
+    let kube::Error::Api(answer) = cause else { return vec![] };
+    let causes = answer.details.iter().flat_map(|details| &details.causes);
+    causes
+        .filter(|cause| answer.code == 409 && cause.reason == OWNED)
+        .map(|cause| manager(&cause.message).unwrap_or_default())
+        .collect()
+}
+
+/// The manager that a cause names between quotes, as it does since server-side apply is stable; no field of an answer has it.
 fn manager(message: &str) -> Option<&str> {
     message.split('"').nth(1).filter(|name| !name.is_empty())
 }

@@ -221,7 +221,7 @@ fn unfinished(error: Error, stored: usize, left: &[String]) -> Error {
 /// Stores an object, and returns its uid. What was there when it was tried has to be there still, and nothing
 /// else.
 async fn store(who: &Impersonated, object: &Compared, claim: Claim<'_>) -> Result<Option<String>> {
-    let Compared { planned, uid, .. } = object;
+    let Compared { planned, uid, by_hand, .. } = object;
     let namespace = who.account().namespace();
     let client = who.client().clone();
     let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &planned.resource);
@@ -232,9 +232,14 @@ async fn store(who: &Impersonated, object: &Compared, claim: Claim<'_>) -> Resul
             // What was not there has to be absent still: an apply would take over what somebody else has made since.
             None => metadata.insert("resourceVersion".into(), json!(OF_NO_OBJECT)),
         };
+        if let Some(version) = by_hand {
+            metadata.insert("resourceVersion".into(), json!(version));
+        }
     }
     let name = &planned.key.name;
-    let written = api.patch(name, &parameters(claim), &Patch::Apply(&content)).await;
+    let parameters = parameters(claim);
+    let parameters = if by_hand.is_some() { parameters.force() } else { parameters };
+    let written = api.patch(name, &parameters, &Patch::Apply(&content)).await;
     let written = written.map_err(|cause| {
         let error =
             refusal::of_object("patch", &cause).doing(format!("applying `{}`", planned.key));

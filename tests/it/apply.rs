@@ -186,8 +186,8 @@ async fn a_bundle_is_applied_repaired_and_pruned() {
     assert_eq!(counts(&place.apply(&two).await), [0, 0, 2, 0, 0]);
     assert_eq!(*place.journal.writes.lock().unwrap(), writes);
 
-    // What somebody has changed is set right. They have to give the field up, or there is a conflict: see below.
-    place.patch("a", &["--field-manager=imagepush-bundle"], &json!({"spec": {"note": "x"}})).await;
+    // What the bundle says nothing of may be anything; what is gone is made anew.
+    place.patch("a", &["--field-manager=somebody"], &json!({"spec": {"note": "x"}})).await;
     assert_eq!(counts(&place.apply(&two).await), [0, 0, 2, 0, 0]);
     place.kubectl(&["delete", &format!("thing.{}/a", things::GROUP)]).await;
     assert_eq!(counts(&place.apply(&two).await), [1, 0, 1, 0, 0]);
@@ -213,6 +213,38 @@ async fn two_managers_do_not_fight_over_a_field() {
     // Not even the other object is applied.
     assert_eq!((counts(&report), place.names("thing").await), ([0; 5], vec!["a".to_owned()]));
     assert_eq!(counts(&place.apply_as(&[thing("a", 1)], forced).await), [0, 1, 0, 0, 0]);
+}
+
+/// What a person has changed by kubectl is set right; what a program has taken, or who applies, is a conflict.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_edited_by_hand_is_set_right() {
+    let place = Place::new().await;
+    let one = [thing("a", 1)];
+    assert_eq!(counts(&place.apply(&one).await), [1, 0, 0, 0, 0]);
+    let size = async || {
+        place
+            .kubectl(&["get", &format!("thing.{}/a", things::GROUP), "-o", "jsonpath={.spec.size}"])
+            .await
+    };
+    for manager in [&[][..], &["--field-manager=kubectl-edit"]] {
+        place.patch("a", manager, &json!({"spec": {"size": 5}})).await;
+        let report = place.apply(&one).await;
+        assert_eq!((counts(&report), size().await.as_str()), ([0, 1, 0, 0, 0], "1"), "{report:?}");
+        let change = r#"things.example/v1 Thing a Configured { fields: [FieldChange { path: "spec.size", sort: Changed }], count: 1 }"#;
+        assert_eq!(shown(&report.changes), [change]);
+        assert_eq!(counts(&place.apply(&one).await), [0, 0, 1, 0, 0]);
+    }
+    // One of two fields is somebody's who means it.
+    let both = [object("Thing", "a", &json!({"size": 1, "note": "x"}))];
+    assert_eq!(counts(&place.apply(&both).await), [0, 1, 0, 0, 0]);
+    place.patch("a", &[], &json!({"spec": {"size": 5}})).await;
+    place.patch("a", &["--field-manager=somebody"], &json!({"spec": {"note": "y"}})).await;
+    let (kind, message) = failure(&place.apply(&both).await);
+    assert_eq!(kind, Kind::CustomResourcesConflict);
+    assert!(message.contains("`spec.note` belongs to `somebody`"), "{message}");
+    assert_eq!(size().await, "5");
+    assert_eq!(counts(&place.apply_as(&both, forced).await), [0, 1, 0, 0, 0]);
+    assert_eq!(size().await, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

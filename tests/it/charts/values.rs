@@ -52,6 +52,10 @@ const BAD_VALUES: &[(&str, &str)] = &[
         "customResources.namespaces must name the namespaces whose service accounts",
     ),
     (
+        "customResources.enabled=true,watchNamespaces={a},customResources.impersonation=Constrained",
+        "customResources.impersonation=Constrained grants nothing without customResources.resources",
+    ),
+    (
         "customResources.impersonation=Full",
         "at '/customResources/impersonation': value must be one of 'Legacy', 'Constrained'",
     ),

@@ -39,7 +39,7 @@ async fn an_account_has_to_agree_and_to_be_there() {
     let mut other = place.spec("1", "other", &applying("Always", &json!({})));
     other["customResources"]["apply"]["serviceAccountName"] = json!("nobody");
     let [reason, applied, message] = refusal(&place, "other", &other).await;
-    assert_eq!((reason.as_str(), applied.as_str()), ("SecretNotFound", "SecretNotFound"));
+    assert_eq!((reason.as_str(), applied.as_str()), ("SecretNotFound", "Pending"));
     assert!(message.starts_with("service account `nobody` is not in this namespace"), "{message}");
 
     place
@@ -49,6 +49,21 @@ async fn an_account_has_to_agree_and_to_be_there() {
     request(&place.operator, "web", "1").await;
     place.operator.wait("web", "Ready").await;
     assert_eq!(place.names().await, ["a"]);
+    place.operator.stop().await;
+}
+
+/// What the chart's `resources` leave out is no matter of the account, which may do all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_operator_may_not_do_as_the_account_is_told_as_its_own() {
+    let place = Place::granted("Constrained").await;
+    things::define(place.operator.plane, "Bystander", "Namespaced").await;
+    let bystander = object("Bystander", "a", &json!({"size": 1}));
+    place.image("1", &bystander.to_string()).await;
+    let spec = place.spec("1", "web", &applying("Always", &json!({})));
+    let [reason, applied, message] = refusal(&place, "web", &spec).await;
+    assert_eq!((reason.as_str(), applied.as_str()), ("CustomResourcesForbidden", "Forbidden"));
+    assert!(message.contains("the operator may not act as the service account"), "{message}");
+    assert!(message.contains("`customResources.resources` has to name the kind"), "{message}");
     place.operator.stop().await;
 }
 

@@ -45,6 +45,28 @@ async fn drift_in_the_cluster_is_counted_apart_from_that_of_images() {
     let object = cluster.look("web", "3").await;
     assert_eq!(place.names().await, ["a", "b"], "{object:#}");
     assert_eq!((drift().await, pushed().await), ("2".into(), "2".into()));
+    // So is what somebody edits by hand; what a program takes is a conflict, unless it is to be taken over.
+    let edit = async |manager: &str| {
+        let (thing, manager) =
+            (format!("thing.{}/a", things::GROUP), format!("--field-manager={manager}"));
+        let patch = r#"{"spec": {"size": 7}}"#;
+        place.operator.kubectl(&["patch", &thing, "--type=merge", "-p", patch, &manager]).await;
+    };
+    edit("kubectl-edit").await;
+    let object = cluster.look("web", "4").await;
+    let sizes = [("a".to_owned(), 1), ("b".to_owned(), 1)];
+    assert_eq!(cluster.sizes().await, sizes, "{object:#}");
+    assert_eq!((drift().await, pushed().await), ("3".into(), "2".into()));
+    edit("autoscaler").await;
+    let object = cluster.look("web", "5").await;
+    assert_eq!(reason_of(&object, APPLIED), "Conflict", "{object:#}");
+    assert_eq!((drift().await, cluster.sizes().await[0].1), ("3".into(), 7));
+    cluster
+        .change("web", &json!({"spec": {"customResources": {"apply": {"forceConflicts": true}}}}))
+        .await;
+    let object = cluster.look("web", "6").await;
+    assert_eq!(cluster.sizes().await, sizes, "{object:#}");
+    assert_eq!(reason_of(&object, "Ready"), "AlreadyPresent", "{object:#}");
     place.operator.stop().await;
 }
 
