@@ -115,6 +115,9 @@ pub struct BundleClues {
     pub seen: Option<Digest>,
     /// The digest of the bundle that it has; none if it has none that can be used.
     pub bundle: Option<Digest>,
+    /// The manifest or index at the source of the last push that is known to have come to its end. Where another image is in
+    /// place, whoever put it there may have been cut off before its bundle: it is looked into once.
+    pub finished: Option<Digest>,
 }
 
 /// How often and when an operation is tried again.

@@ -164,8 +164,8 @@ pub static REASONS: &[Reason] = &[
     of(
         "CustomResourcesInvalid",
         Follows::Stall,
-        "the image's bundle isn't sound, so that neither was pushed, or the image is there, but its bundle holds what can't be applied",
-        "correct the bundle in the image",
+        "the image carries no bundle, or one that isn't sound, so that neither was pushed; or the image is there, but its bundle holds what can't be applied",
+        "correct the bundle in the image, or push it alone (`policy: Never`)",
     ),
     of(
         "CustomResourcesPending",
@@ -273,7 +273,7 @@ pub static REASONS: &[Reason] = &[
     of(
         NOT_CONFIGURED,
         Follows::Done,
-        "`CustomResourcesApplied`: the spec says nothing of `apply`, so the bundle is only pushed",
+        "`CustomResourcesApplied`: the spec says nothing of `apply`, so nothing is applied",
         "",
     ),
     of(

@@ -37,7 +37,8 @@ pub(super) struct Carrier {
     now: Timestamp,
     views: Views,
     state: Mutex<State>,
-    /// Whether the image is to be looked into whatever moves: its bundle is to be applied, and nobody has looked yet.
+    /// Whether the image is to be looked into whatever moves: its bundle is to be applied, or may have been left over, and
+    /// nobody has looked yet.
     is_new: AtomicBool,
 }
 
@@ -196,11 +197,18 @@ impl Carrier {
             Lead::Labelled(_) if self.views.is_empty() => return Ok(()),
             Lead::Labelled(folder) => folder.clone(),
             Lead::Unknown { .. } if self.seeks() || self.views.touch() => Folder::default(),
+            Lead::Unknown { .. } if self.is_cut_off(ends)? => Folder::default(),
             Lead::Unknown { encrypted } => {
                 return self.settle_untouched(ends, encrypted.as_ref()).await;
             }
         };
         self.search(ends, &folder).await
+    }
+
+    /// Whether all layers are in place of an image that no push has finished: one may have been cut off before its name.
+    fn is_cut_off(&self, ends: &Ends<'_>) -> Result<bool> {
+        let source = ends.origin.digests()?.into_iter().next();
+        Ok(self.views.is_empty() && is_unfinished(&self.clues, source.as_ref()))
     }
 
     /// None of the layers that moved says anything of the folder.
@@ -292,8 +300,7 @@ impl Companion for Carrier {
         }
         // What is asked for and isn't there is no matter of the bundle.
         let source = ends.origin.digests()?.into_iter().next();
-        let is_new = self.clues.for_cluster && source != self.clues.seen;
-        self.is_new.store(is_new, Ordering::Relaxed);
+        self.is_new.store(is_new(&self.clues, source.as_ref(), image), Ordering::Relaxed);
         let lead = match image {
             Motion::Stays if !self.seeks() && is_dear(&ends.origin) => {
                 self.decide(Decision::NotSearched(IN_PLACE.to_owned()));
@@ -403,6 +410,17 @@ impl Companion for Carrier {
             State::Lead(_) | State::Found { .. } => not_searched(NOT_SEARCHED),
         })
     }
+}
+
+/// Whether an image is one that nobody has looked into, and somebody wants it to be.
+fn is_new(clues: &BundleClues, source: Option<&Digest>, image: Motion) -> bool {
+    let unfinished = image == Motion::Stays && is_unfinished(clues, source);
+    unfinished || (clues.for_cluster && clues.seen.as_ref() != source)
+}
+
+/// Whether another image than this is the last one of which a push has come to its end.
+fn is_unfinished(clues: &BundleClues, source: Option<&Digest>) -> bool {
+    clues.finished.is_some() && clues.finished.as_ref() != source
 }
 
 /// Whether to ask for more of an image that stays where it is would cost requests, and nothing known says that it is worth them.

@@ -14,7 +14,7 @@ use super::executor::Engine;
 use super::failure::Failure;
 use super::resources::{self, Recorded};
 use super::status::{BUNDLE_FAILED, BUNDLE_SKIPPED, preview};
-use crate::api::conditions::{self, READY, RECONCILING, State};
+use crate::api::conditions::{self, RECONCILING};
 use crate::api::v1alpha1::{ImagePush, Mode, OverwritePolicy};
 use crate::engine::{Progress, Standing, Wanted};
 use crate::error::{Error, Kind, Result, Side};
@@ -129,15 +129,17 @@ async fn outrun(
 /// What status tells of the image's bundle.
 pub(crate) fn clues(object: &ImagePush) -> BundleClues {
     let wish = object.spec.custom_resources.as_ref();
-    let applies = wish.is_some_and(|wish| wish.apply.is_some());
-    let for_cluster = applies && object.spec.mode == Mode::Apply;
+    // A dry run foretells what applying would do, and so finds the same.
+    let for_cluster = wish.is_some_and(|wish| wish.apply.is_some());
     let kept = resources::kept(object);
     let (seen, bundle) = match (skipped(object), kept) {
         (Some(source), _) => (Some(source), None),
         (None, Some(Recorded { source, bundle })) => (Some(source), bundle),
         (None, None) => (None, None),
     };
-    BundleClues { left_over: owes_bundle(object), for_cluster, seen, bundle }
+    let source = object.status.as_ref().and_then(|status| status.source.as_ref());
+    let finished = source.and_then(|source| source.digest.parse().ok());
+    BundleClues { left_over: owes_bundle(object), for_cluster, seen, bundle, finished }
 }
 
 /// The image at the source that has a bundle which can't be used.
@@ -148,14 +150,13 @@ fn skipped(object: &ImagePush) -> Option<Digest> {
     source.digest.parse().ok()
 }
 
-/// Whether an earlier attempt may have brought the image and ended before its bundle was beside it: it failed there, or an
-/// operator ended while it was under way.
+/// Whether an earlier attempt may have brought the image and ended before its bundle was beside it: it failed there, has named
+/// the image and not come to its end, or was under way when nobody looked after it any more.
 fn owes_bundle(object: &ImagePush) -> bool {
     let Some(status) = &object.status else { return false };
     let failed = status.custom_resources.as_ref().is_some_and(|it| it.decision == BUNDLE_FAILED);
-    let ready = conditions::find(&status.conditions, READY);
-    let in_doubt = ready.is_none_or(|ready| ready.status != State::False.as_str());
-    failed || (conditions::is_true(&status.conditions, RECONCILING) && in_doubt)
+    let unfinished = status.artifact.is_some() && status.source.is_none();
+    failed || unfinished || conditions::is_true(&status.conditions, RECONCILING)
 }
 
 /// What was recorded of the last success.

@@ -261,7 +261,7 @@ impl Draft {
     /// Something is wrong with the source, or only with what is carried by the image that was read there.
     fn unresolved(&mut self, failure: &Failure) {
         if failure.reason == Kind::CustomResourcesInvalid.as_str() {
-            let message = "the image was read; what is wrong is the bundle that it carries";
+            let message = "the image was read; what is wrong is its bundle";
             self.set(SOURCE_RESOLVED, State::True, reasons::RESOLVED, message);
         } else {
             self.set(SOURCE_RESOLVED, State::False, failure.reason, &failure.message);

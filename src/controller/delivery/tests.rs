@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use OverwritePolicy::{FailOnDrift, IfNotPresent, Replace};
 use async_trait::async_trait;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::controller::executor::tests::order_between;
@@ -37,6 +38,56 @@ fn what_follows_from_what_is_there() {
         let standing = Standing { source: digest(now[0]), destination: digest(now[1]) };
         let found = [Replace, IfNotPresent, FailOnDrift].map(|it| course(it, &known, &standing));
         assert_eq!(found, courses, "{known:?} {standing:?}");
+    }
+}
+
+/// Whatever ended an attempt, the next one knows that a bundle may have been left over.
+#[test]
+fn what_an_attempt_may_have_left_over_is_known() {
+    let digest = Digest::of(b"image").to_string();
+    let source = || json!({"source": {"digest": digest, "mediaType": "m", "reference": "docker://s.example/x:1"}});
+    let artifact = || json!({"artifact": {"digest": digest, "mediaType": "m", "reference": "docker://r.example/x:1"}});
+    let with = |parts: &[Value]| {
+        let fields = parts.iter().flat_map(|part| part.as_object().cloned().unwrap_or_default());
+        Value::Object(fields.collect())
+    };
+    let condition = |kind: &str, status: &str| {
+        let moment = "2026-01-01T00:00:00Z";
+        json!({"type": kind, "status": status, "reason": "X", "message": "", "lastTransitionTime": moment})
+    };
+    let conditions = |list: &[Value]| json!({"conditions": list});
+    let decided = |decision: &str| json!({"customResources": {"decision": decision}});
+    let done = || conditions(&[condition("Ready", "True")]);
+    for (status, expected, why) in [
+        (with(&[]), false, "nothing was begun"),
+        (with(&[source(), artifact(), done(), decided("pushed")]), false, "it is done"),
+        (with(&[source(), artifact(), done(), decided("notSearched")]), false, "it is done"),
+        (with(&[source(), artifact(), done(), decided("failed")]), true, "it failed at the bundle"),
+        (with(&[conditions(&[condition("Reconciling", "True")])]), true, "killed in the first one"),
+        (
+            with(&[conditions(&[condition("Ready", "False"), condition("Reconciling", "True")])]),
+            true,
+            "killed in another one, or out of time",
+        ),
+        (with(&[artifact(), done()]), true, "the name was changed in a check, and then ended"),
+        (
+            with(&[artifact(), conditions(&[condition("Ready", "Unknown")])]),
+            true,
+            "the name was changed, and then it was suspended",
+        ),
+        (with(&[conditions(&[condition("Stalled", "True")])]), false, "nothing was pushed"),
+    ] {
+        let spec = json!({
+            "source": {"reference": "docker://s.example/x:1"},
+            "destination": {"reference": "docker://r.example/x:1"},
+            "customResources": {"policy": "Auto"},
+        });
+        let mut object = ImagePush::new("x", serde_json::from_value(spec).unwrap());
+        object.status = Some(serde_json::from_value(status.clone()).unwrap());
+        let found = clues(&object);
+        assert_eq!(found.left_over, expected, "{why}: {status}");
+        let finished = status.get("source").map(|_| digest.parse().unwrap());
+        assert_eq!(found.finished, finished, "{why}");
     }
 }
 

@@ -211,6 +211,12 @@ mod tests {
             ),
             (with(True, "Applied", 2), with(False, "Forbidden", 2), vec![]),
             (with(True, "Applied", 2), with(False, "NotConfigured", 0), vec![]),
+            // Nobody asked for it to be applied, and it was not even pushed.
+            (
+                with(False, "NotConfigured", 0),
+                with(False, "Skipped", 0),
+                vec!["Normal Skipped: 0 created"],
+            ),
         ] {
             assert_eq!(told(Some(before.clone()), &after), expected, "{before:?}");
         }

@@ -60,7 +60,7 @@ pub(super) fn wanted(
         Outcome::Unchanged => {
             // Another image may be there than the one that was looked into, since its bundle could not be used.
             let known = known.filter(|known| pushed == Some(&known.source));
-            Some(of_known(known, "nothing was looked for"))
+            Some(of_known(known, false, "nothing was looked for"))
         }
         Outcome::Failed(_) | Outcome::Cancelled => None,
     }
@@ -84,19 +84,22 @@ fn of_beside(
         Decision::Unchanged if preview && digest.is_some() => have(Place::Source),
         Decision::Pushed | Decision::Unchanged if digest.is_some() => have(Place::Destination),
         decision => {
-            let known = known.filter(|known| known.source == *source && !preview);
-            of_known(known, decision.reason().unwrap_or("it is not known yet"))
+            let known = known.filter(|known| known.source == *source);
+            of_known(known, preview, decision.reason().unwrap_or("it is not known yet"))
         }
     }
 }
 
 /// What is known from before, if anything; else nobody knows.
-fn of_known(known: Option<&Recorded>, reason: &str) -> Wanted {
+fn of_known(known: Option<&Recorded>, preview: bool, reason: &str) -> Wanted {
     match known {
         Some(of) if of.bundle.is_none() => {
-            Wanted::Have { of: of.clone(), place: Place::Nowhere { preview: false } }
+            Wanted::Have { of: of.clone(), place: Place::Nowhere { preview } }
         }
-        Some(of) => Wanted::Have { of: of.clone(), place: Place::Destination },
+        Some(of) => {
+            let place = if preview { Place::Source } else { Place::Destination };
+            Wanted::Have { of: of.clone(), place }
+        }
         None => Wanted::Leave(reason.to_owned()),
     }
 }
@@ -200,7 +203,13 @@ mod tests {
                 have(of("source", "b"), Place::Source),
             ),
             (previewed(beside(Decision::Absent, "")), None, none(true)),
-            (previewed(unsearched()), Some(of("source", "old")), leave("nobody looked")),
+            (
+                previewed(unsearched()),
+                Some(of("source", "old")),
+                have(of("source", "old"), Place::Source),
+            ),
+            (previewed(unsearched()), Some(of("source", "")), none(true)),
+            (previewed(unsearched()), Some(of("other", "old")), leave("nobody looked")),
             (
                 Outcome::Unchanged,
                 Some(of("source", "old")),

@@ -4,7 +4,7 @@ use super::{BUNDLE_SKIPPED, Draft, number};
 use crate::api::conditions::{self, CUSTOM_RESOURCES_APPLIED, READY, RECONCILING, STALLED, State};
 use crate::api::reasons::{
     APPLIED, CONFLICT, DRY_RUN_SUCCEEDED, FORBIDDEN, INVALID, NO_BUNDLE, NOT_CONFIGURED, PENDING,
-    SKIPPED, UNCHANGED,
+    SECRET_NOT_FOUND, SKIPPED, UNCHANGED,
 };
 use crate::api::v1alpha1::{
     AppliedStatus, ChangedObjectStatus, CustomResourcesPolicy, ImagePush, ImagePushStatus,
@@ -39,8 +39,12 @@ impl Draft {
         };
         if wish.apply.is_none() {
             self.forget_applied();
-            let message = "`customResources.apply` is not set: the bundle is only pushed";
-            self.set(CUSTOM_RESOURCES_APPLIED, State::False, NOT_CONFIGURED, message);
+            let message = "nothing is applied: `customResources.apply` is not set".to_owned();
+            let (word, message) = match self.skipped() {
+                Some(reason) => (SKIPPED, reason.to_owned()),
+                None => (NOT_CONFIGURED, message),
+            };
+            self.set(CUSTOM_RESOURCES_APPLIED, State::False, word, &message);
             return None;
         }
         match found? {
@@ -75,8 +79,14 @@ impl Draft {
             if is_news(&ran.report) {
                 self.record(ran);
             }
-            let short = SHORT.iter().find(|(kind, _)| kind.as_str() == failure.reason);
-            let reason = short.map_or(failure.reason, |(_, reason)| reason);
+            let reason = match failure.reason {
+                // The account that it names may come.
+                SECRET_NOT_FOUND => PENDING,
+                reason => {
+                    let short = SHORT.iter().find(|(kind, _)| kind.as_str() == reason);
+                    short.map_or(reason, |(_, reason)| reason)
+                }
+            };
             self.set(CUSTOM_RESOURCES_APPLIED, State::False, reason, &failure.message);
             return Some(failure.clone());
         }
@@ -241,7 +251,7 @@ mod tests {
     #[test]
     fn the_condition_says_what_became_of_the_bundle() {
         let words = |words: [&str; 3]| Some(words.map(str::to_owned));
-        let only_pushed = "`customResources.apply` is not set: the bundle is only pushed";
+        let only_pushed = "nothing is applied: `customResources.apply` is not set";
         for (object, found, expected, fails) in vec![
             (object(&Value::Null), None, None, false),
             (object(&json!({"policy": "Never"})), None, None, false),

@@ -35,8 +35,8 @@ pub(in crate::engine) async fn foresee(
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let foresee = async {
         let session = open(options, companion, &progress, &Wanted::until_cancelled(cancel)).await?;
-        let subject = session.subject()?;
         session.prepare(Motion::Stays).await?;
+        let subject = session.subject()?;
         companion.foresee(&session.ends(), Some(&subject)).await?;
         Ok(Preview {
             source: SourceImage::of(&session.named),
@@ -53,8 +53,9 @@ pub(in crate::engine) async fn foresee(
 impl Session<'_> {
     /// The companion's turns of a push whose image is at the destination, whatever is at the source by now.
     async fn accompany(&self) -> Result<Attempt> {
-        let (subject, ends) = (self.subject()?, self.ends());
+        // Whether the place can hold it at all is told before what else is missing.
         self.prepare(Motion::Stays).await?;
+        let (subject, ends) = (self.subject()?, self.ends());
         self.companion.settle(&ends).await?;
         let wrote = self.companion.attach(&ends, &subject).await?;
         let pushed = Pushed {

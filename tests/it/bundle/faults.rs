@@ -100,8 +100,16 @@ async fn a_bundle_that_was_left_over_is_found_again() {
     source.take_log();
     assert_eq!(decided(&name, BundleClues::default()).await, "notSearched");
     assert!(!source.take_log().iter().any(|line| line.contains("/blobs/")));
+    // The last push that came to its end was of this image; or of another one, and who has pushed this may have been cut off.
+    let finished = |digest: &str| BundleClues {
+        finished: Some(digest.parse().unwrap()),
+        ..BundleClues::default()
+    };
+    let own = image_with(&thing("a"));
+    assert_eq!(decided(&name, finished(own.digest())).await, "notSearched");
+    assert_eq!(decided(&name, finished(&digest(b"another"))).await, "pushed");
     let left_over = BundleClues { left_over: true, ..BundleClues::default() };
-    assert_eq!(decided(&name, left_over.clone()).await, "pushed");
+    assert_eq!(decided(&name, left_over.clone()).await, "unchanged");
     assert_eq!(decided(&from, left_over).await, "unchanged");
 }
 

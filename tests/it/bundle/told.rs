@@ -107,7 +107,11 @@ async fn a_bundle_is_shown_as_a_document_and_its_absence_is_a_failure() {
         assert_eq!((shown.status.code(), shown.stdout.len()), (Some(1), 0), "{image}: {shown:?}");
         assert!(complaint.contains(told), "{image}: {complaint}");
         let shown = imagepush(&["bundle", "show", "--output", "json", &image]);
-        let message = document(&shown)["error"]["message"].take();
+        let error = document(&shown)["error"].take();
+        let message = &error["message"];
+        let kind =
+            if image.starts_with("oci:/nowhere") { "NotFound" } else { "CustomResourcesInvalid" };
+        assert_eq!(error["kind"], kind, "{image}: {error}");
         assert_eq!(shown.status.code(), Some(1), "{image}");
         assert!(message.as_str().unwrap().contains(told), "{image}: {message}");
     }

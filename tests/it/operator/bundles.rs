@@ -213,24 +213,43 @@ async fn without_prune_everything_stays() {
     place.operator.stop().await;
 }
 
+/// Whatever the policy: what is foretold is what happens then, and an image that has been looked into is still known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_tells_both_sides_and_writes_nothing() {
     let place = Place::new().await;
-    place.image("1", &things_of(&[("a", 1)])).await;
-    let mut spec = place.spec("1", "web", &applying("Always", &json!({"prune": true})));
-    spec["mode"] = json!("DryRun");
-    place.operator.apply("web", &spec).await;
-    place.operator.wait("web", "Ready").await;
-    let object = place.operator.get("web").await;
-    let message = condition(&object, "Ready")["message"].as_str().unwrap();
-    assert!(
-        message.ends_with("; in the cluster 1 would be created, 0 configured, 0 pruned"),
-        "{message}"
-    );
-    let applied = &object["status"]["customResources"]["applied"];
-    assert_eq!((&applied["dryRun"], &applied["created"]), (&json!(true), &json!(1)));
-    assert_eq!(object["metadata"]["finalizers"], Value::Null);
-    assert_eq!((place.names().await, &object["status"]["inventory"]), (vec![], &Value::Null));
+    for (policy, name) in [("Always", "a"), ("Auto", "b")] {
+        place.image(name, &things_of(&[(name, 1)])).await;
+        let mut spec = place.spec(name, name, &applying(policy, &json!({"prune": true})));
+        spec["mode"] = json!("DryRun");
+        place.operator.apply(name, &spec).await;
+        place.operator.wait(name, "Ready").await;
+        let object = place.operator.get(name).await;
+        let foretold = async |counts: &str| {
+            let object = place.operator.get(name).await;
+            let message = condition(&object, "Ready")["message"].as_str().unwrap().to_owned();
+            assert!(
+                message.ends_with(&format!("; in the cluster {counts}")),
+                "{policy}: {message}"
+            );
+        };
+        foretold("1 would be created, 0 configured, 0 pruned").await;
+        let applied = &object["status"]["customResources"]["applied"];
+        assert_eq!((&applied["dryRun"], &applied["created"]), (&json!(true), &json!(1)));
+        assert_eq!(object["metadata"]["finalizers"], Value::Null);
+        assert_eq!(&object["status"]["inventory"], &Value::Null);
+        assert!(!place.names().await.contains(&name.to_owned()), "{policy}");
+
+        let turn = async |mode: &str, reason: &str| {
+            let patch = json!({"spec": {"mode": mode}}).to_string();
+            place.operator.kubectl(&["patch", "ipush", name, "--type=merge", "-p", &patch]).await;
+            place.operator.until(name, |object| reason_of(object, "Ready") == reason).await
+        };
+        let object = turn("Apply", "PushSucceeded").await;
+        assert_eq!(object["status"]["customResources"]["applied"]["created"], 1, "{object:#}");
+        assert!(place.names().await.contains(&name.to_owned()), "{policy}");
+        turn("DryRun", "DryRunSucceeded").await;
+        foretold("0 would be created, 0 configured, 0 pruned").await;
+    }
     place.operator.stop().await;
 }
 

@@ -7,9 +7,12 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use tokio::process::{Child, Command};
 
+use imagepush::bundle::Bundle;
+
 use super::cluster::Cluster;
 use super::*;
 use crate::support::api_proxy::ApiProxy;
+use crate::support::registry::Registry;
 
 /// The program, which asks the API server by a proxy, and can be killed.
 struct Killable {
@@ -192,4 +195,54 @@ async fn killed_while_it_begins_or_ends_it_leaves_nothing() {
             operator.kill().await.unwrap();
         }
     }
+}
+
+/// Requests that write blobs' ends and manifests.
+fn writes(registry: &Registry) -> usize {
+    registry.seen().iter().filter(|seen| seen.method == "PUT").count()
+}
+
+/// The same at the destination, where the bundle is only pushed: each write there is once the last request that is heard
+/// before SIGKILL. Nothing in status may tell of it by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_image_and_bundle_it_makes_up_for_that() {
+    let (killable, destination) = (Killable::new().await, Registry::start().await);
+    let more = json!({"interval": "1h", "quiet": true, "customResources": {"policy": "Auto"}});
+    let spec = spec(&killable.registry.host, &destination.host, &more);
+    killable.image(&[("a", 0)]).await;
+    killable.cluster.make("web", &spec).await;
+    let mut operator = killable.start();
+    killable.cluster.until("web", |object| condition(object, "Ready")["status"] == "True").await;
+    operator.kill().await.unwrap();
+    let mut steps = 0;
+    loop {
+        let things = [("a", i32::try_from(steps).unwrap() + 1)];
+        killable.image(&things).await;
+        let before = writes(&destination);
+        destination.add_rule(Rule::each("PUT", "/v2/", Act::Stall).nth(steps + 1));
+        let mut operator = killable.start();
+        let value = format!("first {steps}");
+        let stalled = until(
+            async || json!(writes(&destination)),
+            |count| count.as_u64().unwrap() > (before + steps) as u64,
+        );
+        let killed = tokio::select! {
+            _ = stalled => true,
+            _ = killable.cluster.look("web", &value) => false,
+        };
+        operator.kill().await.unwrap();
+        destination.clear_rules();
+        if !killed {
+            break;
+        }
+        let mut operator = killable.start();
+        let object = killable.cluster.look("web", &format!("second {steps}")).await;
+        operator.kill().await.unwrap();
+        let bundle = Bundle::parse(things_of(&things).as_bytes()).unwrap();
+        let told = &object["status"]["customResources"];
+        assert_eq!(told["digest"], bundle.digest().to_string(), "{steps}: {object:#}");
+        steps += 1;
+    }
+    // Layer and config, the image, the bundle's content, the bundle, and the list.
+    assert_eq!(steps, 6);
 }

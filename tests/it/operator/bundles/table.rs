@@ -31,13 +31,13 @@ fn cases() -> Vec<Case> {
     use Before::{All, Image, Nothing};
     vec![
         // Always: the image has to carry a bundle; else nothing is pushed, and what is there stays.
-        ("Always", Nothing, "none",   ["SourceNotFound", "", ""],                      ["-", "-", "-"]),
+        ("Always", Nothing, "none",   ["CustomResourcesInvalid", "Invalid", ""],       ["-", "-", "-"]),
         ("Always", Nothing, "1",      ["PushSucceeded", "Applied", "pushed"],          ["1", "1", "1"]),
         ("Always", Nothing, "broken", ["CustomResourcesInvalid", "Invalid", ""],             ["-", "-", "-"]),
-        ("Always", Image,   "none",   ["SourceNotFound", "", ""],                      ["none", "-", "-"]),
+        ("Always", Image,   "none",   ["CustomResourcesInvalid", "Invalid", ""],       ["none", "-", "-"]),
         ("Always", Image,   "1",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "1", "1"]),
         ("Always", Image,   "broken", ["CustomResourcesInvalid", "Invalid", ""],             ["broken", "-", "-"]),
-        ("Always", All,     "none",   ["SourceNotFound", "Applied", "pushed"],         ["1", "1", "1"]),
+        ("Always", All,     "none",   ["CustomResourcesInvalid", "Invalid", "pushed"], ["1", "1", "1"]),
         ("Always", All,     "1",      ["PushSucceeded", "Applied", "unchanged"],       ["1", "1", "1"]),
         ("Always", All,     "2",      ["PushSucceeded", "Applied", "pushed"],          ["2", "2", "2"]),
         ("Always", All,     "broken", ["CustomResourcesInvalid", "Invalid", "pushed"],           ["1", "1", "1"]),
@@ -56,10 +56,10 @@ fn cases() -> Vec<Case> {
         ("Only",   Nothing, "none",   ["NotFound", "", ""],                            ["-", "-", "-"]),
         ("Only",   Nothing, "1",      ["NotFound", "", ""],                            ["-", "-", "-"]),
         ("Only",   Nothing, "broken", ["NotFound", "", ""],                            ["-", "-", "-"]),
-        ("Only",   Image,   "none",   ["SourceNotFound", "", ""],                      ["none", "-", "-"]),
+        ("Only",   Image,   "none",   ["CustomResourcesInvalid", "Invalid", ""],       ["none", "-", "-"]),
         ("Only",   Image,   "1",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "1", "1"]),
         ("Only",   Image,   "broken", ["CustomResourcesInvalid", "Invalid", ""],             ["broken", "-", "-"]),
-        ("Only",   All,     "none",   ["SourceNotFound", "Applied", "pushed"],         ["1", "1", "1"]),
+        ("Only",   All,     "none",   ["CustomResourcesInvalid", "Invalid", "pushed"], ["1", "1", "1"]),
         ("Only",   All,     "1",      ["AlreadyPresent", "Applied", "unchanged"],      ["1", "1", "1"]),
         ("Only",   All,     "2",      ["AlreadyPresent", "Applied", "pushed"],         ["1", "2", "2"]),
         ("Only",   All,     "broken", ["CustomResourcesInvalid", "Invalid", "pushed"],           ["1", "1", "1"]),
@@ -83,11 +83,15 @@ fn only_pushed(
 ) -> Case {
     // Of a push that failed, and has never been done, nothing is said but by `Ready`.
     let failed = applied == "Invalid" && before != Before::All;
-    let applied = if applied.is_empty() || failed { "" } else { "NotConfigured" };
     // What doesn't move is looked into for a cluster only; here, the bundle's layer moves.
     let unseen =
         policy == "Auto" && (before == Before::Image || (before == Before::All && image == "none"));
     let (decision, bundle) = if unseen { ("notSearched", ABSENT) } else { (decision, bundle) };
+    let applied = match applied {
+        applied if applied.is_empty() || failed => "",
+        "Skipped" if !unseen => "Skipped",
+        _ => "NotConfigured",
+    };
     (policy, before, image, [ready, applied, decision], [there, bundle, ABSENT])
 }
 
