@@ -103,7 +103,7 @@ impl Rows {
             &shown("Ready"),
             &shown("Reconciling"),
             &shown("Stalled"),
-            kstatus(&object),
+            &kstatus(std::slice::from_ref(&object)).await[0],
             health["status"].as_str().unwrap(),
             self.waited_for(name).await,
         ];
