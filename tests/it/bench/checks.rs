@@ -29,7 +29,8 @@ pub(super) fn all() -> impl Iterator<Item = String> {
         Tool::Imagepush.copy(1, &fixtures.layout("small"), &place.image(NAME));
         let mut rows = vec![resident(kind, &place, count)];
         if kind == Kind::Near {
-            rows.extend(["crane digest", "regctl manifest head"].map(|it| started(it, &place)));
+            let others = ["crane digest", "regctl manifest head", "skopeo inspect"];
+            rows.extend(others.map(|it| started(it, &place)));
         }
         rows.join("\n")
     })
@@ -52,14 +53,20 @@ fn checks(reference: &str, count: u32, width: u32) -> (String, String) {
     (wall.to_owned(), core.to_owned())
 }
 
+/// A tool that is started for each check, as `TOOL VERB`.
 fn started(command: &str, place: &Place) -> String {
     let (tool, verb) = command.split_once(' ').unwrap();
-    let mut words = vec![peers::program(tool).to_str().unwrap().to_owned()];
-    if tool == "regctl" {
-        words.push(format!("--host=reg={},tls=disabled", place.host));
-    }
-    words.extend(verb.split(' ').map(str::to_owned));
-    words.push(format!("{}/{NAME}", place.host));
+    let image = format!("{}/{NAME}", place.host);
+    let program = if tool == "skopeo" { tool.into() } else { peers::program(tool) };
+    let arguments = match tool {
+        "skopeo" => {
+            format!("{verb} --no-tags --tls-verify=false --format={{{{.Digest}}}} docker://{image}")
+        }
+        "regctl" => format!("--host=reg={},tls=disabled {verb} {image}", place.host),
+        _ => format!("{verb} {image}"),
+    };
+    let mut words = vec![program.to_str().unwrap().to_owned()];
+    words.extend(arguments.split(' ').map(str::to_owned));
     let used = repeated(STARTS, &words);
     let rate = |time: Duration| f64::from(STARTS) / time.as_secs_f64();
     let (wall, core) = (rate(used.wall), rate(used.cpu));

@@ -58,13 +58,18 @@ pub(super) fn rows(job: &Job, measured: &[(Tool, Samples)]) -> String {
         }
         let others = medians[1..].iter().flatten().copied();
         let ratio = medians[0].unwrap_or_default() / others.fold(f64::INFINITY, f64::min);
-        let wanted = match job.wanted.iter().find(|(name, _)| *name == quantity.name) {
+        let mut wanted = match job.wanted.iter().find(|(name, _)| *name == quantity.name) {
             Some((_, most)) => goal(ratio, *most, &format!("{most:.2}")),
             None if quantity.name == "memory" => {
                 goal(medians[0].unwrap_or_default(), MOST_MEMORY, &format!("{MOST_MEMORY} MiB"))
             }
             None => String::new(),
         };
+        if let (Some(most), Some(skopeo)) = (job.wanted_of_skopeo(quantity.name), medians[1]) {
+            let of = medians[0].unwrap_or_default() / skopeo;
+            let told = goal(of, most, &format!("{most} of skopeo ({of:.3})"));
+            wanted = if wanted.is_empty() { told } else { format!("{wanted}; {told}") };
+        }
         lines.push(row(name, quantity, &medians, ratio, &wanted));
         name = "";
     }
