@@ -9,8 +9,12 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use imagepush::access::TlsPolicy;
+
 use super::run::{program, run_in};
 use crate::support::control_plane::control_plane;
+use crate::support::registry::Registry;
+use crate::support::{images, push};
 
 #[test]
 fn without_a_cluster_it_says_what_it_looked_for() {
@@ -121,4 +125,35 @@ fn a_server_that_asks_to_wait_for_a_day_is_not_obeyed() {
     assert!(told.is_some(), "it says nothing within 25 s");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// The lines of the README as they stand there, but for the port of its registry and the namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_imagepush_of_the_readme_becomes_ready() {
+    let readme = include_str!("../../../README.md");
+    let (_, object) = readme.split_once("# hello.yaml\n").unwrap();
+    let (object, _) = object.split_once("```").unwrap();
+    let line = readme.lines().find(|line| line.contains("imagepush operator --")).unwrap();
+    let arguments = line.trim().strip_prefix("imagepush ").unwrap().trim_end_matches(" &");
+
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let registry = Registry::start().await;
+    let (_, port) = registry.host.split_once(':').unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    images::image(1).write_layout(folder.path(), Some("1"));
+    let from = format!("oci:{}:1", folder.path().display());
+    let mut fill = push::options(&from, &format!("docker://{}/team/hello:1.0", registry.host));
+    fill.destination.access.tls = TlsPolicy::PlainHttp;
+    push::run(&fill).await.unwrap();
+    let mut program = program(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    program.arg("--listen=none").env("KUBECONFIG", plane.kubeconfig()).stderr(Stdio::null());
+    program.env("IMAGEPUSH_WATCH_NAMESPACE", &namespace);
+    let mut child = tokio::process::Command::from(program).kill_on_drop(true).spawn().unwrap();
+    let object = object.replace("localhost:5000", &format!("localhost:{port}"));
+    plane.kubectl_with(&["-n", &namespace, "apply", "-f", "-"], &object).await.succeeded();
+    let ready = ["wait", "--for=condition=Ready", "imagepush/hello", "--timeout=60s"];
+    plane.kubectl(&[&["-n", &namespace], &ready[..]].concat()).await.succeeded();
+    assert!(registry.tags().contains_key("delivered/hello:1.0"));
+    child.kill().await.unwrap();
 }
