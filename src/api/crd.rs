@@ -25,7 +25,9 @@ pub fn crd() -> Result<CustomResourceDefinition> {
     for side in ["source", "destination"] {
         let path = format!("/properties/spec/properties/{side}/x-kubernetes-validations");
         let rules = schema.pointer_mut(&path).and_then(Value::as_array_mut);
-        rules.ok_or_else(|| broken(side))?.insert(0, name_a_transport());
+        let rules = rules.ok_or_else(|| broken(side))?;
+        rules.insert(0, name_a_transport());
+        rules.push(have_a_volume());
     }
     let status = schema.pointer_mut("/properties/status").ok_or_else(|| broken("status"))?;
     // kstatus (Flux, Helm 4) takes an object without any status for done.
@@ -76,6 +78,16 @@ pub(super) fn transport_is_unknown() -> String {
          known transports: {}",
         transport::names().join(", ")
     )
+}
+
+/// The rule that files are on a volume. It is no rule of the type: `imagepush apply`, which has no volumes, takes the same
+/// object.
+fn have_a_volume() -> Value {
+    json!({
+        "rule": "self.reference.startsWith('docker:') || has(self.volume)",
+        "message": "`volume` must be specified for transports other than docker",
+        "fieldPath": ".volume",
+    })
 }
 
 /// The bounds that `metav1.Condition` has in Go, and that its Rust type doesn't carry.

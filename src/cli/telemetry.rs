@@ -31,32 +31,32 @@ struct Environment {
 impl TraceArgs {
     /// This flag, for a program that is to send traces to the same.
     pub(super) fn arguments(&self) -> Vec<String> {
-        let endpoint = self.endpoint(&Environment::read());
+        let endpoint = self.endpoint(&Environment::read()).ok().flatten();
         endpoint.map(|endpoint| format!("--otlp-endpoint={endpoint}")).into_iter().collect()
     }
 
     /// Begins to export, if that is asked for and can be done: no work is left undone for want of its traces.
     pub(super) async fn start(&self) -> Option<Exporter> {
-        let endpoint = self.endpoint(&Environment::read())?;
         let begun = async {
+            let Some(endpoint) = self.endpoint(&Environment::read())? else { return Ok(None) };
             let client = Network::default().client_of_collector(endpoint.is_secure()).await?;
-            Exporter::start(&endpoint, client)
+            Exporter::start(&endpoint, client).map(Some)
         };
-        begun.await.inspect_err(|error| tracing::warn!(%error, "traces are not exported")).ok()
+        begun.await.unwrap_or_else(|error: Error| {
+            // A variable that is of no use to us may be meant for others.
+            tracing::warn!(%error, "traces are not exported");
+            None
+        })
     }
 
-    /// A variable that is of no use to us may be meant for others, and is passed over.
-    fn endpoint(&self, environment: &Environment) -> Option<Endpoint> {
+    fn endpoint(&self, environment: &Environment) -> Result<Option<Endpoint>> {
         if environment.disabled.as_ref().is_some_and(|it| it.eq_ignore_ascii_case("true")) {
-            return None;
+            return Ok(None);
         }
-        let of_environment = || {
-            environment.endpoint().unwrap_or_else(|error| {
-                tracing::warn!(%error, "traces are not exported");
-                None
-            })
-        };
-        self.otlp_endpoint.clone().or_else(of_environment)
+        match &self.otlp_endpoint {
+            Some(endpoint) => Ok(Some(endpoint.clone())),
+            None => environment.endpoint(),
+        }
     }
 }
 
@@ -98,21 +98,25 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_goes_before_the_variable_and_a_useless_one_counts_as_none() {
-        let collector = "http://c:4318/";
+    fn the_flag_goes_before_the_variable_and_a_useless_one_is_told() {
+        let collector = Ok(Some("http://c:4318/"));
+        let address = "OTEL_EXPORTER_OTLP_ENDPOINT is no address: the form is `http://HOST:PORT` or `https://HOST:PORT`, without credentials; headers are given by OTEL_EXPORTER_OTLP_HEADERS";
+        let grpc = "OTEL_EXPORTER_OTLP_PROTOCOL is `grpc`, and only `http/protobuf` is spoken";
         for (flag, environment, expected) in [
-            ("", environment("", "", ""), None),
-            ("http://c:4318", environment("", "", ""), Some(collector)),
-            ("http://c:4318", environment("http://d:4318", "grpc", "false"), Some(collector)),
-            ("", environment("http://c:4318", "", ""), Some(collector)),
-            ("", environment("http://c:4318", "http/protobuf", "no"), Some(collector)),
-            ("", environment("http://c:4317", "grpc", ""), None),
-            ("", environment("c:4317", "", ""), None),
-            ("http://c:4318", environment("", "", "TRUE"), None),
+            ("", environment("", "", ""), Ok(None)),
+            ("http://c:4318", environment("", "", ""), collector),
+            ("http://c:4318", environment("http://d:4318", "grpc", "false"), collector),
+            ("", environment("http://c:4318", "", ""), collector),
+            ("", environment("http://c:4318", "http/protobuf", "no"), collector),
+            ("", environment("http://c:4317", "grpc", ""), Err(grpc)),
+            ("", environment("c:4317", "", ""), Err(address)),
+            ("http://c:4318", environment("", "", "TRUE"), Ok(None)),
         ] {
             let arguments = TraceArgs { otlp_endpoint: flag.parse().ok() };
-            let found = arguments.endpoint(&environment).map(|endpoint| endpoint.to_string());
-            assert_eq!(found.as_deref(), expected, "{flag} {environment:?}");
+            let found = arguments.endpoint(&environment);
+            let found = found.map(|it| it.map(|endpoint| endpoint.to_string()));
+            let expected = expected.map(|it| it.map(str::to_owned)).map_err(str::to_owned);
+            assert_eq!(found.map_err(|error| error.to_string()), expected, "{environment:?}");
         }
     }
 

@@ -359,4 +359,4 @@ impl Draft {
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

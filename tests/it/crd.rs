@@ -63,7 +63,9 @@ async fn the_rules_hold_on_the_api_server() {
     let plane = control_plane().await;
     let namespace = plane.namespace().await;
     let accepted = cases::accepted();
-    let refused = cases::refused(&imagepush::transport::names());
+    let mut refused = cases::refused(&imagepush::transport::names());
+    let here = cases::refused_in_a_cluster();
+    refused.extend(here.map(|(changes, message)| (changes, message.to_owned())));
     let named = |kind: &str, number: usize, changes: &Value| {
         let mut object = cases::object(changes);
         object["apiVersion"] = json!("imagepush.dev/v1alpha1");

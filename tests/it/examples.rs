@@ -71,6 +71,9 @@ async fn every_object_that_is_shown_is_accepted() {
     let notes = notes().await;
     let (_, rest) = notes.split_once("-f - <<END\n").unwrap();
     shown.extend(documents(rest.split_once("\nEND\n").unwrap().0));
+    let chart = documents(&read("charts/imagepush/Chart.yaml")).remove(0);
+    let of_catalogue = chart["annotations"]["artifacthub.io/crdsExamples"].as_str().unwrap();
+    shown.extend(documents(of_catalogue)[0].as_array().unwrap().iter().cloned());
     let theirs = |it: &&mut Value| !OF_OTHERS.iter().any(|version| it["apiVersion"] == *version);
     let mut items = vec![];
     for (number, object) in shown.iter_mut().filter(theirs).enumerate() {
@@ -78,7 +81,7 @@ async fn every_object_that_is_shown_is_accepted() {
         object["metadata"]["namespace"] = json!(namespace);
         items.push(object.clone());
     }
-    assert_eq!(items.len(), 9);
+    assert_eq!(items.len(), 10);
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     let create = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
     plane.kubectl_with(&create, &list).await.succeeded();

@@ -350,28 +350,6 @@ async fn a_dry_run_tells_and_sends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_volume_is_refused_with_the_reason() {
-    let operator = Operator::start().await;
-    let spec = json!({
-        "source": {"reference": "oci:/data/app:1"},
-        "destination": {"reference": "docker://r.example/app:1"}, "interval": "1h",
-    });
-    operator.apply("files", &spec).await;
-    operator.wait("files", "Stalled").await;
-    let object = operator.get("files").await;
-    assert_eq!(object["status"]["observedGeneration"], 1);
-    for kind in ["Ready", "Stalled"] {
-        assert_eq!(reason_of(&object, kind), "TransportUnsupported");
-        assert_eq!(
-            condition(&object, kind)["message"],
-            "`oci:/data/app:1` is on a file system, and no `volume` is named that has it; \
-             name a `volume`, or run `imagepush push` where the files are"
-        );
-    }
-    operator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn credentials_come_from_a_secret_and_a_corrected_one_heals() {
     let source = Registry::start().await;
     fill(&source.host, 4).await;

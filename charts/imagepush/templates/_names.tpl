@@ -50,7 +50,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- /* What the pods of Jobs are like, as the operator takes it. */ -}}
 {{- define "imagepush.jobPod" -}}
 {{- $pod := dict -}}
-{{- range $name := list "resources" "labels" "annotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" "env" "scratchSize" -}}
+{{- range $name := list "resources" "labels" "annotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" "runtimeClassName" "imagePullSecrets" "env" "volumes" "volumeMounts" "scratchSize" -}}
 {{- with index $.Values.jobs $name -}}
 {{- $_ := set $pod $name . -}}
 {{- end -}}

@@ -11,6 +11,7 @@ use crate::api::v1alpha1::{
     TlsPolicy, VolumeSource,
 };
 use crate::error::{Error, Kind, Result};
+use crate::image::Platform;
 use crate::transport;
 
 /// Refuses a spec that contradicts itself. Errors have the kind `InvalidOptions`.
@@ -133,6 +134,12 @@ fn of_volume(volume: &VolumeSource, reference: &str, path: &str) -> Result<(), S
         &format!("{path}.volume.persistentVolumeClaim"),
         "`claimName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
     )?;
+    let folder = host_path.as_ref().map(|host| host.path.as_str());
+    demand(
+        folder.is_none_or(|path| path.starts_with('/') && path.split('/').all(|it| it != "..")),
+        &format!("{path}.volume.hostPath"),
+        "`path` must begin at the root, and may not contain '..'",
+    )?;
     demand(
         persistent_volume_claim.is_some() != host_path.is_some(),
         path,
@@ -146,6 +153,11 @@ fn of_platforms(platforms: &Platforms) -> Result<(), String> {
         (*mode == PlatformMode::List) == list.is_some(),
         "spec.platforms",
         "`list` must be set when `mode` is 'List', and may not be set otherwise",
+    )?;
+    demand(
+        list.iter().flatten().all(|platform| platform.parse::<Platform>().is_ok()),
+        "spec.platforms",
+        "`list` must have entries of the form 'OS/ARCH' or 'OS/ARCH/VARIANT'",
     )
 }
 

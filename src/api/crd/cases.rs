@@ -42,7 +42,7 @@ pub(crate) fn accepted() -> Vec<Value> {
         json!({"source": {"reference": "oci:a/b..c:1",
                "volume": {"persistentVolumeClaim": {"claimName": "c"}}}}),
         json!({"destination": {"reference": "docker-archive:x.tar",
-               "volume": {"hostPath": {"path": "/srv/images"}}}}),
+               "volume": {"hostPath": {"path": "/srv/a..b/images"}}}}),
     ]
 }
 
@@ -53,6 +53,7 @@ pub(crate) fn refused(transports: &[&str]) -> Vec<(Value, String)> {
         "`interval` must be set when `runPolicy` is 'Continuous', and may not be set otherwise";
     let docker = "`secretRef`, `serviceAccountName`, `certSecretRef` and `tlsPolicy` may only be specified for the docker transport";
     let list = "`list` must be set when `mode` is 'List', and may not be set otherwise";
+    let entries = "`list` must have entries of the form 'OS/ARCH' or 'OS/ARCH/VARIANT'";
     let disabled = "`format` and `level` may not be specified when `disabled` is true";
     let form = format!(
         "`reference` must be of the form 'transport:details', such as 'docker://registry.example/app:1.0'; \
@@ -102,6 +103,8 @@ pub(crate) fn refused(transports: &[&str]) -> Vec<(Value, String)> {
         ),
         (json!({"platforms": {"mode": "List"}}), list),
         (json!({"platforms": {"list": ["linux/amd64"]}}), list),
+        (json!({"platforms": {"mode": "List", "list": ["linux/amd64", "linux"]}}), entries),
+        (json!({"platforms": {"mode": "List", "list": ["linux/arm/v7/x"]}}), entries),
         (json!({"compression": {"disabled": true, "format": "gzip"}}), disabled),
         (
             json!({"compression": {"level": 3}}),
@@ -124,6 +127,15 @@ pub(crate) fn refused(transports: &[&str]) -> Vec<(Value, String)> {
     all.map(|(changes, message)| (changes, message.to_owned())).collect()
 }
 
+/// Changes that only a cluster refuses, with what it says.
+pub(crate) fn refused_in_a_cluster() -> [(Value, &'static str); 2] {
+    let needed = "`volume` must be specified for transports other than docker";
+    [
+        (with("oci:x", &json!({})), needed),
+        (json!({"destination": {"reference": "docker-archive:x.tar"}}), needed),
+    ]
+}
+
 /// A source of this name, with more fields.
 fn with(reference: &str, more: &Value) -> Value {
     let mut side = json!({"reference": reference});
@@ -133,6 +145,7 @@ fn with(reference: &str, more: &Value) -> Value {
 
 fn volumes_that_are_refused() -> Vec<(Value, &'static str)> {
     let relative = "`reference` must name a path relative to `volume`, and may not contain '..'";
+    let from_root = "`path` must begin at the root, and may not contain '..'";
     let one_volume = "exactly one of `persistentVolumeClaim` and `hostPath` must be set";
     let claim = json!({"persistentVolumeClaim": {"claimName": "c"}});
     vec![
@@ -148,6 +161,9 @@ fn volumes_that_are_refused() -> Vec<(Value, &'static str)> {
             with("oci:a", &json!({"volume": {"persistentVolumeClaim": {"claimName": "../x"}}})),
             "`claimName` must be the name of an object: lower-case letters and digits, with `-` and `.` between them",
         ),
+        (with("oci:a", &json!({"volume": {"hostPath": {"path": "srv"}}})), from_root),
+        (with("oci:a", &json!({"volume": {"hostPath": {"path": "/srv/../etc"}}})), from_root),
+        (with("oci:a", &json!({"volume": {"hostPath": {"path": "/srv/.."}}})), from_root),
         (with("oci:a", &json!({"volume": {}})), one_volume),
         (
             with(

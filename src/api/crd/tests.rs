@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
 
-use self::cases::{accepted, object, refused};
+use self::cases::{accepted, object, refused, refused_in_a_cluster};
 use super::crd;
 use crate::api::check;
 
@@ -47,6 +47,11 @@ fn contradictions_are_refused_with_a_sentence() {
         let here = refused_here(&object(&changes));
         assert!(here.ends_with(&format!("`: {message}")), "{changes}: {here}");
         told.insert(message);
+    }
+    for (changes, message) in refused_in_a_cluster() {
+        assert_eq!(refusals(&object(&changes), None), [message], "{changes}");
+        assert_eq!(refused_here(&object(&changes)), "", "{changes}");
+        told.insert(message.to_owned());
     }
     // So that a rule that is new has to get a case here, and with it its twin in `check::rules`.
     assert_eq!(told, messages(&crd().unwrap()));

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::volume::VolumeSource;
 
 /// The place of an image, with what is needed to reach it.
-// That a transport of files has to have a `volume` is no rule: the same object can be applied without a cluster, where there
-// is none. In a cluster it stalls with the reason `TransportUnsupported`.
+// That a transport of files has to have a `volume` is a rule of the CRD alone: the same object can be applied without a
+// cluster, where there is none.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(

@@ -282,6 +282,9 @@ pub enum ExecutorChoice {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.mode == 'List') == has(self.list)")
     .message("`list` must be set when `mode` is 'List', and may not be set otherwise"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.list) || self.list.all(it, it.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){1,2}$'))")
+    .message("`list` must have entries of the form 'OS/ARCH' or 'OS/ARCH/VARIANT'"))]
 pub struct Platforms {
     /// `All`: the whole index. `System`: the one image for the platform that the operator runs on. `List`: an index of
     /// the images for the platforms of `list`. A source that is a single image is pushed as it is.

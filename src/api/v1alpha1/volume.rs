@@ -5,7 +5,6 @@
 )]
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A volume that the Job of a push mounts: a claim of the object's own namespace, or a folder of a node.
@@ -40,8 +39,10 @@ pub struct ClaimVolume {
 }
 
 /// A folder of a node.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.path.startsWith('/') && !self.path.matches('(^|/)[.][.](/|$)')")
+    .message("`path` must begin at the root, and may not contain '..'"))]
 pub struct HostPathVolume {
     /// Its path from the root.
     #[schemars(length(min = 1, max = 512))]

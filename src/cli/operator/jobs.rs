@@ -17,7 +17,7 @@ pub(super) struct JobArgs {
     /// What the pods of Jobs are like, in YAML or JSON, such as `{runtimeClassName: gvisor}`
     ///
     /// Fields: resources, labels, annotations, nodeSelector, tolerations, affinity, priorityClassName, runtimeClassName,
-    /// imagePullSecrets and env as in a pod, and scratchSize for the most that temporary files may take.
+    /// imagePullSecrets, env, volumes and volumeMounts as in a pod, and scratchSize for the most that temporary files may take.
     #[arg(
         long,
         value_name = "FIELDS",

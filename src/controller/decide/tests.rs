@@ -69,7 +69,7 @@ pub(in crate::controller::decide) fn observed(attempt: Attempt<'_>) -> Observed<
     }
 }
 
-pub(in crate::controller::decide) fn pushed(already_present: bool) -> Outcome {
+pub(in crate::controller) fn pushed(already_present: bool) -> Outcome {
     Outcome::Pushed(Box::new(Pushed {
         source: SourceImage {
             digest: Digest::of(b"source"),

@@ -8,7 +8,7 @@ use crate::gitops::argocd::folder;
 const HEAD: &str = "\
 # Generated from imagepush.dev/ImagePush by `make generate`; do not edit.
 #
-#   kubectl patch configmap argocd-cm -n argocd --patch-file config/argocd/argocd-cm.yaml
+#   kubectl patch configmap argocd-cm -n argocd --patch-file argocd-cm.yaml
 apiVersion: v1
 kind: ConfigMap
 metadata:
@@ -33,6 +33,8 @@ fn the_settings_of_argo_cd_are_current() {
         text.push_str(&script(&format!("actions/{action}/action.lua"), 10));
     }
     assert_current("config/argocd/argocd-cm.yaml", &text);
+    // Who has the packaged chart alone finds it there.
+    assert_current("charts/imagepush/files/argocd-cm.yaml", &text);
 }
 
 /// A script, moved to the right.

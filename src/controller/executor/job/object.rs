@@ -1,7 +1,7 @@
 //! The Job of one attempt, as it is sent to the API server. Pure.
 //!
 //! It complies with the restricted pod security standard: no privilege, no account of the cluster, a root file system that
-//! can't be written. It sees the volumes that the spec names, of its Secrets the keys that are used, and nothing else.
+//! can't be written. It sees the volumes that the spec names and those of the administrator, of its Secrets the keys that are used, and nothing else.
 
 use std::collections::BTreeMap;
 
@@ -287,6 +287,7 @@ fn container(task: &Task, image: &str, settings: &JobSettings, trace: Place) -> 
     }
     mounts.push(mount("scratch", "/tmp", false));
     mounts.extend(side_volumes(task, settings).into_iter().flat_map(|(_, mounts)| mounts));
+    mounts.extend(settings.pod.volume_mounts.iter().cloned());
     let mut arguments = vec!["attempt".to_owned()];
     arguments.extend(settings.pod.scratch_bytes().map(|most| format!("--scratch={most}")));
     arguments.extend(settings.arguments.iter().cloned());
@@ -330,6 +331,7 @@ fn pod_volumes(task: &Task, settings: &JobSettings) -> Vec<Volume> {
         ..named("scratch")
     });
     list.extend(side_volumes(task, settings).into_iter().map(|(volume, _)| volume));
+    list.extend(settings.pod.volumes.iter().cloned());
     list
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration,
+    Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
@@ -52,9 +52,16 @@ pub struct PodSettings {
     pub image_pull_secrets: Vec<LocalObjectReference>,
     /// Variables of the container, such as `HTTPS_PROXY`. Whoever may read pods can read them.
     pub env: Vec<EnvVar>,
+    /// Further volumes, such as a ConfigMap in the objects' namespaces with certificate authorities.
+    pub volumes: Vec<Volume>,
+    /// Where the container finds them.
+    pub volume_mounts: Vec<VolumeMount>,
     /// The most that temporary files may take.
     pub scratch_size: Quantity,
 }
+
+/// Names of the volumes that each pod has, or may have, by itself.
+const OWN: [&str; 5] = ["task", "secrets", "scratch", "source", "destination"];
 
 // === impl JobSettings ===
 
@@ -86,6 +93,9 @@ impl PodSettings {
             return Err(wrong(format!(
                 "`scratchSize` is `{size}`, and not a whole number such as `1Gi`"
             )));
+        }
+        if let Some(volume) = settings.volumes.iter().find(|it| OWN.contains(&it.name.as_str())) {
+            return Err(wrong(format!("a volume of pods may not have the name `{}`", volume.name)));
         }
         Ok(settings)
     }
@@ -131,6 +141,8 @@ impl Default for PodSettings {
             runtime_class_name: None,
             image_pull_secrets: vec![],
             env: vec![],
+            volumes: vec![],
+            volume_mounts: vec![],
             scratch_size: Quantity("1Gi".into()),
         }
     }
@@ -174,6 +186,8 @@ mod tests {
         assert!(message.starts_with("unknown field `privileged`"), "{message}");
         assert_eq!(error.exit_code(), 2);
         assert!(PodSettings::parse("[").is_err());
+        let error = PodSettings::parse("volumes: [{name: scratch}]").unwrap_err();
+        assert_eq!(error.to_string(), "a volume of pods may not have the name `scratch`");
         let error = PodSettings::parse("scratchSize: 1.5Gi").unwrap_err();
         let message = "`scratchSize` is `1.5Gi`, and not a whole number such as `1Gi`";
         assert_eq!(error.to_string(), message);

@@ -214,6 +214,8 @@ fn settings_get_to_their_places() {
         runtimeClassName: gvisor\n\
         imagePullSecrets: [{name: pull}]\n\
         env: [{name: HTTPS_PROXY, value: http://proxy}, {name: TRACEPARENT, value: x}]\n\
+        volumes: [{name: ca, configMap: {name: authorities}}]\n\
+        volumeMounts: [{name: ca, mountPath: /ca, readOnly: true}]\n\
         scratchSize: 5Gi\n";
     let settings = JobSettings { pod: PodSettings::parse(text).unwrap(), ..JobSettings::default() };
     let attempt = attempt(&registries());
@@ -234,6 +236,8 @@ fn settings_get_to_their_places() {
         pod["imagePullSecrets"],
         pod["containers"][0]["env"],
         pod["volumes"][2]["emptyDir"]["sizeLimit"],
+        pod["volumes"][3],
+        pod["containers"][0]["volumeMounts"][3],
     ]);
     let expected = json!([
         {"limits": {"memory": "2Gi"}}, "a", "a", "true", "enabled", {"disk": "fast"},
@@ -241,6 +245,8 @@ fn settings_get_to_their_places() {
         [{"name": "pull"}],
         [{"name": "HTTPS_PROXY", "value": "http://proxy"}, {"name": "TRACEPARENT", "value": TRACE}],
         "5Gi",
+        {"name": "ca", "configMap": {"name": "authorities"}},
+        {"name": "ca", "mountPath": "/ca", "readOnly": true},
     ]);
     assert_eq!(found, expected);
     let task = &template["metadata"]["annotations"]["imagepush.dev/task"];
