@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
-use crate::blob::{Codec, Pace};
+use crate::blob::{Codec, CodecMemory, Pace};
 use crate::error::{Error, Kind, Result};
 use crate::image::{Digest, ManifestFormat, ParseDigestError, Platform};
 use crate::limits::MAX_RETRIES;
@@ -35,6 +35,8 @@ pub struct PushOptions {
     pub verify_source: bool,
     /// How fast blobs are read. Shared with other pushes by whoever makes the options of several.
     pub pace: Pace,
+    /// Memory for what rewrites layers. Shared like that.
+    pub codecs: CodecMemory,
     /// What happens to the custom resources that the image carries.
     pub custom_resources: CustomResources,
     /// What is known of them.

@@ -1,6 +1,8 @@
-//! What decoders and encoders may hold of memory together, however many layers of a push are rewritten at the same time.
+//! What decoders and encoders may hold of memory together, however many layers are rewritten at the same time: those of a
+//! push, or those of all pushes of a process.
 //!
-//! Who waits for a share holds none of the same kind, so that nobody waits for ever.
+//! Who waits for a share holds none of the same kind, so that nobody waits for ever. An encoder's share is held while a block
+//! is compressed, whatever becomes of the block; a decoder's as long as its layer moves.
 
 use std::sync::Arc;
 
@@ -9,10 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Codec;
 use crate::image::Compression;
 use crate::limits::{
-    COMPRESSION_THREADS, DECODER_MEMORY, ENCODER_MEMORY, MAX_USUAL_WINDOW_LOG, PARALLEL_BLOBS,
+    COMPRESSION_THREADS, DECODER_MEMORY, ENCODER_MEMORY, GZIP_BLOCK, MAX_USUAL_WINDOW_LOG,
+    PARALLEL_BLOBS, SHARED_ENCODER_MEMORY, ZSTD_BLOCK,
 };
 
-/// The memory of a push's codecs; clones share it.
+/// The memory of codecs; clones share it. The default is for one push.
 #[derive(Clone, Debug)]
 pub struct CodecMemory {
     /// In MiB, as the other.
@@ -37,10 +40,24 @@ pub(super) enum Reach {
 // === impl CodecMemory ===
 
 impl CodecMemory {
-    /// Most bytes that the codecs of a push hold which compresses layers like this, whatever they are compressed with before.
-    pub fn most(codec: Codec) -> u64 {
-        let blocks = (COMPRESSION_THREADS * PARALLEL_BLOBS) as u64;
-        DECODER_MEMORY + ((blocks * u64::from(weight(codec))) << 20).min(ENCODER_MEMORY)
+    /// For all pushes of a process together.
+    pub fn of_process() -> Self {
+        Self::of(DECODER_MEMORY, SHARED_ENCODER_MEMORY)
+    }
+
+    /// Bytes of blocks that a push which compresses layers like this holds beside: those that nobody works on yet, and those
+    /// that wait until they are sent.
+    pub fn of_blocks(codec: Codec) -> u64 {
+        let block = match codec.format() {
+            Compression::Zstd => ZSTD_BLOCK,
+            _ => GZIP_BLOCK,
+        };
+        (COMPRESSION_THREADS * PARALLEL_BLOBS * block) as u64
+    }
+
+    fn of(decoders: u64, encoders: u64) -> Self {
+        let semaphore = |size| Arc::new(Semaphore::new(mib(size) as usize));
+        Self { decoders: semaphore(decoders), encoders: semaphore(encoders) }
     }
 
     /// Waits until a decoder may begin.
@@ -61,8 +78,7 @@ impl CodecMemory {
 
 impl Default for CodecMemory {
     fn default() -> Self {
-        let of = |size| Arc::new(Semaphore::new(mib(size) as usize));
-        Self { decoders: of(DECODER_MEMORY), encoders: of(ENCODER_MEMORY) }
+        Self::of(DECODER_MEMORY, ENCODER_MEMORY)
     }
 }
 
@@ -177,17 +193,20 @@ mod tests {
     #[test]
     fn few_blocks_are_compressed_at_once_where_each_takes_much() {
         let cases = [
-            (Compression::Gzip, 9, 16, 176),
-            (Compression::Zstd, 3, 16, 384),
-            (Compression::Zstd, 10, 6, 384),
-            (Compression::Zstd, 20, 3, 384),
+            (Compression::Gzip, 9, 16, 16, 16),
+            (Compression::Zstd, 3, 16, 6, 64),
+            (Compression::Zstd, 10, 6, 2, 64),
+            (Compression::Zstd, 20, 3, 1, 64),
         ];
-        for (format, level, at_once, most) in cases {
+        for (format, level, of_push, of_process, blocks) in cases {
             let codec = Codec::new(format, Some(level)).unwrap();
-            let memory = CodecMemory::default();
-            let encoder = || memory.encoder(codec).now_or_never();
-            let held: Vec<_> = (0..16).map_while(|_| encoder()).collect();
-            assert_eq!((held.len(), CodecMemory::most(codec)), (at_once, most << 20), "{format}");
+            let at_once = |memory: CodecMemory| {
+                let encoder = || memory.clone().encoder(codec).now_or_never();
+                (0..16).map_while(|_| encoder()).collect::<Vec<_>>().len()
+            };
+            assert_eq!(at_once(CodecMemory::default()), of_push, "{format} {level}");
+            assert_eq!(at_once(CodecMemory::of_process()), of_process, "{format} {level}");
+            assert_eq!(CodecMemory::of_blocks(codec), blocks << 20, "{format} {level}");
         }
     }
 }

@@ -10,6 +10,7 @@ use std::num::NonZero;
 use bytes::{Bytes, BytesMut};
 use flate2::{Compress, Compression as Level, FlushCompress, Status};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Chunks, Codec, CodecMemory};
 use crate::error::{Error, Result};
@@ -74,14 +75,18 @@ impl Workers {
         self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let share = self.memory.encoder(self.codec).await;
-        let work = move || {
-            let _share = share;
-            work()
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::internal(format!("compression stopped: {error}")))?
+        // In a task of its own: this future may not be polled for long, where the network takes nothing, and must not hold a
+        // share meanwhile that others wait for.
+        let worked = AbortOnDropHandle::new(tokio::spawn(async move {
+            let share = self.memory.encoder(self.codec).await;
+            let work = move || {
+                let _share = share;
+                work()
+            };
+            tokio::task::spawn_blocking(work).await
+        }));
+        let stopped = |error| Error::internal(format!("compression stopped: {error}"));
+        worked.await.map_err(stopped)?.map_err(stopped)?
     }
 }
 

@@ -17,7 +17,7 @@ use super::registry_access::{self, DestinationRegistryArgs, RegistryArgs, Source
 use super::source_name::{self, Alternatives, SourceName};
 use super::terminal::Terminal;
 use super::{digest_file, progress, signals};
-use crate::blob::{Codec, Pace};
+use crate::blob::{Codec, CodecMemory, Pace};
 use crate::bundle;
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, ManifestFormat, Platform};
@@ -271,6 +271,7 @@ impl PushArgs {
             verify_source,
             // One push has the line to itself.
             pace: Pace::default(),
+            codecs: CodecMemory::default(),
             custom_resources: cr_option.map(CustomResources::from).unwrap_or_default(),
             clues: BundleClues::default(),
             verify_after_push,

@@ -68,7 +68,7 @@ use self::removal::Removals;
 use self::resources::Applier;
 use crate::access::{Egress, Network, NetworkSettings};
 use crate::apply::Policy;
-use crate::blob::Pace;
+use crate::blob::{CodecMemory, Pace};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{EVENT_DRAIN_TIMEOUT, WAKE_QUEUE};
 use crate::telemetry::Tracer;
@@ -195,6 +195,7 @@ struct Operator {
     scopes: Vec<Option<String>>,
     limits: Arc<Limits>,
     pace: Pace,
+    codecs: CodecMemory,
     jobs: Arc<JobSettings>,
     metrics: Arc<Metrics>,
     endings: Arc<Endings>,
@@ -236,6 +237,7 @@ async fn run_engine(
         engine,
         limits: Limits::new(bounds),
         pace: bytes_per_second.map(Pace::new).unwrap_or_default(),
+        codecs: CodecMemory::of_process(),
         jobs: Arc::new(jobs),
         metrics,
         endings,
@@ -371,8 +373,8 @@ impl Operator {
             metrics.clone(),
             stop.clone(),
         );
-        let (engine, pace) = (self.engine.clone(), self.pace.clone());
-        let in_process = InProcess::new(engine, limits, pace, metrics, leadership.clone());
+        let (engine, shared) = (self.engine.clone(), (self.pace.clone(), self.codecs.clone()));
+        let in_process = InProcess::new(engine, limits, shared, metrics, leadership.clone());
         Executors { in_process, jobs }
     }
 }

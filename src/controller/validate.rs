@@ -9,7 +9,7 @@ use crate::access::{Access, TlsPolicy};
 use crate::api::v1alpha1::{
     self, Compression, CompressionFormat, CustomResourcesPolicy, ImagePushSpec, PlatformMode,
 };
-use crate::blob::{Codec, Pace};
+use crate::blob::{Codec, CodecMemory, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{self, ManifestFormat, Platform};
 use crate::options::{
@@ -60,6 +60,7 @@ pub fn options(spec: &ImagePushSpec, source: Access, destination: Access) -> Res
         verify_source: true,
         // Who runs it knows what else runs beside it.
         pace: Pace::default(),
+        codecs: CodecMemory::default(),
         custom_resources: custom_resources(bundled.as_ref()),
         // Nobody looks on here who would notice that something is missing.
         verify_after_push: verify_after_push.unwrap_or(true),

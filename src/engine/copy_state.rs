@@ -45,11 +45,11 @@ type Once<T> = Arc<OnceCell<T>>;
 // === impl CopyState ===
 
 impl CopyState {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(codecs: CodecMemory) -> Self {
         Self {
             width: Width::new(),
             looks: Looks::default(),
-            codecs: CodecMemory::default(),
+            codecs,
             blobs: Mutex::default(),
             instances: Mutex::default(),
             outcomes: Mutex::default(),

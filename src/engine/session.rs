@@ -195,7 +195,7 @@ impl Session<'_> {
             return self.present(None, cancel).await;
         }
         let (tree, choices) = until(cancel, self.tree_and_choices()).await?;
-        let state = CopyState::new();
+        let state = CopyState::new(self.options.codecs.clone());
         let mut rejected = None;
         for choice in choices {
             match self.attempt(&state, tree, choice, cancel).await {

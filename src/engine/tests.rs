@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use self::memory::{Call, Memory};
 use super::*;
 use crate::access::Access;
-use crate::blob::{Codec, Pace};
+use crate::blob::{Codec, CodecMemory, Pace};
 use crate::error::{Error, Kind, Result, Side};
 use crate::image::{Compression, Descriptor, Index, Manifest, ManifestFormat};
 use crate::limits::PARALLEL_BLOBS;
@@ -34,6 +34,7 @@ fn options(source: &Memory, destination: &Memory) -> PushOptions {
         retry: Retry { limit: 0, delay: Some(Duration::ZERO) },
         verify_source: false,
         pace: Pace::default(),
+        codecs: CodecMemory::default(),
         custom_resources: CustomResources::default(),
         clues: BundleClues::default(),
         verify_after_push: false,

@@ -26,6 +26,9 @@ pub const DECODER_MEMORY: u64 = 1 << MAX_ZSTD_WINDOW_LOG;
 /// as are ever compressed at the same time.
 pub const ENCODER_MEMORY: u64 = 256 << 20;
 
+/// The same for all pushes of the operator's process together: one block by the highest levels of zstd, six by usual ones.
+pub const SHARED_ENCODER_MEMORY: u64 = 96 << 20;
+
 /// Memory that an xz decoder may use.
 pub const MAX_XZ_MEMORY: u64 = 128 << 20;
 

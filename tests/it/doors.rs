@@ -34,6 +34,7 @@ fn shown(options: PushOptions) -> String {
         retry,
         verify_source: _,
         pace: _,
+        codecs: _,
         custom_resources,
         // What the operator knows of an object, and nobody asks for.
         clues: _,

@@ -104,3 +104,23 @@ async fn a_block_waits_for_its_share_of_memory() {
     held.pop();
     assert!(chunks.try_next().await.unwrap().is_some());
 }
+
+/// Of a network that takes nothing more of one push, others must not feel anything.
+#[tokio::test(start_paused = true)]
+async fn who_is_not_asked_for_more_holds_no_share() {
+    let codec = Codec::new(Compression::Zstd, Some(20)).unwrap();
+    let memory = CodecMemory::of_process();
+    let block = || Ok(Bytes::from(vec![0; ZSTD_BLOCK]));
+    let mut stuck = compress_on(
+        stream::iter([block(), block(), block(), block()]).boxed(),
+        Workers { codec, memory: memory.clone() },
+        4,
+    );
+    // The first block is taken, and nothing after it.
+    assert!(stuck.try_next().await.unwrap().is_some());
+    let other = compress(stream::iter([block()]).boxed(), codec, &memory);
+    let minute = std::time::Duration::from_mins(1);
+    let compressed = tokio::time::timeout(minute, other.try_collect::<Vec<_>>()).await;
+    assert!(compressed.expect("it has its turn").is_ok());
+    drop(stuck);
+}

@@ -43,10 +43,10 @@ pub(super) struct BoundArgs {
 
     /// Memory that the pushes that run at the same time may take, in bytes or as `256Mi` [default: 384Mi]
     ///
-    /// A push counts as 32 MiB. It counts as 32 MiB more where its layers are looked into for custom resources, as 176 MiB more
-    /// where they are compressed anew with gzip or the image is wanted in Docker's format, and as 384 MiB more with zstd; but
-    /// as no more than half of all. Keep it 64 MiB and more below the memory limit of the pod, for all else that the operator
-    /// does.
+    /// A push counts as 32 MiB. It counts as 32 MiB more where its layers are looked into for custom resources, as 16 MiB more
+    /// where they are compressed anew with gzip or the image is wanted in Docker's format, and as 64 MiB more with zstd. Keep
+    /// it 384 MiB below the memory limit of the pod: 224 MiB for what rewrites layers in all pushes together, and the rest for
+    /// all else that the operator does.
     #[arg(
         long,
         value_name = "BYTES",

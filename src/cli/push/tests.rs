@@ -34,6 +34,7 @@ fn without_flags_the_defaults_are_those_of_the_options() {
         retry,
         verify_source,
         pace: _,
+        codecs: _,
         custom_resources,
         clues,
         verify_after_push,

@@ -13,7 +13,7 @@ use super::breakers::Breakers;
 use super::engine::Engine;
 use super::limits::{Limits, Permit};
 use super::{Counters, Executor, Order, Stage};
-use crate::blob::Pace;
+use crate::blob::{CodecMemory, Pace};
 use crate::controller::decide::Outcome;
 use crate::controller::delivery::deliver;
 use crate::controller::failure::Failure;
@@ -30,8 +30,9 @@ pub(crate) struct InProcess {
     engine: Arc<dyn Engine>,
     limits: Arc<Limits>,
     breakers: Breakers,
-    /// Shared by all pushes of this process.
+    /// Both are shared by all pushes of this process.
     pace: Pace,
+    codecs: CodecMemory,
     metrics: Arc<Metrics>,
     /// Nothing gets a name but while this is held.
     leadership: Leadership,
@@ -43,12 +44,12 @@ impl InProcess {
     pub(crate) fn new(
         engine: Arc<dyn Engine>,
         limits: Arc<Limits>,
-        pace: Pace,
+        (pace, codecs): (Pace, CodecMemory),
         metrics: Arc<Metrics>,
         leadership: Leadership,
     ) -> Self {
         let breakers = Breakers::new(metrics.clone());
-        Self { engine, limits, breakers, pace, metrics, leadership }
+        Self { engine, limits, breakers, pace, codecs, metrics, leadership }
     }
 
     /// Waits until an attempt may reach its registries, and for all that it needs.
@@ -102,7 +103,8 @@ impl Executor for InProcess {
         counters.begin(Stage::Resolving);
         let _running = self.metrics.running();
         let progress: Arc<dyn Progress> = counters.clone();
-        let options = PushOptions { pace: self.pace.clone(), ..order.options.clone() };
+        let (pace, codecs) = (self.pace.clone(), self.codecs.clone());
+        let options = PushOptions { pace, codecs, ..order.options.clone() };
         let leads = Arc::new(self.leadership.clone());
         let wanted = Wanted::until_cancelled(cancel).while_holds(leads);
         let work = deliver(&*self.engine, &options, &order.delivery, &progress, &wanted);

@@ -26,7 +26,10 @@ pub struct Bounds {
     /// so that one end that hangs doesn't cost the other end all of its places.
     pub per_host: usize,
     /// Bytes that pushes may hold, by our own estimate; one that needs more than all of it runs alone. Half of it is for
-    /// objects of one namespace, and half for pushes at one registry; of that, one that needs more takes all.
+    /// objects of one namespace, and half for pushes at one registry; three eighths for those of one namespace at one registry,
+    /// and a quarter for those from one to another, so that what hangs leaves the namespace some. One that needs more than a
+    /// quarter counts as that in these shares. What rewrites layers is not part of it: all pushes of the process share that
+    /// ([`CodecMemory::of_process`]).
     pub memory_bytes: u64,
     /// Jobs; half of them, rounded up, for objects of one namespace.
     pub jobs: usize,
@@ -65,6 +68,9 @@ enum Place {
     Memory,
     MemoryOf(String),
     MemoryAt(String),
+    /// Of a namespace at one registry, and from one to another.
+    MemoryOfAt(String, String),
+    MemoryOfRoute(String, String, String),
 }
 
 type Wants = Vec<(Place, u64)>;
@@ -105,12 +111,19 @@ impl Bounds {
             Place::Volume(..) => 1,
             Place::Memory => return self.memory_bytes.max(1),
             Place::MemoryOf(_) | Place::MemoryAt(_) => return self.memory_bytes.div_ceil(2).max(1),
+            Place::MemoryOfAt(..) => return (self.memory_bytes / 8 * 3).max(self.quarter()),
+            Place::MemoryOfRoute(..) => return self.quarter(),
         };
         places.max(1) as u64
     }
 
     fn of_namespace(&self) -> usize {
         self.per_namespace.unwrap_or(self.all.div_ceil(2))
+    }
+
+    /// Of the memory.
+    fn quarter(&self) -> u64 {
+        self.memory_bytes.div_ceil(4).max(1)
     }
 
     /// What an attempt needs.
@@ -121,11 +134,8 @@ impl Bounds {
         // Copied within one registry, it takes one place there.
         let hosts: BTreeSet<&String> = source.iter().chain(&destination).collect();
         let Some(job) = &order.job else {
-            // No more than half of it, or one that hangs would hold up all others.
-            let half = self.of(&Place::MemoryOf(namespace.clone()));
-            let memory = memory(&order.options).min(half.max(MEMORY_OF_PUSH));
-            let memory = memory.min(self.of(&Place::Memory));
-            let share = memory.min(half);
+            let memory = memory(&order.options).min(self.of(&Place::Memory));
+            let share = memory.min(self.quarter());
             let mut wants = vec![
                 (Place::All, 1),
                 (Place::Namespace(namespace.clone()), 1),
@@ -136,10 +146,14 @@ impl Bounds {
             wants.extend(hosts.iter().map(|host| (at(host), 1)));
             wants.extend(hosts.iter().map(|host| (Place::Host((*host).clone()), 1)));
             wants.extend(hosts.iter().map(|host| (Place::MemoryAt((*host).clone()), share)));
-            if let (Some(source), Some(destination)) = (&source, &destination)
-                && source != destination
-            {
-                wants.push((Place::Route(source.clone(), destination.clone()), 1));
+            let at = |host: &String| Place::MemoryOfAt(namespace.clone(), host.clone());
+            wants.extend(hosts.iter().map(|host| (at(host), share)));
+            if let (Some(source), Some(destination)) = (source, destination) {
+                let route = (namespace.clone(), source.clone(), destination.clone());
+                wants.push((Place::MemoryOfRoute(route.0, route.1, route.2), share));
+                if source != destination {
+                    wants.push((Place::Route(source, destination), 1));
+                }
             }
             return wants;
         };
@@ -156,17 +170,17 @@ fn host(side: &Endpoint) -> Option<String> {
     side.reference.repository().map(|repository| repository.registry.clone())
 }
 
-/// What a push holds at most if it rewrites no layers but those that it is asked to.
+/// What a push holds at most beside what all share, if it rewrites no layers but those that it is asked to.
 fn memory(options: &PushOptions) -> u64 {
     let PushOptions { layers, format, custom_resources, .. } = options;
-    let codecs = match (layers, format) {
-        (Layers::Compress(codec), _) => CodecMemory::most(*codec),
+    let blocks = match (layers, format) {
+        (Layers::Compress(codec), _) => CodecMemory::of_blocks(*codec),
         // It has no layers in zstd.
-        (_, Some(ManifestFormat::V2s2)) => CodecMemory::most(Codec::DEFAULT),
+        (_, Some(ManifestFormat::V2s2)) => CodecMemory::of_blocks(Codec::DEFAULT),
         (Layers::Keep | Layers::DoNotCompress, _) => 0,
     };
     let looks = if *custom_resources == CustomResources::Never { 0 } else { MEMORY_OF_LOOKS };
-    MEMORY_OF_PUSH + codecs + looks
+    MEMORY_OF_PUSH + blocks + looks
 }
 
 // === impl Limits ===
@@ -241,11 +255,18 @@ impl Queue {
         if missing.is_empty() {
             return Verdict::Start;
         }
-        let share = |place: &Place| matches!(place, Place::MemoryOf(_) | Place::MemoryAt(_));
+        let share = |place: &Place| {
+            use Place::{MemoryAt, MemoryOf, MemoryOfAt, MemoryOfRoute};
+            matches!(place, MemoryOf(_) | MemoryAt(_) | MemoryOfAt(..) | MemoryOfRoute(..))
+        };
         if !missing.iter().all(|place| share(place) || *place == Place::Memory) {
             return Verdict::Wait;
         }
-        // Who waits for a share of memory holds up those who share it.
+        // Who waits for a share of memory holds up those who share it: the fewest that do.
+        let route = missing.iter().find(|place| matches!(place, Place::MemoryOfRoute(..)));
+        if let Some(route) = route {
+            return Verdict::Hold(vec![route.clone()]);
+        }
         let (shares, all): (Vec<Place>, Vec<Place>) = missing.into_iter().partition(share);
         Verdict::Hold(if shares.is_empty() { all } else { shares })
     }

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use super::*;
 use crate::access::Access;
 use crate::api::v1alpha1::Mode;
-use crate::blob::Pace;
+use crate::blob::{CodecMemory, Pace};
 use crate::controller::delivery::Delivery;
 use crate::controller::lease::Leadership;
 use crate::engine::{self, Preview, Pushed, Standing, Wanted};
@@ -155,7 +155,8 @@ fn setup_led(script: Script, bounds: Bounds, pace: Pace, leadership: Leadership)
     let (wake, woken) = mpsc::channel(16);
     let limits = Limits::new(bounds);
     let metrics = Metrics::new();
-    let executor = InProcess::new(engine.clone(), limits, pace, metrics.clone(), leadership);
+    let shared = (pace, CodecMemory::default());
+    let executor = InProcess::new(engine.clone(), limits, shared, metrics.clone(), leadership);
     let executor = Arc::new(executor);
     Setup { engine, attempts: Arc::new(Attempts::new(executor, metrics, wake)), woken }
 }
@@ -186,6 +187,7 @@ pub(in crate::controller) fn order_between(
             retry: Retry::default(),
             verify_source: true,
             pace: Pace::default(),
+            codecs: CodecMemory::default(),
             custom_resources: CustomResources::Never,
             clues: BundleClues::default(),
             verify_after_push: false,

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use imagepush::access::{
     Access, AuthFile, Credential, Credentials, Registries, RegistriesConf, Secret,
 };
-use imagepush::blob::Pace;
+use imagepush::blob::{CodecMemory, Pace};
 use imagepush::engine::{NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
 use imagepush::options::{
@@ -62,6 +62,7 @@ async fn pushed(name: &str, access: &Access, to: &Registry, retries: u32) -> Res
         retry: Retry::new(retries, Some(std::time::Duration::from_millis(1))).unwrap(),
         verify_source: false,
         pace: Pace::default(),
+        codecs: CodecMemory::default(),
         custom_resources: CustomResources::Never,
         clues: BundleClues::default(),
         verify_after_push: false,

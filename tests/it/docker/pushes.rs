@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imagepush::access::Access;
-use imagepush::blob::Pace;
+use imagepush::blob::{CodecMemory, Pace};
 use imagepush::engine::{BlobCounts, NoProgress, Progress, Pushed, push};
 use imagepush::error::Result;
 use imagepush::options::{
@@ -31,6 +31,7 @@ async fn pushed(from: (&str, &Access), to: (&str, &Access)) -> Result<Pushed> {
         retry: Retry::new(0, None).unwrap(),
         verify_source: false,
         pace: Pace::default(),
+        codecs: CodecMemory::default(),
         custom_resources: CustomResources::Never,
         clues: BundleClues::default(),
         verify_after_push: false,

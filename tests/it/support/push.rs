@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use imagepush::access::Access;
-use imagepush::blob::{Blob, Pace};
+use imagepush::blob::{Blob, CodecMemory, Pace};
 use imagepush::engine::{self, NoProgress, Progress, Pushed};
 use imagepush::error::Result;
 use imagepush::image::Manifest;
@@ -31,6 +31,7 @@ pub(crate) fn options(source: &str, destination: &str) -> PushOptions {
         custom_resources: CustomResources::Never,
         clues: BundleClues::default(),
         pace: Pace::default(),
+        codecs: CodecMemory::default(),
         verify_after_push: false,
         overwrites: None,
     }

@@ -118,29 +118,46 @@ fn fifty_that_hang_on_one_registry_leave_places_to_their_namespace() {
     }
 }
 
-/// As many as can be that compress, and hang, leave memory to those of other namespaces at other registries.
+/// As many as can be that compress, and hang, leave memory to others: of another namespace, or at another registry.
 #[test]
 fn what_hangs_with_much_memory_does_not_delay_another() {
     let bounds = Bounds { memory_bytes: 384 << 20, per_namespace: None, ..BOUNDS };
-    let rewrite = |limits: &Arc<Limits>, namespace: &str, route: (&str, &str)| {
-        let mut order = order_between("rewrite", route);
-        order.options.layers = Layers::Compress(Codec::new(Compression::Gzip, None).unwrap());
-        wait(limits, namespace, "rewrite", order)
-    };
-    // They have the namespace in common, or the registry.
-    for (same_namespace, same_host) in [(true, false), (false, true)] {
-        let limits = Limits::new(bounds);
-        let mut waiters: Vec<_> = (0..9)
-            .map(|n| {
-                let namespace = if same_namespace { "a".into() } else { format!("a{n}") };
-                let host = if same_host { "hangs.io".into() } else { format!("h{n}.io") };
-                rewrite(&limits, &namespace, (host.as_str(), host.as_str()))
-            })
-            .collect();
-        let stuck = started(&mut waiters);
-        assert_eq!(stuck.len(), 1);
-        waiters.push(attempt(&limits, "b", "well", ("from.example", "well.example")));
-        assert_eq!(names(&started(&mut waiters)), ["well"], "{same_namespace} {same_host}");
+    let rewrite =
+        |limits: &Arc<Limits>, format, namespace: &str, name: &str, route: (&str, &str)| {
+            let mut order = order_between(name, route);
+            order.options.layers = Layers::Compress(Codec::new(format, None).unwrap());
+            order.options.custom_resources = CustomResources::Auto;
+            wait(limits, namespace, name, order)
+        };
+    // Nine that hang, in how many namespaces, at how many registries, and whose push is well, to a registry of its own.
+    let cases = [(1, 1, "a0"), (1, 1, "b"), (1, 9, "b"), (9, 1, "b"), (2, 2, "b"), (2, 1, "b")];
+    for format in [Compression::Gzip, Compression::Zstd] {
+        for (namespaces, hosts, well) in cases {
+            let limits = Limits::new(bounds);
+            let mut waiters: Vec<_> = (0..9)
+                .map(|n| {
+                    let (namespace, host) = (format!("a{}", n % namespaces), n % hosts);
+                    let host = format!("hangs{host}.io");
+                    rewrite(&limits, format, &namespace, "stuck", (host.as_str(), host.as_str()))
+                })
+                .collect();
+            let stuck = started(&mut waiters);
+            assert!(!stuck.is_empty());
+            waiters.push(attempt(&limits, well, "plain", ("from.io", "well.io")));
+            let plain = started(&mut waiters);
+            let case = format!("{format} {namespaces} {hosts} {well}: {} hang", stuck.len());
+            assert_eq!(names(&plain), ["plain"], "{case}");
+            drop(plain);
+            waiters.push(rewrite(&limits, format, well, "rewrite", ("from.io", "well.io")));
+            let rewrites = started(&mut waiters);
+            assert_eq!(names(&rewrites), ["rewrite"], "{case}");
+            drop(rewrites);
+            if namespaces == 1 && hosts == 1 {
+                // It may be the destination that hangs.
+                waiters.push(attempt(&limits, well, "from there", ("hangs0.io", "well.io")));
+                assert_eq!(names(&started(&mut waiters)), ["from there"], "{case}");
+            }
+        }
     }
 }
 
@@ -224,7 +241,7 @@ fn a_freed_place_goes_to_who_waited_longest() {
 #[test]
 fn one_that_needs_much_is_not_overtaken_for_ever() {
     let codec = Codec::new(Compression::Zstd, None).unwrap();
-    let memory_bytes = MEMORY_OF_PUSH + CodecMemory::most(codec);
+    let memory_bytes = MEMORY_OF_PUSH + CodecMemory::of_blocks(codec);
     let limits = Limits::new(Bounds { memory_bytes, ..BOUNDS });
     let small = |name: &str| attempt(&limits, "n", name, ("s.example", "d.example"));
     let mut waiters = vec![small("first")];
@@ -251,9 +268,9 @@ fn memory_follows_from_what_is_asked_for() {
         (Layers::Keep, None, never, 32),
         (Layers::DoNotCompress, Some(ManifestFormat::Oci), never, 32),
         (Layers::Keep, None, auto, 64),
-        (Layers::Keep, Some(ManifestFormat::V2s2), never, 208),
-        (gzip, None, never, 208),
-        (zstd, None, auto, 448),
+        (Layers::Keep, Some(ManifestFormat::V2s2), never, 48),
+        (gzip, None, never, 48),
+        (zstd, None, auto, 128),
     ] {
         let mut options = order_between("o", ("s.example", "d.example")).options;
         (options.layers, options.format, options.custom_resources) = (layers, format, bundle);
