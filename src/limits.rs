@@ -5,6 +5,7 @@ mod cluster;
 mod codecs;
 mod configuration;
 mod jobs;
+mod looks;
 mod probes;
 mod telemetry;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub use self::cluster::*;
 pub use self::codecs::*;
 pub use self::configuration::*;
+pub use self::looks::*;
 pub use crate::image::{
     MAX_BLOB_SIZE, MAX_CONFIG_SIZE, MAX_INDEX_ENTRIES, MAX_LAYERS, MAX_MANIFEST_SIZE,
 };
@@ -333,15 +335,6 @@ pub const MAX_STATUS_TEXT: usize = 256;
 
 /// Most manifests of an index that status lists.
 pub const MAX_STATUS_MANIFESTS: usize = 64;
-
-/// First and longest distance between two attempts of an ImagePush.
-pub const ATTEMPT_DELAY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(15));
-
-/// Between two looks at the Secrets of an ImagePush that waits for somebody to change one.
-pub const SECRET_POLL: Duration = Duration::from_mins(1);
-
-/// Between two reports of an attempt's progress: each is a write that every watcher of the object receives.
-pub const PROGRESS_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long running attempts may take to stop when the operator does; less than a pod's usual grace period.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);

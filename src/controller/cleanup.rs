@@ -3,9 +3,6 @@
 //! With `deletionPolicy: Delete` the tag is taken away, if it still points to what was pushed and nobody else pushes to it.
 //! Where and for how long that is tried, is in `removal`.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::decide::{Decision, Step};
@@ -15,7 +12,7 @@ use crate::api::FORCE_CLEANUP;
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush, Mode};
 use crate::engine::{self, Wanted};
 use crate::image::Digest;
-use crate::limits::{CLEANUP_PATIENCE, CLEANUP_TIMEOUT};
+use crate::limits::CLEANUP_TIMEOUT;
 use crate::options::PushOptions;
 use crate::transport::Removed;
 
@@ -104,13 +101,6 @@ fn recorded(
 /// Whether somebody has asked by annotation to let the object go.
 pub(crate) fn is_forced(object: &ImagePush) -> bool {
     object.annotations().get(FORCE_CLEANUP).is_some_and(|value| value == "true")
-}
-
-/// Whether an object was deleted long ago, as far as clocks agree.
-pub(crate) fn is_late(object: &ImagePush, now: Timestamp) -> bool {
-    let deleted = object.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-    let waited = deleted.and_then(|deleted| Duration::try_from(now.duration_since(deleted)).ok());
-    waited.is_some_and(|waited| waited > CLEANUP_PATIENCE)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::{Api, Resource as _, ResourceExt as _};
 use kube_runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::claims;
@@ -24,6 +24,7 @@ use crate::api::reasons::events::{DELETED, DELETION_SKIPPED};
 use crate::api::v1alpha1::{DeletionPolicy, ImagePush};
 use crate::engine::Wanted;
 use crate::image::Digest;
+use crate::limits::CLEANUP_PATIENCE;
 use crate::transport::{self, Removed};
 
 /// Between two looks at an attempt that was called off; its end wakes the object, too.
@@ -46,8 +47,11 @@ pub(super) async fn look(
         context.attempts.cancel(&uid);
         return Ok(Action::requeue(UNTIL_ENDED));
     }
-    let now = Timestamp::now();
-    if memory.sweep != Sweep::Done && !cleanup::is_late(object, now) {
+    // By this process alone: the API server's clock, which has told when it was deleted, may be another.
+    let since =
+        context.attempts.update(&uid, |it| *it.deleted_since.get_or_insert_with(Instant::now));
+    let is_late = since.is_some_and(|since| since.elapsed() > CLEANUP_PATIENCE);
+    if memory.sweep != Sweep::Done && !is_late {
         context.attempts.sweep(ObjectRef::from_obj(object), uid);
         return Ok(Action::requeue(UNTIL_ENDED));
     }

@@ -130,6 +130,7 @@ async fn guarded(
             Err(LookError::Panic { message, wait })
         }
     };
+    context.newcomers.forget(&uid);
     context.metrics.look(looked.as_ref().err().map(LookError::word), started.elapsed());
     looked
 }

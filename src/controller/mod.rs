@@ -21,6 +21,7 @@ mod finalizer;
 mod lease;
 mod look;
 mod metrics;
+mod newcomers;
 pub mod once;
 mod place;
 pub mod pod;
@@ -62,6 +63,7 @@ use self::executor::{Attempts, Engine, Executors, InProcess, Jobs, Limits, RealE
 use self::lease::{Candidate, Leadership};
 use self::look::InARow;
 use self::metrics::Metrics;
+use self::newcomers::Newcomers;
 use self::probes::{Health, Pulse, Readiness};
 use self::reconcile::Context;
 use self::removal::Removals;
@@ -330,7 +332,9 @@ impl Operator {
             let prunings = Arc::new(Removals::new(wake.clone()));
             let executor = Arc::new(self.executors(namespace.as_deref(), &leadership, &stop));
             let attempts = Attempts::new(executor, self.metrics.clone(), wake);
+            let newcomers = Arc::<Newcomers>::default();
             let attempts = attempts.followed_by(applier.clone()).traced_by(self.tracer.clone());
+            let attempts = attempts.after(newcomers.clone());
             let context = Context {
                 applier: applier.clone(),
                 client: lease::while_leading(self.client.clone(), leadership.clone()),
@@ -341,6 +345,7 @@ impl Operator {
                 metrics: self.metrics.clone(),
                 claims: claims.clone(),
                 recorder: recorder.clone(),
+                newcomers,
                 panics: InARow::default(),
                 denials: InARow::default(),
                 endings: self.endings.clone(),

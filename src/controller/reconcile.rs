@@ -26,6 +26,7 @@ use super::failure::Failure;
 use super::lease::Leadership;
 use super::look::InARow;
 use super::metrics::Metrics;
+use super::newcomers::Newcomers;
 use super::prepare::{Prepared, prepare};
 use super::removal::Removals;
 use super::resolve::Unresolved;
@@ -57,6 +58,8 @@ pub(crate) struct Context {
     /// Who pushes where.
     pub(crate) claims: Arc<Claims>,
     pub(crate) recorder: Arc<Recorder>,
+    /// Objects that nobody has looked at yet.
+    pub(crate) newcomers: Arc<Newcomers>,
     /// Looks that panicked.
     pub(crate) panics: InARow,
     /// Looks that the API server has refused something.

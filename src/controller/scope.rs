@@ -1,7 +1,6 @@
 //! Looks after the objects of one namespace, or of all: watch, looks, attempts, and the end of it all.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -17,15 +16,9 @@ use super::look::{look, on_error, traits};
 use super::reconcile::{Context, reconcile};
 use super::secrets::{SecretWatch, objects_of_changed_secrets};
 use super::unreadable;
-use super::watch::{keep_account, watch};
+use super::watch::{calmed, keep_account, watch};
 use crate::api::v1alpha1::ImagePush;
-use crate::limits::{LAST_STATUS_TIMEOUT, STOP_TIMEOUT, UNREADABLE_QUEUE};
-
-/// Looks at objects that change often together, not each time.
-const DEBOUNCE: Duration = Duration::from_millis(200);
-
-/// Looks at objects that are under way at the same time; each is a few requests to the API server.
-const RECONCILES: u16 = 16;
+use crate::limits::{DEBOUNCE, LAST_STATUS_TIMEOUT, RECONCILES, STOP_TIMEOUT, UNREADABLE_QUEUE};
 
 /// Looks after the objects of one namespace, or of all, until the operator is to stop.
 pub(crate) async fn look_after(
@@ -55,7 +48,7 @@ pub(crate) async fn look_after(
         );
     let changed = objects_of_changed_secrets(secrets, namespace.as_deref(), &reader, &context);
     let config = kube_runtime::Config::default().concurrency(RECONCILES).debounce(DEBOUNCE);
-    let controller = Controller::for_stream(watched, reader.clone())
+    let controller = Controller::for_stream(calmed(watched), reader.clone())
         .with_config(config)
         .reconcile_on(futures::stream::select(woken, changed))
         .graceful_shutdown_on(context.stopping.clone().cancelled_owned())

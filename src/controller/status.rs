@@ -87,13 +87,19 @@ impl Draft {
         self.status.progress = Some(progress);
     }
 
-    /// An attempt is under way, and waits for something, which is told while it does.
+    /// An attempt is under way, and waits for something, which is told while it does. That it is one after a failure stays
+    /// told, and so does the failure once it waits no more.
     pub(crate) fn waits(&mut self, what: Option<&str>) {
-        let message = what.unwrap_or(UNDER_WAY);
-        let told = conditions::find(&self.status.conditions, RECONCILING)
-            .filter(|condition| condition.reason == reasons::PROGRESSING);
+        let find = |kind| conditions::find(&self.status.conditions, kind);
+        let told = find(RECONCILING);
+        let retries = told.is_some_and(|told| told.reason == reasons::PROGRESSING_WITH_RETRY);
+        let failure = find(READY).filter(|ready| retries && ready.status == State::False.as_str());
+        let otherwise = failure.map_or(UNDER_WAY, |failure| &failure.message);
+        let message = what.unwrap_or(otherwise).to_owned();
         if what.is_some() || told.is_some_and(|told| told.message != message) {
-            self.set(RECONCILING, State::True, reasons::PROGRESSING, message);
+            let reason =
+                if retries { reasons::PROGRESSING_WITH_RETRY } else { reasons::PROGRESSING };
+            self.set(RECONCILING, State::True, reason, &message);
         }
     }
 

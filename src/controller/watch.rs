@@ -4,6 +4,7 @@
 //! too old is listed anew at once. A watch that can't be started is listed anew, too, since the server may have been set
 //! back to an earlier state meanwhile. Waits grow to ten seconds, or to what the server asks for.
 
+mod calm;
 mod pace;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use kube_runtime::watcher::{self, Config, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::calm::calmed;
 use self::pace::{Fault, Pace};
 use super::api_server::asked_wait;
 use super::claims::{Noted, Register};
@@ -115,6 +117,7 @@ pub(crate) fn keep_account(
             context.attempts.keep_only(&listed);
             context.removals.keep_only(&listed);
             context.prunings.keep_only(&listed);
+            context.newcomers.keep_only(&listed);
             for uid in register.keep_only(&listed) {
                 gone(&context, &uid);
             }
@@ -139,6 +142,7 @@ pub(crate) fn keep_account(
 
 /// Notes an object. Whether it was forgotten, or is of an earlier version than it was.
 fn is_back(context: &Context, register: &mut Register, object: &ImagePush) -> bool {
+    context.newcomers.note(object);
     match register.note(object) {
         Noted::Known => false,
         Noted::New => register.has_listed(),
@@ -153,6 +157,7 @@ fn is_back(context: &Context, register: &mut Register, object: &ImagePush) -> bo
 fn gone(context: &Context, uid: &str) {
     context.panics.forget(uid);
     context.denials.forget(uid);
+    context.newcomers.forget(uid);
     context.metrics.gone(uid);
 }
 

@@ -21,6 +21,7 @@ mod ownership;
 mod permissions;
 mod phases;
 mod policy;
+mod restless;
 mod rotation;
 mod secrets;
 mod traces;

@@ -46,6 +46,7 @@ pub(crate) use self::record::Record;
 use super::decide::Outcome;
 use super::failure::Failure;
 use super::metrics::Metrics;
+use super::newcomers::Newcomers;
 use super::resources::{Applier, Finding};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus};
 use crate::error::Error;
@@ -99,6 +100,8 @@ pub(crate) struct Memory {
     pub(crate) destination: String,
     /// When to look again.
     pub(crate) next_check: Option<Timestamp>,
+    /// When this process first saw that it is deleted.
+    pub(crate) deleted_since: Option<Instant>,
     /// Whether what an earlier operator has left of it has been ended.
     pub(crate) sweep: Sweep,
     /// Identity of the Job whose end was reported last.
@@ -137,6 +140,8 @@ pub(crate) struct Attempts {
     wake: mpsc::Sender<ObjectRef<ImagePush>>,
     objects: Mutex<HashMap<String, Memory>>,
     tasks: TaskTracker,
+    /// Their first status goes before attempts.
+    newcomers: Arc<Newcomers>,
     /// Goes on where an attempt ends.
     applier: Option<Arc<Applier>>,
     tracer: Tracer,
@@ -188,8 +193,13 @@ impl Attempts {
         wake: mpsc::Sender<ObjectRef<ImagePush>>,
     ) -> Self {
         let (objects, tasks) = (Mutex::default(), TaskTracker::new());
-        let tracer = Tracer::default();
-        Self { executor, metrics, wake, objects, tasks, applier: None, tracer }
+        let (tracer, newcomers) = (Tracer::default(), Arc::default());
+        Self { executor, metrics, wake, objects, tasks, newcomers, applier: None, tracer }
+    }
+
+    /// Begins attempts when these have been looked at.
+    pub(crate) fn after(self, newcomers: Arc<Newcomers>) -> Self {
+        Self { newcomers, ..self }
     }
 
     /// Has spans of attempts exported.
@@ -351,7 +361,14 @@ impl Attempts {
         let work = {
             let (executor, order, counters) =
                 (self.executor.clone(), order.clone(), counters.clone());
-            async move { executor.attempt(&order, counters, &cancel).await }
+            let newcomers = self.newcomers.clone();
+            async move {
+                tokio::select! {
+                    () = newcomers.looked_at() => {}
+                    () = cancel.cancelled() => {}
+                }
+                executor.attempt(&order, counters, &cancel).await
+            }
         };
         let work = tokio::spawn(work.in_current_span());
         let ended = async {

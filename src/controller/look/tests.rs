@@ -85,6 +85,7 @@ pub(in crate::controller) fn context_of(client: kube::Client) -> Arc<Context> {
         attempts: Arc::new(attempts),
         metrics,
         recorder: Arc::new(recorder),
+        newcomers: Arc::default(),
         panics: InARow::default(),
         denials: InARow::default(),
         endings: Arc::default(),

@@ -15,6 +15,7 @@ use crate::controller::look::tests::context_of;
 use crate::controller::resolve::Secrets;
 use crate::error::{Error, Kind};
 use crate::image::{Digest, MediaType};
+use crate::limits::CLEANUP_PATIENCE;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,7 +266,7 @@ async fn of_a_status_that_is_refused_what_was_pushed_is_kept() {
 async fn a_status_of_which_a_part_was_taken_is_written_once() {
     let server = Keeper::new(&json!({"interval": "1h"}), &json!({"observedGeneration": -1}));
     let context = context(&server);
-    server.fail("PATCH", "/x/status", usize::MAX, Fault::Unknown("history"));
+    server.fail("PATCH", "/x/status", usize::MAX, Fault::Unknown("source"));
     let mut writes = vec![];
     for _ in 0..4 {
         let mut again = pushed();
@@ -332,6 +333,30 @@ async fn a_tag_stays_until_it_is_known_who_has_use_for_it() {
     let looked = reconcile(server.object(), context.clone(), place()).await.unwrap();
     assert_eq!(looked, Action::requeue(claims::UNKNOWN));
     assert_eq!(server.asked("GET", ""), 0, "nothing is prepared");
+}
+
+/// Trying has an end, of which who looks at events or at metrics hears.
+#[tokio::test(start_paused = true)]
+async fn a_clean_up_that_is_given_up_is_told_and_counted() {
+    let destination =
+        json!({"reference": "docker://r.example/b:1", "secretRef": {"name": "missing"}});
+    let spec = json!({"deletionPolicy": "Delete", "runPolicy": "Once", "destination": destination});
+    let server = Keeper::new(&spec, &done("docker://r.example/b:1"));
+    {
+        let metadata = &mut server.0.lock().unwrap().object["metadata"];
+        metadata["deletionTimestamp"] = json!(Timestamp::now().to_string());
+        metadata["finalizers"] = json!(["imagepush.dev/cleanup"]);
+    }
+    let context = context(&server);
+    context.attempts.recall("u");
+    context.attempts.update("u", |memory| memory.sweep = Sweep::Done);
+    reconcile(server.object(), context.clone(), place()).await.unwrap();
+    tokio::time::sleep(CLEANUP_PATIENCE + Duration::from_mins(1)).await;
+    assert!(server.asked("GET", "/secrets/missing") > 15, "it is tried again and again");
+    reconcile(server.object(), context.clone(), place()).await.unwrap();
+    assert_eq!(server.events().await, ["DeletionSkipped"]);
+    let text = context.metrics.text().unwrap();
+    assert!(text.contains("imagepush_removal_total{outcome=\"given_up\"} 1\n"), "{text}");
 }
 
 /// After a start, what an earlier operator has done comes up for its check at any time within the interval; what has never

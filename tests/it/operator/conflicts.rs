@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::job_faults::{self, between, next_job};
 use super::watching::{Running, SECOND, seen_after};
 use crate::support::api_double::{Act, ApiDouble};
 
@@ -264,6 +265,24 @@ async fn an_object_that_can_not_be_read_any_more_is_let_go() {
     let deleted = Instant::now();
     api.until("a is gone", |api| api.get("imagepushes", "n", "a").is_null()).await;
     assert!((15..48).contains(&deleted.elapsed().as_secs()), "{:?}", deleted.elapsed());
+    operator.stop().await;
+}
+
+/// What the API server's clock says of the deletion counts for nothing: a Job that still pushes is ended first.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_seems_deleted_long_ago_has_its_job_ended_first() {
+    let api = ApiDouble::new();
+    let operator = job_faults::Running::start(&api);
+    api.put("a", &between("1", &json!({"deletionPolicy": "Delete"})));
+    next_job(&api, "a", &[]).await;
+    operator.stop().await;
+    let mut object = api.get("imagepushes", "n", "a");
+    let deleted = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(60);
+    object["metadata"]["deletionTimestamp"] = json!(deleted.to_string());
+    api.write("imagepushes", "n", "a", object);
+    let operator = job_faults::Running::start(&api);
+    api.until("a is gone", |api| api.get("imagepushes", "n", "a").is_null()).await;
+    assert_eq!(api.all("jobs"), [Value::Null; 0]);
     operator.stop().await;
 }
 

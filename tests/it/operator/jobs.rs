@@ -316,7 +316,13 @@ async fn a_quota_that_refuses_jobs_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_that_share_a_claim_take_turns() {
     let registry = Registry::start().await;
-    let operator = operator().await;
+    let plane = control_plane().await;
+    let namespace = plane.namespace().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let served = OperatorConfig { listen: Some(address), ..config(&namespace) };
+    let operator = Operator::run(plane, plane.operator_client().await, namespace, served);
+    operator.kubectl(&["create", "serviceaccount", "default"]).await;
     make_claim(&operator).await;
     for name in ["one", "two"] {
         let more = json!({"destination": {
@@ -325,6 +331,12 @@ async fn pushes_that_share_a_claim_take_turns() {
         operator.apply(name, &spec(&registry.host, &more)).await;
     }
     let first = next_job(&operator, None).await;
+    let one_waits = async {
+        while !super::get(address, "/metrics").await.1.contains("imagepush_queue_length 1\n") {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, one_waits).await.expect("the other one is counted");
     // A new operator knows of the first Job by its label only.
     let operator = restarted(operator).await;
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;

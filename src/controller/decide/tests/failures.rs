@@ -295,3 +295,27 @@ fn a_name_that_nobody_knows_is_looked_up_again() {
     let retrying = ["Ready=False/NetworkError", "Reconciling=True/ProgressingWithRetry"];
     assert_eq!(summary(&decision.status).0, retrying);
 }
+
+/// What an attempt waits for doesn't hide that it comes after a failure, nor the failure once the wait is over.
+#[test]
+fn waiting_after_a_failure_is_still_trying_again() {
+    let (failure, under_way) = ("it broke", "the push is under way");
+    let cases = [
+        (None, "Progressing", under_way),
+        (Some(after(&once(), &failed(Kind::Timeout))), "ProgressingWithRetry", failure),
+    ];
+    for (status, reason, otherwise) in cases {
+        let new = check(&object(&once(), 1, None), &observed(Attempt::None)).status;
+        let mut status = status.unwrap_or(new);
+        for (waits_for, message) in
+            [(None, otherwise), (Some("a place"), "a place"), (None, otherwise), (None, otherwise)]
+        {
+            let mut look = observed(Attempt::Running(None));
+            look.waits_for = waits_for.map(str::to_owned);
+            status = check(&object(&once(), 1, Some(status)), &look).status;
+            let told = conditions::find(&status.conditions, RECONCILING).unwrap();
+            assert_eq!(told.reason, reason, "{waits_for:?}");
+            assert!(told.message.contains(message), "{waits_for:?}: {}", told.message);
+        }
+    }
+}

@@ -123,6 +123,7 @@ impl Jobs {
         counters: &Counters,
     ) -> Result<(Job, Option<Permit>), Failure> {
         let deadline = Instant::now() + order.timeout;
+        let _waiting = self.metrics.waiting();
         loop {
             require_claims(cluster, job).await?;
             let permit = self.limits.acquire(order).await;
