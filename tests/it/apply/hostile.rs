@@ -51,12 +51,13 @@ async fn rights_that_are_lost_in_the_middle_are_told() {
     let both = json!({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}).to_string();
     place.plane.kubectl_with(&["apply", "-f", "-"], &both).await.succeeded();
     // The policy takes effect a moment later: until then, objects are made, and taken away again.
-    let mut report = place.apply(&five).await;
-    while report.failure.is_none() {
-        place.apply(&[]).await;
+    let mut probe = thing("probe", 1);
+    probe["metadata"]["namespace"] = json!(place.namespace);
+    while place.plane.kubectl_with(&["create", "-f", "-"], &probe.to_string()).await.success {
+        place.kubectl(&["delete", &format!("thing.{}/probe", things::GROUP)]).await;
         tokio::time::sleep(crate::support::control_plane::POLL).await;
-        report = place.apply(&five).await;
     }
+    let mut report = place.apply(&five).await;
     let error = report.failure.clone().unwrap();
     assert_eq!(error.kind(), Kind::CustomResourcesForbidden);
     assert_eq!(error.class(), imagepush::error::Class::Transient);
