@@ -186,6 +186,40 @@ mod tests {
         assert_eq!(found.platforms, vec![short; 64]);
     }
 
+    /// Everything that is known of a bundle, and of one that nobody has looked for what was known before.
+    #[test]
+    fn what_was_decided_about_a_bundle_is_told_in_full() {
+        let told = |decision: &str, reason: Option<&str>, known: bool| CustomResourcesStatus {
+            decision: decision.to_owned(),
+            reason: reason.map(str::to_owned),
+            digest: known.then(|| Digest::of(b"bundle").to_string()),
+            objects: known.then_some(3),
+            artifact: known.then(|| Digest::of(b"artifact").to_string()),
+            applied: Some(AppliedStatus::default()),
+        };
+        let skipped = told("skipped", Some("it is broken"), false);
+        for (decision, before, expected) in [
+            (Decision::Pushed, None, told("pushed", None, true)),
+            (Decision::Unchanged, Some(&skipped), told("unchanged", None, true)),
+            (Decision::Absent, None, told("absent", None, false)),
+            (Decision::Skipped("it is broken".into()), None, skipped.clone()),
+            (Decision::NotSearched("no".into()), None, told("notSearched", Some("no"), false)),
+            (Decision::NotSearched("no".into()), Some(&skipped), skipped.clone()),
+        ] {
+            let known = matches!(decision, Decision::Pushed | Decision::Unchanged);
+            let beside = Beside {
+                decision,
+                digest: known.then(|| Digest::of(b"bundle")),
+                objects: known.then_some(3),
+                artifact: known.then(|| Digest::of(b"artifact")),
+            };
+            let applied = Some(AppliedStatus::default());
+            assert_eq!(custom_resources(&beside, before, applied), expected, "{beside:?}");
+        }
+        let failed = bundle_failed("it is broken", Some(AppliedStatus::default()));
+        assert_eq!(failed, told("failed", Some("it is broken"), false));
+    }
+
     /// Who only finds what is there, be it by what others have pushed, has no part in the name.
     #[test]
     fn a_name_is_held_from_its_first_write_until_another_one_is_written() {

@@ -5,6 +5,7 @@ mod layer;
 #[path = "../../../fuzz/checks/normalise.rs"]
 mod normalise;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::support::images::random;
@@ -72,4 +73,20 @@ fn layers_are_read_to_an_end() {
     let seeds = seeds("layer");
     assert!(seeds.len() >= 8);
     run(&seeds, layer::check);
+}
+
+/// Who changes one and forgets the other has Clippy build each dependency twice: `cargo update -p NAME --precise VERSION` in
+/// `fuzz/` sets it right.
+#[test]
+fn the_fuzz_targets_have_the_versions_of_the_product() {
+    let packages = |path: &str| -> BTreeSet<String> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let lock: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        let named = |package: &toml::Value| format!("{} {}", package["name"], package["version"]);
+        lock["package"].as_array().unwrap().iter().map(named).collect()
+    };
+    let (product, fuzz) = (packages("Cargo.lock"), packages("fuzz/Cargo.lock"));
+    let own: Vec<&str> =
+        fuzz.difference(&product).map(|package| package.split('"').nth(1).unwrap()).collect();
+    assert_eq!(own, ["arbitrary", "imagepush-fuzz", "libfuzzer-sys"]);
 }
