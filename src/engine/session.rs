@@ -43,6 +43,8 @@ struct Session<'a> {
     companion: &'a dyn Companion,
     progress: &'a Arc<dyn Progress>,
     source: Box<dyn ImageSource>,
+    /// Where the source is read from, which need not be where its name says.
+    read_from: Option<Repository>,
     seen: Seen,
     turns: Turns,
     destination: Box<dyn ImageDestination>,
@@ -149,6 +151,7 @@ async fn open<'a>(
         options,
         companion,
         progress,
+        read_from: source.repository(),
         source,
         seen,
         turns: Turns::default(),
@@ -384,9 +387,9 @@ impl Session<'_> {
         }
     }
 
-    /// The source's repository, if it is another one on the destination's registry.
+    /// The repository that the source is read from, if it is another one on the destination's registry.
     fn mount_from(&self) -> Option<&Repository> {
-        let source = self.options.source.reference.repository()?;
+        let source = self.read_from.as_ref()?;
         let destination = self.options.destination.reference.repository()?;
         let other = source.registry == destination.registry && source.path != destination.path;
         other.then_some(source)

@@ -117,7 +117,7 @@ pub trait ImageSource: Send + Sync {
     }
 
     /// Opens a blob for reading from its first byte. The bytes are not verified: the engine does that, and reads no
-    /// more than one chunk past the descriptor's size. Never fetches `urls`.
+    /// more than one chunk past the descriptor's size. Fetches `urls` only where access says so of their host.
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks>;
 
     /// Lists what is attached to a manifest, as [`ImageDestination::attachments`] does.
@@ -152,6 +152,11 @@ pub trait ImageSource: Send + Sync {
             return Err(Error::new(Kind::ContentMismatch, message));
         }
         Ok(manifest)
+    }
+
+    /// The repository of a registry that manifests are read from by now, wherever the reference's own name leads.
+    fn repository(&self) -> Option<Repository> {
+        None
     }
 
     /// The place of a blob, for a store that keeps each one under the name of its digest.

@@ -18,7 +18,7 @@ use crate::access::Access;
 use crate::blob::Chunks;
 use crate::error::{Class, Error, Kind, Result};
 use crate::image::{Descriptor, Digest, Manifest, MediaType};
-use crate::transport::{ImageReference as _, ImageSource};
+use crate::transport::{ImageReference as _, ImageSource, Repository};
 
 /// An image in several places.
 pub(super) struct Places {
@@ -161,6 +161,11 @@ impl ImageSource for Places {
             }
         }
         if answered { Ok(vec![]) } else { Err(all_failed(failures)) }
+    }
+
+    fn repository(&self) -> Option<Repository> {
+        let (_, place) = self.in_order().next()?;
+        place.reference.repository().cloned()
     }
 
     fn distrust(&self, descriptor: &Descriptor) -> bool {

@@ -17,7 +17,7 @@ use super::referrers;
 use crate::blob::Chunks;
 use crate::error::{Error, Kind, Result};
 use crate::image::{Algorithm, Descriptor, Digest, MAX_MANIFEST_SIZE, Manifest, MediaType};
-use crate::transport::ImageSource;
+use crate::transport::{ImageSource, Repository};
 
 /// The manifests that we can read, for `Accept`.
 const ACCEPTED: [MediaType; 4] = [
@@ -74,6 +74,10 @@ impl ImageSource for DockerSource {
             let repository = self.client.repository();
             error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
         })
+    }
+
+    fn repository(&self) -> Option<Repository> {
+        Some(self.client.repository().clone())
     }
 
     async fn attachments(

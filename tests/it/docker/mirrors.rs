@@ -262,6 +262,19 @@ async fn locations_wildcards_and_kinds_of_mirrors_decide_where_is_read() {
     }
 }
 
+/// What `registries.conf` leads to the destination's registry is linked there, whatever the source's name.
+#[tokio::test]
+async fn blobs_of_a_place_at_the_destination_are_mounted() {
+    let image = Image::new("x");
+    let to = with("cache/app", &image).await;
+    let text = mirrored("up.test", &[&format!("{}/cache", to.host)]);
+    pushed("up.test/app:1", &conf(&text), &to, 0).await.unwrap();
+    let log = to.take_log();
+    assert!(log.iter().all(|line| !line.starts_with("PUT /v2/copy/blobs/")), "{log:?}");
+    assert!(log.iter().all(|line| !line.starts_with("GET /v2/cache/app/blobs/")), "{log:?}");
+    assert_eq!(to.tags()["copy:1"], image.manifest.digest().to_string());
+}
+
 #[tokio::test]
 async fn an_image_is_written_where_its_name_says() {
     let (here, elsewhere) = (Registry::start().await, Registry::start().await);

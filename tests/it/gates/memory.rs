@@ -1,7 +1,8 @@
 //! What a push may take of the machine: memory and disk.
 
 use super::{docker, oci, push, pushing};
-use crate::support::docker_registry::DockerRegistry;
+use crate::support::certificates::{Authority, Life};
+use crate::support::docker_registry::{DockerRegistry, Setup};
 use crate::support::layout::write_layout;
 use crate::support::measured::measure;
 
@@ -17,6 +18,9 @@ const GROWTH: u64 = 12 * MIB;
 /// its debugging information with it. Together with [`GROWTH`] it bounds every push. `make bench` prints the same of the
 /// released program beside the other tools', against the goal of 32 MiB in all.
 const START: u64 = 44 * MIB;
+
+/// As [`GROWTH`], with what the library of HTTP/2 keeps of a connection's window at each end.
+const GROWTH_BY_TLS: u64 = GROWTH + 12 * MIB;
 
 #[test]
 fn the_memory_of_a_push_does_not_grow_with_the_image() {
@@ -35,6 +39,34 @@ fn the_memory_of_a_push_does_not_grow_with_the_image() {
     {
         let grown = push(&source, &destination).peak_memory.saturating_sub(base);
         assert!(grown <= GROWTH, "{} MiB more for {source}", grown / MIB);
+    }
+}
+
+/// The same by TLS and HTTP/2, as with most registries.
+#[test]
+fn the_memory_of_a_push_by_tls_does_not_grow_with_the_image() {
+    let authority = Authority::new();
+    let files = authority.server("127.0.0.1", Life::Valid);
+    let serve = || DockerRegistry::start(&Setup { tls: Some(&files), ..Setup::default() });
+    let (from, to) = (serve(), serve());
+    let folder = tempfile::tempdir().unwrap();
+    let (tiny, huge, many) =
+        (folder.path().join("tiny"), folder.path().join("huge"), folder.path().join("many"));
+    write_layout(&tiny, "1", 1, 1 << 10);
+    write_layout(&huge, "1", 2, 128 * MIB);
+    write_layout(&many, "1", 80, MIB - (64 << 10));
+
+    let base = push(&oci(&tiny), &docker(&from)).peak_memory;
+    assert!(base <= START, "{} MiB for next to nothing", base / MIB);
+    for (source, destination) in [
+        (oci(&huge), docker(&from)),
+        (docker(&from), docker(&to)),
+        (oci(&many), docker(&from)),
+        (docker(&from), docker(&to)),
+    ] {
+        let grown = push(&source, &destination).peak_memory.saturating_sub(base);
+        println!("{} MiB, {} KiB more for {source}", base / MIB, grown >> 10);
+        assert!(grown <= GROWTH_BY_TLS, "{} MiB more for {source}", grown / MIB);
     }
 }
 

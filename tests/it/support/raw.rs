@@ -99,7 +99,9 @@ async fn serve(
             Deed::Answer(bytes) => stream.write_all(&bytes).await.unwrap(),
             Deed::Last(bytes) => return stream.write_all(&bytes).await.unwrap(),
             Deed::Early(length, bytes) => {
-                stream.read_exact(&mut vec![0; length]).await.unwrap();
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).await.unwrap();
+                canary::none_is_in("the body of a foreign request", body, &[]);
                 stream.write_all(&bytes).await.unwrap();
                 // The other side is told of the answer before the connection is reset by what it still sends.
                 for _ in 0..8 {

@@ -61,6 +61,8 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     login: Mutex<Login>,
     log: Mutex<Vec<Seen>>,
+    /// What bodies began with that have not been searched yet.
+    bodies: Mutex<Vec<Vec<u8>>>,
     /// The secrets that it may be sent.
     told: Mutex<Vec<String>>,
 }
@@ -116,6 +118,9 @@ impl Registry {
     /// Fails if a secret was sent here that is for others.
     fn search(&self) {
         let told = self.shared.told.lock().unwrap().clone();
+        for body in std::mem::take(&mut *self.shared.bodies.lock().unwrap()) {
+            canary::none_is_in("the body of a foreign request", body, &told);
+        }
         for Seen { method, path, query, headers, .. } in self.seen() {
             let seen = format!("{method} {path}?{query} {headers:?}");
             canary::none_is_in("a foreign request", seen, &told);
@@ -245,8 +250,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
                 shared.store.lock().unwrap().lose_blobs();
             }
             let behaved = exchange.behave(request).await;
-            // It may be that nobody hears of it.
-            exchange.note(|seen| seen.status = behaved.status().as_u16());
+            if matches!(act, Act::KeepAnswer) {
+                // Nobody hears of it.
+                exchange.note(|seen| seen.status = behaved.status().as_u16());
+            }
             let response = act.spoil(behaved).await;
             if loses_after {
                 shared.store.lock().unwrap().lose_blobs();
@@ -258,6 +265,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     exchange.note(|seen| seen.status = response.status().as_u16());
     response
 }
+
+/// How much of each body is searched for secrets.
+const SEARCHED: usize = 1 << 20;
 
 /// A request that is being answered.
 struct Exchange<'a> {
@@ -273,6 +283,7 @@ impl Exchange<'_> {
         let host = seen.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if seen.path == "/token" {
             let body = axum::body::to_bytes(request.into_body(), 1 << 16).await.unwrap_or_default();
+            shared.bodies.lock().unwrap().push(body.to_vec());
             return shared.login.lock().unwrap().token(seen, &body);
         }
         if let Some(refused) = shared.login.lock().unwrap().refuse(seen, host) {
@@ -290,11 +301,12 @@ impl Exchange<'_> {
             }
             shared.quirk.drops(seen, &store)
         };
-        let mut body = Vec::new();
+        let (mut body, mut kept) = (Vec::new(), Kept { shared, start: vec![] });
         let mut stream = request.into_body().into_data_stream();
         while let Some(chunk) = stream.next().await {
             let Ok(chunk) = chunk else { return status(StatusCode::BAD_REQUEST) };
             self.note(|seen| seen.bytes += chunk.len());
+            kept.keep(&chunk);
             if drops {
                 continue;
             }
@@ -310,6 +322,25 @@ impl Exchange<'_> {
         if let Some(entry) = self.shared.log.lock().unwrap().get_mut(self.at) {
             change(entry);
         }
+    }
+}
+
+/// The beginning of a body, which is searched even if the rest never comes.
+struct Kept<'a> {
+    shared: &'a Shared,
+    start: Vec<u8>,
+}
+
+impl Kept<'_> {
+    fn keep(&mut self, chunk: &[u8]) {
+        let room = SEARCHED.saturating_sub(self.start.len());
+        self.start.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.shared.bodies.lock().unwrap().push(std::mem::take(&mut self.start));
     }
 }
 

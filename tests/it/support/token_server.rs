@@ -104,15 +104,18 @@ impl Drop for TokenServer {
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    shared.seen.lock().unwrap().push(format!("{method} {uri} {headers:?}"));
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
+    let body = String::from_utf8_lossy(&body);
+    shared.seen.lock().unwrap().push(format!("{method} {uri} {headers:?} {body}"));
     let (user, password) = &shared.user;
     let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
-    let sent = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let sent = headers.get("authorization").and_then(|value| value.to_str().ok());
     if sent != Some(&expected) {
         return super::registry::refusal(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "who is it");
     }
-    let query = request.uri().query().unwrap_or_default().as_bytes();
+    let query = uri.query().unwrap_or_default().as_bytes();
     let pairs = url::form_urlencoded::parse(query);
     let scopes: Vec<String> =
         pairs.filter(|(key, _)| key == "scope").map(|(_, value)| value.into_owned()).collect();
