@@ -13,7 +13,7 @@ help: ## List the targets
 install: ## Install the Debian packages that the other targets need
 	@scripts/install-packages
 
-control-plane: ## Build etcd, kube-apiserver, kubectl and helm, and print their folder
+control-plane: ## Build etcd, kube-apiserver, kubectl, helm and kstatus, and print their folder
 	@scripts/control-plane
 
 peers: ## Build crane, regctl and two registries, and print their folder

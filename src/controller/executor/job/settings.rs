@@ -1,6 +1,7 @@
 //! What the operator's administrator says about Jobs: which image, where they may run, and with how much.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration, Volume, VolumeMount,
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::host_folders::{self, HostFolder, HostMount};
 use crate::api::v1alpha1::HostPathVolume;
+use crate::controller::place::VOLUMES;
 use crate::error::{Error, Kind, Result};
 
 /// How Jobs are made.
@@ -63,6 +65,9 @@ pub struct PodSettings {
 /// Names of the volumes that each pod has, or may have, by itself.
 const OWN: [&str; 5] = ["task", "secrets", "scratch", "source", "destination"];
 
+/// Where it has them.
+const OWN_PLACES: [&str; 3] = ["/etc/imagepush", "/tmp", VOLUMES];
+
 // === impl JobSettings ===
 
 impl JobSettings {
@@ -94,10 +99,29 @@ impl PodSettings {
                 "`scratchSize` is `{size}`, and not a whole number such as `1Gi`"
             )));
         }
-        if let Some(volume) = settings.volumes.iter().find(|it| OWN.contains(&it.name.as_str())) {
+        settings.check_volumes()?;
+        Ok(settings)
+    }
+
+    /// The API server would refuse every Job, or a pod would not find its task.
+    fn check_volumes(&self) -> Result<()> {
+        if let Some(volume) = self.volumes.iter().find(|it| OWN.contains(&it.name.as_str())) {
             return Err(wrong(format!("a volume of pods may not have the name `{}`", volume.name)));
         }
-        Ok(settings)
+        for VolumeMount { name, mount_path, .. } in &self.volume_mounts {
+            if self.volumes.iter().all(|it| it.name != *name) {
+                return Err(wrong(format!(
+                    "`volumeMounts` names `{name}`, and `volumes` has none"
+                )));
+            }
+            let path = Path::new(mount_path);
+            if let Some(place) = OWN_PLACES.iter().find(|place| path.starts_with(place)) {
+                return Err(wrong(format!(
+                    "`{mount_path}` may not be mounted in pods: `{place}` is theirs"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The most that temporary files may take, in bytes.
@@ -186,8 +210,29 @@ mod tests {
         assert!(message.starts_with("unknown field `privileged`"), "{message}");
         assert_eq!(error.exit_code(), 2);
         assert!(PodSettings::parse("[").is_err());
-        let error = PodSettings::parse("volumes: [{name: scratch}]").unwrap_err();
-        assert_eq!(error.to_string(), "a volume of pods may not have the name `scratch`");
+        let mounted = |path: &str| {
+            let text =
+                format!("volumes: [{{name: a}}]\nvolumeMounts: [{{name: a, mountPath: {path}}}]");
+            PodSettings::parse(&text).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(mounted("/etc/ca"), Ok(()));
+        for (path, place) in [
+            ("/tmp", "/tmp"),
+            ("/etc/imagepush/task/x", "/etc/imagepush"),
+            ("/volumes", "/volumes"),
+        ] {
+            let message = format!("`{path}` may not be mounted in pods: `{place}` is theirs");
+            assert_eq!(mounted(path), Err(message));
+        }
+        for (text, message) in [
+            ("volumes: [{name: scratch}]", "a volume of pods may not have the name `scratch`"),
+            (
+                "volumeMounts: [{name: a, mountPath: /a}]",
+                "`volumeMounts` names `a`, and `volumes` has none",
+            ),
+        ] {
+            assert_eq!(PodSettings::parse(text).unwrap_err().to_string(), message);
+        }
         let error = PodSettings::parse("scratchSize: 1.5Gi").unwrap_err();
         let message = "`scratchSize` is `1.5Gi`, and not a whole number such as `1Gi`";
         assert_eq!(error.to_string(), message);
