@@ -211,7 +211,7 @@ async fn try_one(
     };
     let mut by_hand = None;
     let tried = match (attempt(&parameters).await, &live) {
-        (Err(cause), Some(live)) if is_edited_by_hand(live, &cause) => {
+        (Err(cause), Some(live)) if is_edited_by_hand(live, claim, &cause) => {
             by_hand = live.resource_version();
             attempt(&parameters.force()).await
         }
@@ -226,10 +226,17 @@ async fn try_one(
 }
 
 /// Whether all that keeps an object from being applied anew is what people have changed in it since, by kubectl's commands
-/// that edit. That is drift and is set right; what a program owns, or who applies, is theirs.
-fn is_edited_by_hand(live: &DynamicObject, cause: &kube::Error) -> bool {
+/// that edit. That is drift and is set right; what a program owns, or who applies, is theirs, and so is what no ImagePush has
+/// any more.
+fn is_edited_by_hand(live: &DynamicObject, claim: Claim<'_>, cause: &kube::Error) -> bool {
     let owners = refusal::owners(cause);
-    was_applied_from_here(live)
+    let owner = live.labels().get(OWNER_LABEL);
+    let is_owned = match claim {
+        Claim::Owner { name, .. } => owner.is_some_and(|owner| owner == name),
+        Claim::None => owner.is_some(),
+    };
+    is_owned
+        && was_applied_from_here(live)
         && !owners.is_empty()
         && owners.into_iter().all(|owner| is_hand(live, owner))
 }
@@ -382,9 +389,18 @@ mod tests {
             let causes: Vec<Value> = owners.iter().map(|owner| conflict(owner)).collect();
             let status = json!({"code": 409, "reason": "Conflict", "details": {"causes": causes}});
             let status: kube::core::Status = serde_json::from_value(status).unwrap();
-            let live = live(&json!({"managedFields": entries}));
-            let found = is_edited_by_hand(&live, &kube::Error::Api(status.boxed()));
-            assert_eq!(found, expected, "{entries:?} {owners:?}");
+            let cause = kube::Error::Api(status.boxed());
+            let claim = |name| Claim::Owner { name, force: false };
+            let live_of =
+                |labels: Value| live(&json!({"managedFields": entries, "labels": labels}));
+            let (owned, given_up) = (live_of(json!({OWNER_LABEL: "web"})), live_of(json!({})));
+            for claim in [claim("web"), Claim::None] {
+                let found = is_edited_by_hand(&owned, claim, &cause);
+                assert_eq!(found, expected, "{entries:?} {owners:?} {claim:?}");
+                // Somebody may look after it by hand since.
+                assert!(!is_edited_by_hand(&given_up, claim, &cause), "{claim:?}");
+            }
+            assert!(!is_edited_by_hand(&owned, claim("api"), &cause));
         }
     }
 

@@ -402,6 +402,13 @@ async fn the_operator_acts_as_accounts_of_certain_namespaces_only() {
         "customResources.resources[0].apiGroups={example.com}",
         "customResources.resources[0].resources={things}",
     ];
+    // Who writes these roles says elsewhere what is granted.
+    let own = [
+        "rbac.create=false",
+        "customResources.namespaces={one}",
+        "customResources.impersonation=Constrained",
+    ];
+    assert_eq!(roles(&own).await, []);
     let on = |verb: &str| format!("impersonate-on:serviceaccount:{verb}");
     let verbs = ["get", "create", "patch", "delete"].map(on);
     assert_eq!(
