@@ -59,6 +59,8 @@ pub enum Kind {
     CustomResourcesForbidden,
     /// The image's bundle holds what can't be applied.
     CustomResourcesInvalid,
+    /// The image carries no bundle, and has to.
+    CustomResourcesNotFound,
     /// The image's bundle can't be applied yet, or what was applied does not work yet.
     CustomResourcesPending,
     /// The push was called off.
@@ -119,7 +121,7 @@ pub(crate) fn lacks_descriptors(cause: &io::Error) -> bool {
 
 impl Kind {
     /// Every kind, for tests and tables.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::InvalidReference,
         Self::InvalidOptions,
         Self::TransportUnsupported,
@@ -141,6 +143,7 @@ impl Kind {
         Self::CustomResourcesConflict,
         Self::CustomResourcesForbidden,
         Self::CustomResourcesInvalid,
+        Self::CustomResourcesNotFound,
         Self::CustomResourcesPending,
         Self::Cancelled,
         Self::InternalError,
@@ -170,6 +173,7 @@ impl Kind {
             Self::CustomResourcesConflict => "CustomResourcesConflict",
             Self::CustomResourcesForbidden => "CustomResourcesForbidden",
             Self::CustomResourcesInvalid => "CustomResourcesInvalid",
+            Self::CustomResourcesNotFound => "CustomResourcesNotFound",
             Self::CustomResourcesPending => "CustomResourcesPending",
             Self::Cancelled => "Cancelled",
             Self::InternalError => "InternalError",

@@ -164,8 +164,14 @@ pub static REASONS: &[Reason] = &[
     of(
         "CustomResourcesInvalid",
         Follows::Stall,
-        "the image carries no bundle, or one that isn't sound, so that neither was pushed; or the image is there, but its bundle holds what can't be applied",
-        "correct the bundle in the image, or push it alone (`policy: Never`)",
+        "the image's bundle isn't sound, so that neither was pushed, or the image is there, but its bundle holds what can't be applied",
+        "correct the bundle in the image",
+    ),
+    of(
+        "CustomResourcesNotFound",
+        Follows::RetryIfContinuous,
+        "the image carries no bundle, and with `Always` and `Only` it has to, so that nothing was pushed",
+        "attach one or build it in, or push the image alone (`policy: Never`)",
     ),
     of(
         "CustomResourcesPending",

@@ -196,8 +196,13 @@ impl Carrier {
             Lead::Nowhere => return self.follow(ends, lead).await,
             Lead::Labelled(_) if self.views.is_empty() => return Ok(()),
             Lead::Labelled(folder) => folder.clone(),
-            Lead::Unknown { .. } if self.seeks() || self.views.touch() => Folder::default(),
-            Lead::Unknown { .. } if self.is_cut_off(ends)? => Folder::default(),
+            Lead::Unknown { .. } if self.views.touch() => Folder::default(),
+            Lead::Unknown { .. } if self.views.is_empty() && self.is_doubtful(ends)? => {
+                // The destination may have it already: that is asked first.
+                self.set(State::Lead(Lead::Labelled(Folder::default())));
+                return Ok(());
+            }
+            Lead::Unknown { .. } if self.seeks() => Folder::default(),
             Lead::Unknown { encrypted } => {
                 return self.settle_untouched(ends, encrypted.as_ref()).await;
             }
@@ -205,10 +210,10 @@ impl Carrier {
         self.search(ends, &folder).await
     }
 
-    /// Whether all layers are in place of an image that no push has finished: one may have been cut off before its name.
-    fn is_cut_off(&self, ends: &Ends<'_>) -> Result<bool> {
+    /// Whether a bundle may have been left over, or nobody knows whether there is one who has to.
+    fn is_doubtful(&self, ends: &Ends<'_>) -> Result<bool> {
         let source = ends.origin.digests()?.into_iter().next();
-        Ok(self.views.is_empty() && is_unfinished(&self.clues, source.as_ref()))
+        Ok(self.seeks() || is_unfinished(&self.clues, source.as_ref()))
     }
 
     /// None of the layers that moved says anything of the folder.

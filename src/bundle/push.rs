@@ -43,8 +43,8 @@ pub async fn preview(options: &PushOptions, cancel: &CancellationToken) -> Resul
     }
 }
 
-/// Reads the bundle of an image: attached to it, else in its layers. Fails with `CustomResourcesInvalid` if
-/// there is none, or none that is sound.
+/// Reads the bundle of an image: attached to it, else in its layers. Fails with
+/// `CustomResourcesNotFound` if there is none, and `CustomResourcesInvalid` if it isn't sound.
 pub async fn read(
     endpoint: Endpoint,
     platforms: Platforms,

@@ -272,7 +272,7 @@ pub(super) fn no_bundle(folder: &Folder) -> Error {
     let message = format!(
         "the image carries no custom resources: nothing is attached to it, and its folder `{folder}` has none"
     );
-    Error::new(Kind::CustomResourcesInvalid, message).on(Side::Source)
+    Error::new(Kind::CustomResourcesNotFound, message).on(Side::Source)
 }
 
 /// The error of a layer that can't be looked into.

@@ -77,7 +77,9 @@ pub(crate) async fn deliver(
     match course {
         Course::Leave => return Ok(Outcome::Unchanged),
         Course::Compare => {
-            if !engine.preview(options, cancel).await?.already_present {
+            // What goes beside the image doesn't matter, and isn't looked for.
+            let alone = PushOptions { custom_resources: CustomResources::Never, ..options.clone() };
+            if !engine.preview(&alone, cancel).await?.already_present {
                 return refusal(options, delivery.overwrite, standing.destination.as_ref());
             }
         }
@@ -127,7 +129,7 @@ async fn outrun(
 }
 
 /// What status tells of the image's bundle.
-pub(crate) fn clues(object: &ImagePush) -> BundleClues {
+pub(crate) fn clues(object: &ImagePush, known: &Known) -> BundleClues {
     let wish = object.spec.custom_resources.as_ref();
     // A dry run foretells what applying would do, and so finds the same.
     let for_cluster = wish.is_some_and(|wish| wish.apply.is_some());
@@ -139,7 +141,7 @@ pub(crate) fn clues(object: &ImagePush) -> BundleClues {
     };
     let source = object.status.as_ref().and_then(|status| status.source.as_ref());
     let finished = source.and_then(|source| source.digest.parse().ok());
-    BundleClues { left_over: owes_bundle(object), for_cluster, seen, bundle, finished }
+    BundleClues { left_over: owes_bundle(object, known), for_cluster, seen, bundle, finished }
 }
 
 /// The image at the source that has a bundle which can't be used.
@@ -151,12 +153,14 @@ fn skipped(object: &ImagePush) -> Option<Digest> {
 }
 
 /// Whether an earlier attempt may have brought the image and ended before its bundle was beside it: it failed there, has named
-/// the image and not come to its end, or was under way when nobody looked after it any more.
-fn owes_bundle(object: &ImagePush) -> bool {
+/// the image and not come to its end, or was under way when nobody looked after it any more. Of a push that has come to its
+/// end a later attempt that didn't says nothing: the source that is recorded tells whether another image is in place by now.
+fn owes_bundle(object: &ImagePush, known: &Known) -> bool {
     let Some(status) = &object.status else { return false };
     let failed = status.custom_resources.as_ref().is_some_and(|it| it.decision == BUNDLE_FAILED);
     let unfinished = status.artifact.is_some() && status.source.is_none();
-    failed || unfinished || conditions::is_true(&status.conditions, RECONCILING)
+    let under_way = conditions::is_true(&status.conditions, RECONCILING);
+    failed || unfinished || (under_way && known.source.is_none())
 }
 
 /// What was recorded of the last success.

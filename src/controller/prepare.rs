@@ -45,8 +45,8 @@ pub(crate) async fn prepare(object: &ImagePush, context: &Context) -> Result<Pre
         })
         .map_err(|error| Failure::from(&error))?;
     let known = known(object, &digests::push(object));
-    let delivery =
-        Delivery { mode: spec.mode, overwrite: spec.overwrite_policy, known, clues: clues(object) };
+    let clues = clues(object, &known);
+    let delivery = Delivery { mode: spec.mode, overwrite: spec.overwrite_policy, known, clues };
     let task = match place {
         Place::InProcess => None,
         Place::Job => Some(Task::new(object, &secrets, delivery.clone(), timeout(object, context))),

@@ -266,7 +266,8 @@ impl Draft {
 
     /// Something is wrong with the source, or only with what is carried by the image that was read there.
     fn unresolved(&mut self, failure: &Failure) {
-        if failure.reason == Kind::CustomResourcesInvalid.as_str() {
+        let of_bundle = [Kind::CustomResourcesInvalid, Kind::CustomResourcesNotFound];
+        if of_bundle.iter().any(|kind| kind.as_str() == failure.reason) {
             let message = "the image was read; what is wrong is its bundle";
             self.set(SOURCE_RESOLVED, State::True, reasons::RESOLVED, message);
         } else {

@@ -25,7 +25,8 @@ fn an_error_says_what_where_and_what_next() {
 fn exit_codes_follow_kind_and_class() {
     let code = |kind| Error::new(kind, "").exit_code();
     let codes = Kind::ALL.map(code);
-    let expected = [2, 2, 1, 1, 1, 1, 1, 1, 1, 75, 1, 1, 75, 75, 75, 75, 1, 1, 1, 1, 1, 75, 130, 1];
+    let expected =
+        [2, 2, 1, 1, 1, 1, 1, 1, 1, 75, 1, 1, 75, 75, 75, 75, 1, 1, 1, 1, 1, 1, 75, 130, 1];
     assert_eq!(codes, expected);
     assert_eq!(Error::new(Kind::StorageFailed, "").transient().exit_code(), 75);
     assert_eq!(Error::new(Kind::RateLimited, "").permanent().exit_code(), 1);

@@ -69,6 +69,15 @@ fn what_an_attempt_may_have_left_over_is_known() {
             true,
             "killed in another one, or out of time",
         ),
+        (
+            with(&[
+                source(),
+                artifact(),
+                conditions(&[condition("Ready", "False"), condition("Reconciling", "True")]),
+            ]),
+            false,
+            "a registry was away for a moment",
+        ),
         (with(&[artifact(), done()]), true, "the name was changed in a check, and then ended"),
         (
             with(&[artifact(), conditions(&[condition("Ready", "Unknown")])]),
@@ -84,9 +93,13 @@ fn what_an_attempt_may_have_left_over_is_known() {
         });
         let mut object = ImagePush::new("x", serde_json::from_value(spec).unwrap());
         object.status = Some(serde_json::from_value(status.clone()).unwrap());
-        let found = clues(&object);
+        let finished: Option<Digest> = status.get("source").map(|_| digest.parse().unwrap());
+        let known = Known { source: finished.clone(), destination: None };
+        let found = clues(&object, &known);
         assert_eq!(found.left_over, expected, "{why}: {status}");
-        let finished = status.get("source").map(|_| digest.parse().unwrap());
+        // Of another push than this one status tells nothing.
+        let reconciling = status.to_string().contains("Reconciling");
+        assert_eq!(clues(&object, &Known::default()).left_over, expected || reconciling, "{why}");
         assert_eq!(found.finished, finished, "{why}");
     }
 }
@@ -153,5 +166,41 @@ async fn what_somebody_puts_there_in_the_middle_of_a_push_stays() {
             ended => panic!("{ended:?}"),
         };
         assert!(told.starts_with(expected), "{overwrite:?}: {told}, not {expected}");
+    }
+}
+
+/// What an engine was asked to foresee.
+struct Foreseeing(Mutex<Vec<CustomResources>>);
+
+#[async_trait]
+impl Engine for Foreseeing {
+    async fn push(&self, _: &PushOptions, _: &Arc<dyn Progress>, _: &Wanted) -> Result<Pushed> {
+        Err(Error::new(Kind::InternalError, "nothing is pushed"))
+    }
+
+    async fn preview(&self, options: &PushOptions, _: &CancellationToken) -> Result<Preview> {
+        self.0.lock().unwrap().push(options.custom_resources);
+        Err(Error::new(Kind::InternalError, "foreseen"))
+    }
+
+    async fn standing(&self, _: &PushOptions, _: &CancellationToken) -> Result<Standing> {
+        Ok(Standing { source: digest("s"), destination: digest("theirs") })
+    }
+}
+
+/// It is looked at anew at each interval, until somebody mends the destination: no layer is read for that.
+#[tokio::test]
+async fn what_has_drifted_is_compared_without_its_bundle() {
+    for overwrite in [FailOnDrift, IfNotPresent] {
+        let engine = Foreseeing(Mutex::default());
+        let known = Known { source: digest("s"), destination: digest("ours") };
+        let delivery = Delivery { overwrite, known, ..Delivery::default() };
+        let options = order_between("a", ("from.example", "r.example")).options;
+        let options = PushOptions { custom_resources: CustomResources::Always, ..options };
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        let wanted = Wanted::until_cancelled(&CancellationToken::new());
+        let error = deliver(&engine, &options, &delivery, &progress, &wanted).await.unwrap_err();
+        assert_eq!(error.to_string(), "foreseen");
+        assert_eq!(*engine.0.lock().unwrap(), [CustomResources::Never], "{overwrite:?}");
     }
 }

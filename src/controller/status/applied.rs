@@ -16,10 +16,11 @@ use crate::controller::resources::{Finding, Ran};
 use crate::error::Kind;
 
 /// The reasons of the condition for those of `Ready`.
-const SHORT: [(Kind, &str); 4] = [
+const SHORT: [(Kind, &str); 5] = [
     (Kind::CustomResourcesConflict, CONFLICT),
     (Kind::CustomResourcesForbidden, FORBIDDEN),
     (Kind::CustomResourcesInvalid, INVALID),
+    (Kind::CustomResourcesNotFound, NO_BUNDLE),
     (Kind::CustomResourcesPending, PENDING),
 ];
 

@@ -108,6 +108,15 @@ async fn a_bundle_that_was_left_over_is_found_again() {
     let own = image_with(&thing("a"));
     assert_eq!(decided(&name, finished(own.digest())).await, "notSearched");
     assert_eq!(decided(&name, finished(&digest(b"another"))).await, "pushed");
+    // It is there now, and says of what it was made: no layer is read to find that out.
+    source.take_log();
+    assert_eq!(decided(&name, finished(&digest(b"another"))).await, "unchanged");
+    let log = source.take_log();
+    assert_eq!(
+        log.iter().filter(|line| line.contains("/blobs/")).count(),
+        1,
+        "the config: {log:#?}"
+    );
     let left_over = BundleClues { left_over: true, ..BundleClues::default() };
     assert_eq!(decided(&name, left_over.clone()).await, "unchanged");
     assert_eq!(decided(&from, left_over).await, "unchanged");

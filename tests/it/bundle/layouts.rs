@@ -80,7 +80,7 @@ async fn each_layout_holds_a_bundle_and_others_read_it() {
         let error = run(&empty, &place, Only).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.side()),
-            (Kind::CustomResourcesInvalid, Some(Side::Source)),
+            (Kind::CustomResourcesNotFound, Some(Side::Source)),
             "{place}"
         );
         // Where the lists go with the image, it needs no name any more, and regctl can't be asked.

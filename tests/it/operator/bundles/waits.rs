@@ -126,6 +126,36 @@ async fn a_bundle_that_was_left_over_is_pushed_by_the_next_attempt() {
     place.operator.stop().await;
 }
 
+/// A registry that is away for a moment is no reason to fetch what has long been pushed.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_no_layer_is_read_again() {
+    let (place, source) = (Place::new().await, Registry::start().await);
+    let cluster = Cluster::of(place.operator.plane, &place.operator.namespace).await;
+    let folder = tempfile::tempdir().unwrap();
+    image(&things_of(&[("a", 1)])).write_layout(folder.path(), Some("1"));
+    let name = format!("docker://{}/app:1", source.host);
+    let from = format!("oci:{}:1", folder.path().display());
+    let mut options = push::options(&from, &name);
+    options.destination.access.tls = TlsPolicy::PlainHttp;
+    push::run(&options).await.unwrap();
+    let mut spec = place.spec("1", "web", &json!({"policy": "Auto"}));
+    spec["source"]["reference"] = json!(name);
+    spec["retry"] = json!({"limit": 0});
+    cluster.make("web", &spec).await;
+    place.operator.wait("web", "Ready").await;
+    for method in ["HEAD", "GET"] {
+        source.add_rule(Rule::each(method, "/manifests/", Act::Respond(503, vec![], vec![])));
+    }
+    cluster.ask("web", "1").await;
+    cluster.until("web", |object| condition(object, "Ready")["status"] == "False").await;
+    source.clear_rules();
+    source.take_log();
+    place.operator.wait("web", "Ready").await;
+    let log = source.take_log();
+    assert!(!log.is_empty() && !log.iter().any(|line| line.contains("/blobs/")), "{log:#?}");
+    place.operator.stop().await;
+}
+
 /// Those who wait for objects that never work keep nobody from applying theirs.
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_takes_no_turn_from_others() {
