@@ -292,6 +292,9 @@ pub const IDLE_CONNECTIONS: usize = PARALLEL_SMALL_BLOBS;
 /// How long an unused connection is kept; load balancers close theirs after a minute or more.
 pub const IDLE_CONNECTION_LIFE: Duration = Duration::from_secs(50);
 
+/// Addresses that are tried for one foreign layer: they are the choice of the image's author, and each may take minutes.
+pub const MAX_LAYER_ADDRESSES: usize = 4;
+
 /// Redirects followed for one request.
 pub const MAX_REDIRECTS: usize = 5;
 

@@ -190,6 +190,8 @@ impl From<&Error> for Failure {
 fn next_step(error: &Error) -> Option<&str> {
     match error.kind() {
         Kind::AuthenticationFailed => Some("check the Secret that `secretRef` names"),
+        // Nobody has been named to the registry.
+        Kind::AccessDenied if error.is_absence() => Some("name a Secret by `secretRef`"),
         Kind::TlsVerificationFailed => {
             Some("name the authority's certificate by `certSecretRef`, or change `tlsPolicy`")
         }
@@ -225,6 +227,9 @@ mod tests {
             Failure::from(&error).message,
             "unknown issuer; name the authority's certificate by `certSecretRef`, or change `tlsPolicy`"
         );
+        let denied = Error::new(Kind::AccessDenied, "denied").hint("pass `--creds`");
+        let found = [denied.clone().absence(), denied].map(|it| Failure::from(&it).message);
+        assert_eq!(found, ["denied; name a Secret by `secretRef`", "denied; pass `--creds`"]);
         let long = Failure::from(&Error::new(Kind::Timeout, "é".repeat(2000))).message;
         assert!(long.len() <= MAX_CONDITION_MESSAGE && long.ends_with("é…"), "{}", long.len());
     }

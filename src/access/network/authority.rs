@@ -21,7 +21,9 @@ impl Authority {
             return None;
         }
         let url = Url::parse(&format!("https://{text}")).ok()?;
-        Some(Self { host: url.host()?.to_owned(), port: url.port() })
+        // The parser forgets the port that HTTPS has without being told.
+        let told = || text.rsplit_once(':')?.1.parse().ok().filter(|port| *port == 443);
+        Some(Self { host: url.host()?.to_owned(), port: url.port().or_else(told) })
     }
 
     /// Its origin by a scheme; without a port, by the one that the scheme has.

@@ -59,6 +59,9 @@ mod tests {
             ("up.example:444", "https://up.example:444/x", true),
             ("up.example:444", "https://up.example/x", false),
             ("[::1]", "https://[::1]/x", true),
+            ("up.example:443", "https://up.example/x", true),
+            ("up.example:443", "http://up.example/x", false),
+            ("up.example:443", "http://up.example:443/x", true),
         ] {
             let (host, url) = (host.parse::<LayerHost>().unwrap(), Url::parse(url).unwrap());
             assert_eq!(host.admits(&url), admitted, "{host} {url}");

@@ -48,6 +48,11 @@ impl UploadOrigins {
 // === impl UploadHost ===
 
 impl UploadHost {
+    /// Whether it is for this registry, as references name it.
+    pub(crate) fn is_of(&self, registry: &str) -> bool {
+        self.registry == registry
+    }
+
     /// The host by TLS; and in plain HTTP only if the registry itself is spoken to so.
     fn origins(&self, scheme: &str) -> impl Iterator<Item = Origin> {
         let schemes: &[&str] = if scheme == "http" { &["https", "http"] } else { &["https"] };
@@ -92,7 +97,11 @@ mod tests {
 
     #[test]
     fn a_host_takes_the_uploads_of_one_registry_by_its_own_port() {
-        let bare = hosts(&["r.example:5000=Up.example", "other.example=evil.example"]);
+        let bare = hosts(&[
+            "r.example:5000=Up.example",
+            "other.example=evil.example",
+            "s.example=t.example:443",
+        ]);
         let with_credentials = hosts(&["r.example:5000=login.example:444", "r.example=[::1]:80"]);
         for (registry, scheme, all, shown) in [
             (
@@ -114,6 +123,7 @@ mod tests {
             ),
             ("r.example", "https", &["https://[::1]:80"], &["https://[::1]:80"]),
             ("r.example:80", "http", &[], &[]),
+            ("s.example", "http", &["https://t.example", "http://t.example:443"], &[]),
         ] {
             let found = UploadOrigins::of(registry, scheme, &bare, &with_credentials);
             let UploadOrigins { all: found, with_credentials: found_shown } = found;

@@ -106,8 +106,17 @@ pub(super) fn use_at_destination(
     destination: &Reference,
 ) -> Result<()> {
     let DestinationRegistryArgs { upload_host, upload_host_with_credentials } = flags;
-    if destination.repository().is_some() {
-        return Ok(());
+    if let Some(repository) = destination.repository() {
+        let hosts = upload_host.iter().chain(upload_host_with_credentials);
+        return match hosts.into_iter().find(|host| !host.is_of(&repository.registry)) {
+            Some(other) => {
+                let message =
+                    format!("`{other}` has no use: `{destination}` is in another registry");
+                let hint = format!("name the registry as `{}`", repository.registry);
+                Err(Error::new(Kind::InvalidOptions, message).hint(hint))
+            }
+            None => Ok(()),
+        };
     }
     let flags = [
         ("--upload-host", !upload_host.is_empty()),

@@ -261,6 +261,12 @@ fn hosts_for_uploads_are_for_a_destination_in_a_registry() {
         let error = of_push(both, source, flags, (&from, &to), &conf, &mut person).unwrap_err();
         let message = format!("`{flag}` has no use: `{FILE}` is not in a registry");
         assert_eq!((error.exit_code(), error.to_string()), (2, message));
+        let (both, source) = (RegistryArgs::default(), SourceRegistryArgs::default());
+        let typo = vec!["One.test=up.test".parse().unwrap()];
+        let flags = DestinationRegistryArgs { upload_host: typo, ..none() };
+        let error = of_push(both, source, flags, (&to, &from), &conf, &mut person).unwrap_err();
+        let message = format!("`One.test=up.test` has no use: `{REGISTRY}` is in another registry");
+        assert_eq!((error.exit_code(), error.to_string()), (2, message));
     }
 }
 

@@ -11,10 +11,11 @@ use reqwest::{Method, Request};
 use tokio::time::Instant;
 use url::{Origin, Url};
 
+use super::call::About;
 use super::challenge;
 use super::connections::Connections;
 use super::echo;
-use super::error::Refusal;
+use super::error::{Refusal, Who};
 use super::refused::{self, Tried};
 use super::scope::Scopes;
 use super::token;
@@ -49,6 +50,8 @@ pub(super) struct Need<'a> {
     /// Another repository that has to be readable, too.
     pub(super) other: Option<&'a Repository>,
     pub(super) effort: Effort,
+    /// Whether it is the registry that asks for it.
+    pub(super) by_registry: bool,
 }
 
 /// What it costs to send a request again.
@@ -94,10 +97,15 @@ impl Authorization {
         Self { uploads, ..self }
     }
 
+    /// Whether a request to this URL is to have the value.
+    pub(super) fn is_for(&self, url: &Url, about: About) -> bool {
+        let origin = url.origin();
+        origin == self.origin || about == About::Session && self.uploads.contains(&origin)
+    }
+
     /// Adds the value to a request, if the request goes where it belongs.
-    pub(super) fn attach(&self, request: &mut Request) {
-        let origin = request.url().origin();
-        if origin == self.origin || self.uploads.contains(&origin) {
+    pub(super) fn attach(&self, request: &mut Request, about: About) {
+        if self.is_for(request.url(), about) {
             request.headers_mut().insert(AUTHORIZATION, self.value.clone());
         }
     }
@@ -177,7 +185,9 @@ impl Auth {
         let is_served = |challenge: &Challenge| has_password || *challenge != Challenge::Basic;
         let offer = challenge::choose(headers, is_served);
         let offer = offer.ok_or_else(refused::no_way_in)?;
-        self.hear(offer.challenge.clone());
+        if need.by_registry {
+            self.hear(offer.challenge.clone());
+        }
         let bearer = match offer.challenge {
             // A password that is wrong stays so; a token may have been sent to a registry that takes none any more.
             Challenge::Basic if sent.is_some_and(|sent| !sent.is_token()) => return Ok(None),
@@ -201,11 +211,12 @@ impl Auth {
 
     /// The error for a registry that knows who we are, or doesn't ask, and does not let us.
     pub(super) fn forbidden(&self, refusal: Refusal) -> Error {
-        let said = refusal.words();
+        let (said, who) = (refusal.words(), refusal.who.clone());
         let error = refusal.into_error();
-        match error.kind() {
-            Kind::AccessDenied => {
-                refused::forbidden(&self.repository.registry, self.search.so_far(), said)
+        // A helper that has not been asked may know somebody.
+        match (error.kind(), self.search.known(), who) {
+            (Kind::AccessDenied, Some(lookup), Who::Registry { shown }) => {
+                refused::forbidden(&self.repository.registry, lookup, said, shown)
             }
             _ => error,
         }
@@ -318,7 +329,6 @@ mod tests {
         let value = Authorization::new(&own, HeaderValue::from_static("Basic canary"))
             .also_to(vec![also.origin()]);
         for (url, sent) in [
-            ("https://up.example:444/upload?x", true),
             ("https://up.example/upload", false),
             ("http://up.example:444/upload", false),
             ("https://sub.up.example:444/upload", false),
@@ -332,10 +342,15 @@ mod tests {
             ("https://r.example@evil.example/", false),
             ("http://r.example:443/", false),
         ] {
-            let mut request = Request::new(Method::GET, Url::parse(url).unwrap());
-            value.attach(&mut request);
-            assert_eq!(request.headers().contains_key(AUTHORIZATION), sent, "{url}");
-            assert!(!format!("{request:?}").contains("canary"));
+            for about in [About::Session, About::Other] {
+                let mut request = Request::new(Method::GET, Url::parse(url).unwrap());
+                value.attach(&mut request, about);
+                assert_eq!(request.headers().contains_key(AUTHORIZATION), sent, "{url}");
+                assert!(!format!("{request:?}").contains("canary"));
+            }
         }
+        let upload = Url::parse("https://up.example:444/upload?x").unwrap();
+        let found = [About::Session, About::Other].map(|about| value.is_for(&upload, about));
+        assert_eq!(found, [true, false]);
     }
 }

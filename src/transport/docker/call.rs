@@ -21,12 +21,23 @@ pub(super) struct Call<'a> {
     pub(super) at_home: bool,
     /// Whether it is for a foreign layer: nobody is told who we are, and it is led to listed hosts only.
     pub(super) foreign: bool,
-    /// Whether a redirect led here: then the URL is meant as it is.
+    /// What it is about.
+    pub(super) about: About,
+    /// Whether an answer led here: then the URL is meant as it is.
     pub(super) moved: bool,
     /// Bytes of a blob that are all sent before it, and are made a blob by it.
     pub(super) ends: u64,
     /// What it passes right before it is sent.
     pub(super) gate: Option<&'a Gate>,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// An upload session, which may be where the user lets the registry's credentials go, too.
+    Session,
+    /// Anything else.
+    Other,
 }
 
 // === impl Call ===
@@ -42,10 +53,16 @@ impl Call<'_> {
             other: None,
             at_home: false,
             foreign: false,
+            about: About::Other,
             moved: false,
             ends: 0,
             gate: None,
         }
+    }
+
+    /// A request about an upload session, at the address that an answer has given.
+    pub(super) fn session(method: Method, url: Url) -> Self {
+        Self { about: About::Session, moved: true, ..Self::new(method, url) }
     }
 
     /// A request for a layer that is not in the registry; the URL is meant as it is.
@@ -55,7 +72,7 @@ impl Call<'_> {
 
     /// What it needs to be let in.
     pub(super) fn need(&self, effort: Effort) -> Need<'_> {
-        Need { method: &self.method, other: self.other, effort }
+        Need { method: &self.method, other: self.other, effort, by_registry: true }
     }
 
     /// The request, without what says who we are.

@@ -11,7 +11,7 @@ use url::Url;
 pub(super) use super::auth::Actions;
 use super::auth::{Auth, Authorization};
 use super::connections::Connections;
-use super::error::Refusal;
+use super::error::{Refusal, Who, place};
 use super::redirect;
 use crate::access::{Access, BlobKey, Network, Terms};
 use crate::error::{Error, Kind, Result};
@@ -94,14 +94,20 @@ impl Client {
     pub(super) fn session_url(&self, response: &Response) -> Result<Url> {
         let mut allowed = self.connections.upload_origins().all;
         allowed.push(self.connections.base()?.origin());
-        redirect::session(&allowed, response.url(), response.headers())
+        let registry = &self.repository.registry;
+        redirect::session(registry, &allowed, response.url(), response.headers())
     }
 
     /// Whether foreign layers may be fetched from a URL: from listed hosts, and with no less protection than the registry.
     pub(super) fn may_fetch_layers_from(&self, url: &Url) -> bool {
         let protected =
             || self.connections.base().is_ok_and(|base| redirect::check(&base, url).is_ok());
-        self.connections.may_fetch_layers_from(url) && protected()
+        self.lists(url) && protected()
+    }
+
+    /// Whether a URL's host is listed for foreign layers, however well protected.
+    pub(super) fn lists(&self, url: &Url) -> bool {
+        self.connections.may_fetch_layers_from(url)
     }
 
     /// Whether another host than the registry's has answered, by way of a redirect.
@@ -117,7 +123,9 @@ impl Client {
     /// Reads what the registry says of its refusal, but for our own secrets, should it repeat them.
     pub(super) async fn read_refusal(&self, response: Response) -> Refusal {
         let sent = response.extensions().get::<Authorization>().cloned();
+        let elsewhere = self.is_elsewhere(&response).then(|| place(response.url()));
         let mut refusal = Refusal::read(response).await;
+        refusal.who = elsewhere.map_or(Who::Registry { shown: sent.is_some() }, Who::Other);
         refusal.hide(|words| self.auth.hide_secrets(words, sent.as_ref()));
         refusal
     }

@@ -13,9 +13,9 @@ use reqwest::{Method, Response, StatusCode};
 use super::body::Incoming;
 use super::call::Call;
 use super::client::Client;
-use super::error::{Refusal, place};
+use super::error::{Refusal, Who, place};
 use crate::blob::Chunks;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Kind, Result};
 use crate::image::Descriptor;
 use crate::limits::{MAX_RESUMES, MIN_RESUME_PROGRESS};
 
@@ -50,8 +50,7 @@ pub(super) async fn from(
 ) -> Result<Chunks> {
     let response = client.download(call.clone()).await?;
     if call.foreign && response.status() != StatusCode::OK {
-        let who = format!("`{}`", place(response.url()));
-        return Err(Refusal::read(response).await.into_error_of(&who));
+        return Err(foreign_refusal(response).await);
     }
     if response.status() != StatusCode::OK {
         return Err(client.refusal(response).await);
@@ -70,6 +69,18 @@ pub(super) async fn from(
     let next =
         async |mut download: Download| Ok(download.next().await?.map(|chunk| (chunk, download)));
     Ok(stream::try_unfold(download, next).boxed())
+}
+
+/// The error for a host that doesn't give out a foreign layer. Nobody has been shown a credential, so none is wrong.
+async fn foreign_refusal(response: Response) -> Error {
+    let place = place(response.url());
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let message = format!("`{place}` wants credentials, and is given none");
+        return Error::new(Kind::AccessDenied, message);
+    }
+    let mut refusal = Refusal::read(response).await;
+    refusal.who = Who::Other(place);
+    refusal.into_error()
 }
 
 // === impl Download ===

@@ -26,6 +26,17 @@ pub(super) struct Refusal {
     /// How many bytes of an upload the registry says that it has.
     pub(super) held: Option<u64>,
     retry_after: Option<Duration>,
+    /// Who has answered.
+    pub(super) who: Who,
+}
+
+/// Who has refused something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    /// The registry, which has been shown a credential or has not.
+    Registry { shown: bool },
+    /// Another host, by its place.
+    Other(String),
 }
 
 /// Registries hardly ever have such a limit; proxies have one unless they are told otherwise.
@@ -41,7 +52,8 @@ impl Refusal {
         let retry_after = retry_after(response.headers(), Timestamp::now());
         // Without a body the status alone has to do.
         let body = body::read(response, MAX_ERROR_BODY as u64, "error").await.unwrap_or_default();
-        Self { status, first: first_error(&body), held, retry_after }
+        let who = Who::Registry { shown: false };
+        Self { status, first: first_error(&body), held, retry_after, who }
     }
 
     /// Takes something out of what the registry chose to say: its message, and a code of its own.
@@ -62,6 +74,7 @@ impl Refusal {
             first: code.map(|code| (code, String::new())),
             held: None,
             retry_after: None,
+            who: Who::Registry { shown: false },
         }
     }
 
@@ -72,17 +85,12 @@ impl Refusal {
 
     /// The error, for requests whose refusal has no special meaning.
     pub(super) fn into_error(self) -> Error {
-        self.into_error_of("the registry")
-    }
-
-    /// The same for an answer of somebody else.
-    pub(super) fn into_error_of(self, who: &str) -> Error {
         if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             return tunnel_fault::wants_credentials();
         }
         let (kind, class) = classify(self.status, self.code());
         let retry_after = self.retry_after;
-        let mut error = Error::new(kind, self.words_of(who));
+        let mut error = Error::new(kind, self.words());
         if let Some(hint) = next_step(self.status) {
             error = error.hint(hint);
         }
@@ -95,7 +103,10 @@ impl Refusal {
 
     /// What the registry answered, in words.
     pub(super) fn words(&self) -> String {
-        self.words_of("the registry")
+        match &self.who {
+            Who::Registry { .. } => self.words_of("the registry"),
+            Who::Other(place) => self.words_of(&format!("`{place}`")),
+        }
     }
 
     /// What somebody answered, in words.

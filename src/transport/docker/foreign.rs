@@ -11,8 +11,9 @@ use super::call::Call;
 use super::client::Client;
 use super::{download, error};
 use crate::blob::Chunks;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Class, Error, Kind, Result};
 use crate::image::Descriptor;
+use crate::limits::MAX_LAYER_ADDRESSES;
 
 /// Opens a layer that the registry has said to be `absent`, at the first of its addresses that is listed and has it.
 pub(super) async fn blob(
@@ -24,14 +25,17 @@ pub(super) async fn blob(
     if absent.kind() != Kind::NotFound || urls.is_empty() {
         return Err(absent);
     }
-    let mut failure = None;
-    for url in urls.iter().filter(|url| client.may_fetch_layers_from(url)) {
+    let mut failure: Option<Error> = None;
+    let listed = urls.iter().filter(|url| client.may_fetch_layers_from(url));
+    for url in listed.take(MAX_LAYER_ADDRESSES) {
         match download::from(client, Call::foreign(url.clone()), descriptor).await {
             Ok(chunks) => return Ok(chunks),
-            Err(error) => failure = Some(error),
+            // One that may help the next time tells more than one that never will.
+            Err(error) if error.class() == Class::Transient => failure = Some(error),
+            Err(error) => failure = Some(failure.unwrap_or(error)),
         }
     }
-    Err(failure.unwrap_or_else(|| not_listed(&urls, &absent)))
+    Err(failure.unwrap_or_else(|| not_fetched(client, &urls, &absent)))
 }
 
 /// Where a layer is, if it is one that may be elsewhere.
@@ -43,7 +47,14 @@ fn addresses(descriptor: &Descriptor) -> Vec<Url> {
     urls.filter(|url| url.has_host() && url.username().is_empty()).collect()
 }
 
-fn not_listed(urls: &[Url], absent: &Error) -> Error {
+fn not_fetched(client: &Client, urls: &[Url], absent: &Error) -> Error {
+    if let Some(url) = urls.iter().find(|url| client.lists(url)) {
+        let message = format!(
+            "{absent}; the layer is a foreign one, and `{}` is less protected than the registry",
+            error::origin(url)
+        );
+        return Error::new(absent.kind(), message);
+    }
     let place = urls.first().map(error::place).unwrap_or_default();
     let message = format!(
         "{absent}; the layer is a foreign one, and nothing is fetched from `{place}`, where it may be"

@@ -128,7 +128,7 @@ impl ImageSource for Places {
         let mut failures = vec![];
         for (at, place) in self.in_order().filter(|(at, _)| !failed.contains(at)) {
             let opened = match place.source().await {
-                Ok(source) => source.blob(descriptor).await,
+                Ok(source) => source.own_blob(descriptor).await,
                 Err(error) => Err(error),
             };
             match opened {
@@ -139,7 +139,13 @@ impl ImageSource for Places {
                 Err(error) => failures.push(error),
             }
         }
-        Err(all_failed(failures))
+        let absent = failures.iter().all(|error| error.kind() == Kind::NotFound);
+        match self.all.last() {
+            Some(place) if absent => {
+                place.source().await?.foreign_blob(descriptor, all_failed(failures)).await
+            }
+            _ => Err(all_failed(failures)),
+        }
     }
 
     async fn attachments(

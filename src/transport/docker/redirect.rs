@@ -6,7 +6,7 @@ use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
 use url::{Origin, Url};
 
-use super::error::{origin, status_words};
+use super::error::{origin, place, status_words};
 use crate::error::{Error, Kind, Result};
 
 /// The place a redirect leads to. Any host will do, since no credential goes along, but never with less protection.
@@ -47,11 +47,18 @@ pub(super) fn repeat(
 
 /// The address of an upload session. A blob goes to the registry that the user named, and to those origins that the user
 /// allows for that (`allowed` are all of them).
-pub(super) fn session(allowed: &[Origin], from: &Url, headers: &HeaderMap) -> Result<Url> {
+pub(super) fn session(
+    registry: &str,
+    allowed: &[Origin],
+    from: &Url,
+    headers: &HeaderMap,
+) -> Result<Url> {
     let to = location(from, headers)?;
     if !allowed.contains(&to.origin()) {
         let hint = format!(
-            "{OWN_ADDRESS}; `--upload-host`, of the command line or of the operator, allows another host"
+            "{OWN_ADDRESS}; `--upload-host {registry}={}`, of the command line or of the operator, allows \
+             another host",
+            place(&to)
         );
         return Err(stranger(from, &to, "wants the blob to be sent").hint(hint));
     }
@@ -152,7 +159,7 @@ mod tests {
     fn session(from: &Url, headers: &HeaderMap) -> Result<Url> {
         let up = Url::parse("https://up.example:444").unwrap().origin();
         let home = Url::parse("https://r.example").unwrap().origin();
-        super::session(&[home, up], from, headers)
+        super::session("r.example", &[home, up], from, headers)
     }
 
     #[test]
@@ -210,7 +217,8 @@ mod tests {
         let url = |text: &str| Url::parse(text).unwrap();
         let (home, up) = (url("http://r.example"), url("https://up.example"));
         let to = headers(&["http://r.example/2"]);
-        let error = super::session(&[home.origin(), up.origin()], &up, &to).unwrap_err();
+        let allowed = [home.origin(), up.origin()];
+        let error = super::session("r.example", &allowed, &up, &to).unwrap_err();
         let message = "the registry at `https://up.example` leads to `http://r.example`, which is \
                        less protected";
         assert_eq!(error.to_string(), message);

@@ -91,8 +91,9 @@ pub(super) fn error(registry: &str, lookup: &Lookup, said: &str) -> Error {
         .hint("check user and password, and what the user may do")
 }
 
-/// The error for an answer of 403, in which the registry `said` this: it need not be a matter of the password.
-pub(super) fn forbidden(registry: &str, lookup: &Lookup, said: String) -> Error {
+/// The error for an answer of 403, in which the registry `said` this, having been `shown` the credential or not: it need not be a matter
+/// of the password.
+pub(super) fn forbidden(registry: &str, lookup: &Lookup, said: String, shown: bool) -> Error {
     let Lookup { credential, looked_at } = lookup;
     let denied = |message| Error::new(Kind::AccessDenied, message).permanent();
     let Some(credential) = credential else {
@@ -101,6 +102,9 @@ pub(super) fn forbidden(registry: &str, lookup: &Lookup, said: String) -> Error 
             "no credentials were given: log in with `podman login {registry}`, or pass `--creds`"
         ));
     };
+    if !shown {
+        return denied(said);
+    }
     let place = looked_at.last().map(|place| format!(" ({place})")).unwrap_or_default();
     let user = credential.user();
     denied(format!("{said} to `{user}`{place}"))

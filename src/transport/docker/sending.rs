@@ -109,7 +109,7 @@ impl Sending<'_> {
 
     /// Sends bytes without ending the session.
     async fn patch(&mut self, headers: HeaderMap, chunks: Chunks) -> Result<Response> {
-        let mut call = Call::new(Method::PATCH, self.session.url().clone());
+        let mut call = Call::session(Method::PATCH, self.session.url().clone());
         call.headers = headers;
         let response = self.client.upload(&call, chunks).await?;
         // Some registries answer 201 or 204 here, which says the same.
@@ -131,7 +131,7 @@ impl Sending<'_> {
     fn finishing(&self, digest: &Digest) -> Call<'static> {
         let mut url = self.session.url().clone();
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
-        Call::new(Method::PUT, url)
+        Call::session(Method::PUT, url)
     }
 
     /// Makes sure that the registry has the blob, as far as it tells: it need not say what it has stored.

@@ -260,7 +260,7 @@ impl Session {
     /// The offset that the registry expects next, and where; `None` if it doesn't know, or has nothing.
     async fn offset(&self) -> Result<Option<(Url, u64)>> {
         let client = self.sessions.client();
-        let response = client.send(&Call::new(Method::GET, self.url.clone())).await?;
+        let response = client.send(&Call::session(Method::GET, self.url.clone())).await?;
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(client.refusal(response).await);
@@ -321,13 +321,13 @@ async fn cancel_all(client: &Client, urls: Vec<Url>) {
 }
 
 async fn cancel(client: &Client, url: Url) -> bool {
-    let delete = async |url| client.send(&Call::new(Method::DELETE, url)).await.ok();
+    let delete = async |url| client.send(&Call::session(Method::DELETE, url)).await.ok();
     let Some(response) = delete(url.clone()).await else { return false };
     if response.status() != StatusCode::RANGE_NOT_SATISFIABLE {
         return response.status().is_success();
     }
     // distribution 3 keeps the offset in the address, and wants the one where it stands even for this.
-    let Ok(status) = client.send(&Call::new(Method::GET, url)).await else { return false };
+    let Ok(status) = client.send(&Call::session(Method::GET, url)).await else { return false };
     let Some(url) = status_url(client, &status) else { return false };
     delete(url).await.is_some_and(|response| response.status().is_success())
 }

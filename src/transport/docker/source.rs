@@ -40,6 +40,22 @@ impl DockerSource {
     pub(super) fn new(client: Client, target: Target) -> Self {
         Self { client: Arc::new(client), target }
     }
+
+    /// Opens a blob that the registry itself has.
+    pub(super) async fn own_blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
+        let opened = download::blob(&self.client, descriptor).await;
+        opened.map_err(|error| self.reading(error, descriptor))
+    }
+
+    /// Opens a foreign layer that neither this registry has nor any other place of the image.
+    pub(super) async fn foreign_blob(&self, layer: &Descriptor, absent: Error) -> Result<Chunks> {
+        foreign::blob(&self.client, layer, absent).await
+    }
+
+    fn reading(&self, error: Error, descriptor: &Descriptor) -> Error {
+        let (digest, repository) = (&descriptor.digest, self.client.repository());
+        error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
+    }
 }
 
 #[async_trait]
@@ -65,15 +81,11 @@ impl ImageSource for DockerSource {
     }
 
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
-        let digest = &descriptor.digest;
         let opened = match download::blob(&self.client, descriptor).await {
             Err(absent) => foreign::blob(&self.client, descriptor, absent).await,
             opened => opened,
         };
-        opened.map_err(|error| {
-            let repository = self.client.repository();
-            error.doing(format!("reading blob `{digest}` of `docker://{repository}`"))
-        })
+        opened.map_err(|error| self.reading(error, descriptor))
     }
 
     fn repository(&self) -> Option<Repository> {

@@ -14,6 +14,7 @@ use url::form_urlencoded::Serializer;
 
 use super::auth::Authorization;
 use super::body;
+use super::call::About;
 use super::connections::Connections;
 use super::error::{Refusal, place};
 use super::{echo, realm};
@@ -131,7 +132,7 @@ fn request(
     let authorization = credential.map(|credential| basic(&url, credential)).transpose()?;
     let mut request = Request::new(Method::GET, url);
     if let Some(authorization) = authorization.flatten() {
-        authorization.attach(&mut request);
+        authorization.attach(&mut request, About::Other);
     }
     Ok(request)
 }

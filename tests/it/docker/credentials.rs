@@ -96,8 +96,12 @@ async fn what_a_user_may_not_do_is_told_with_the_user() {
     registry.set_login(Login::basic("alice", secret("docker::credentials")));
     let image = Image::new("x");
     let digest = image.layer_descriptor().digest;
-    let put = async |access: &Access| {
+    let put = async |access: &Access, logs_in: bool| {
         let to = destination(&format!("{}/app:1", registry.host), access).await;
+        if logs_in {
+            // Whoever has no credentials is refused here, too.
+            let _ = to.current().await;
+        }
         let error = to.put_blob(blob(&image.layer), BlobKind::Layer).await.unwrap_err();
         told(&error).replace(&registry.host, "HOST")
     };
@@ -122,14 +126,17 @@ async fn what_a_user_may_not_do_is_told_with_the_user() {
                 .into(),
         ),
     ] {
-        assert_eq!(put(&access).await, expected(&rest));
+        assert_eq!(put(&access, true).await, expected(&rest));
     }
+    // Who has not been asked for has not been shown, and is not to blame.
+    let alice = plain_as("alice", secret("docker::credentials"));
+    assert_eq!(put(&alice, false).await, expected(""));
     registry.clear_rules();
     registry.set_login(Login::default());
     let said = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"make it"}]}"#;
     registry.add_rule(Rule::each("POST", "/uploads/", Act::Respond(404, vec![], said.into())));
     assert_eq!(
-        put(&plain()).await,
+        put(&plain(), false).await,
         format!(
             "NotFound Permanent: writing blob `{digest}` to `docker://HOST/app`: the registry answered \
              404 Not Found (NAME_UNKNOWN: make it) // check the repository's name, and make the \

@@ -3,6 +3,7 @@
 use imagepush::access::{Access, Elsewhere, Network, NetworkSettings};
 use imagepush::error::{Error, Kind};
 use imagepush::image::{Descriptor, MediaType};
+use imagepush::limits::MAX_LAYER_ADDRESSES;
 use imagepush::transport::BlobKind;
 
 use super::harness::*;
@@ -160,6 +161,20 @@ async fn only_listed_hosts_are_asked_for_layers() {
     let error = read.unwrap_err().to_string();
     assert!(error.contains(&format!("`{host}` answered 404 Not Found")), "{error}");
     assert_eq!(asked.len(), 1);
+    // Why one fails that may be tried again goes before another's lack; nobody's Secret is wrong.
+    let busy = Rule::each("GET", "/busy", Act::Respond(503, vec![], vec![]));
+    places.host.add_rule(busy);
+    let closed = Act::Respond(401, vec![], vec![]);
+    places.host.add_rule(Rule::each("GET", "/closed", closed));
+    let at = |path: &str| format!("http://{host}{path}");
+    let (read, _) = places.read(&with(&[&at("/busy"), &gone]), &[host]).await;
+    assert_eq!(read.unwrap_err().kind(), Kind::RegistryUnavailable);
+    let (read, _) = places.read(&with(&[&at("/closed")]), &[host]).await;
+    assert_eq!(read.unwrap_err().kind(), Kind::AccessDenied);
+    // The author of an image has others asked a few times only.
+    let many = vec![gone.as_str(); 100];
+    let (read, asked) = places.read(&with(&many), &[host]).await;
+    assert_eq!((read.is_err(), asked.len()), (true, MAX_LAYER_ADDRESSES));
     // A user name, or less protection than the registry has, is no address of ours.
     let named = here.replace("http://", "http://alice:pw@");
     let (read, asked) = places.read(&with(&[&named]), &[name]).await;

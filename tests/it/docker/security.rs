@@ -98,7 +98,7 @@ async fn a_session_elsewhere_is_refused_with_both_origins() {
             "RegistryUnavailable Permanent: writing blob `{}` to `docker://{host}/app`: the registry at \
              `http://{host}` wants the blob to be sent to `http://{place}`, which is not followed \
              // the registry, or a proxy before it, has to answer with its own address in `Location`; \
-             `--upload-host`, of the command line or of the operator, allows another host",
+             `--upload-host {host}={place}`, of the command line or of the operator, allows another host",
             image.layer_descriptor().digest,
             host = registry.host
         )

@@ -158,6 +158,41 @@ async fn an_allowed_host_may_ask_for_the_credentials_that_it_is_to_get() {
     }
 }
 
+/// What is read from there has its own signature in its address.
+#[tokio::test]
+async fn a_download_from_an_allowed_host_shows_nothing() {
+    let places = Places::start(Login::basic("alice", secret("docker::uploads"))).await;
+    places.uploads.may_see(secret("docker::uploads"));
+    let to = places.destination(places.settings(Allowed::WithCredentials)).await;
+    let image = Image::new("x");
+    put(&*to, &image).await.unwrap();
+    assert_eq!(places.sent(), [format!("PUT {SESSION} 201 Basic")]);
+    let path = format!("/v2/app/blobs/{}", image.layer_descriptor().digest);
+    let there = vec![("location", format!("http://{}{path}", places.name))];
+    places.registry.add_rule(Rule::each("HEAD", &path, Act::Respond(307, there, vec![])));
+    assert!(to.reuse_blob(&image.layer_descriptor(), None).await.unwrap().is_some());
+    assert_eq!(places.sent(), [format!("HEAD {path} 200")]);
+}
+
+/// What it asks for is not what the registry asks for.
+#[tokio::test]
+async fn what_an_allowed_host_asks_for_is_for_that_request_alone() {
+    let password = secret("docker::uploads");
+    let places = Places::start(Login::bearer("alice", password)).await;
+    places.uploads.set_login(Login::basic("alice", password));
+    let to = places.destination(places.settings(Allowed::WithCredentials)).await;
+    for seed in ["x", "y"] {
+        put(&*to, &Image::new(seed)).await.unwrap();
+    }
+    let schemes = |seen: Vec<crate::support::registry::Seen>| -> Vec<String> {
+        let own = seen.iter().filter(|seen| seen.path != "/token");
+        let shown = own.filter_map(|seen| seen.authorization());
+        shown.map(|value| value.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert!(schemes(places.registry.seen()).iter().all(|scheme| scheme == "Bearer"));
+    assert!(schemes(places.uploads.seen()).contains(&"Basic".to_owned()));
+}
+
 #[tokio::test]
 async fn what_follows_an_upload_elsewhere_goes_there_without_credentials() {
     let places = Places::start(Login::basic("alice", secret("docker::uploads"))).await;

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::super::auth::{Authorization, Effort, Need};
 use super::super::body::{self, Watch};
-use super::super::call::Call;
+use super::super::call::{About, Call};
 use super::super::connections::Connections;
 use super::super::error::place;
 use super::super::refused::Tried;
@@ -68,7 +68,7 @@ impl Client {
         let mut sent = self.auth.known(&self.connections, need).await?;
         loop {
             let response = self.execute(call, sent.as_ref()).await?;
-            if !self.wants_credentials(&response) {
+            if !self.wants_credentials(call, &response) {
                 return Ok(response);
             }
             sent = Some(self.authorize(response, need, sent.as_ref(), &mut tried).await?);
@@ -76,10 +76,11 @@ impl Client {
     }
 
     /// Whether the registry wants credentials, or who takes its uploads and is to get them. Nobody else is given any.
-    fn wants_credentials(&self, response: &Response) -> bool {
+    fn wants_credentials(&self, call: &Call<'_>, response: &Response) -> bool {
         let may_have_them = || {
             let uploads = self.connections.upload_origins().with_credentials;
-            !self.is_elsewhere(response) || uploads.contains(&response.url().origin())
+            let session = call.about == About::Session;
+            !self.is_elsewhere(response) || session && uploads.contains(&response.url().origin())
         };
         response.status() == StatusCode::UNAUTHORIZED && may_have_them()
     }
@@ -107,6 +108,7 @@ impl Client {
         tried: &mut Tried,
     ) -> Result<Authorization> {
         let headers = response.headers().clone();
+        let need = Need { by_registry: !self.is_elsewhere(&response), ..need };
         // A connection is kept for the next request only once its answer is read.
         let refusal = self.read_refusal(response).await;
         let answer = self.auth.answer(&self.connections, &headers, need, sent, tried).await?;
@@ -143,7 +145,7 @@ impl Client {
             let call = places.last().unwrap_or(call);
             let (passing, replay) = replay::keep(chunks);
             let response = self.stream(call, passing, sent.as_ref()).await?;
-            if self.wants_credentials(&response) {
+            if self.wants_credentials(call, &response) {
                 sent = Some(self.authorize(response, need, sent.as_ref(), &mut tried).await?);
                 chunks = replay.rewind().ok_or_else(|| self.auth.expired())?;
                 continue;
@@ -166,7 +168,9 @@ impl Client {
         self.connections.ready(request.url()).await?;
         let (body, watch) = body::outgoing(chunks);
         *request.body_mut() = Some(body);
-        self.watched(request, &watch).await.map(|response| self.received(response, authorization))
+        self.watched(request, &watch)
+            .await
+            .map(|response| self.received(call, response, authorization))
     }
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
@@ -188,11 +192,17 @@ impl Client {
         }
         let patience = Some(Connections::patience(call.ends));
         let response = self.connections.execute_or_in_plain(request, patience, call.gate).await;
-        response.map(|response| self.received(response, authorization))
+        response.map(|response| self.received(call, response, authorization))
     }
 
     /// An answer that knows what was shown to whoever gave it, and may repeat it. Of what it warns is told.
-    fn received(&self, mut response: Response, sent: Option<&Authorization>) -> Response {
+    fn received(
+        &self,
+        call: &Call<'_>,
+        mut response: Response,
+        sent: Option<&Authorization>,
+    ) -> Response {
+        let sent = sent.filter(|sent| sent.is_for(response.url(), call.about));
         self.connections.warn(&response, |words| self.auth.hide_secrets(words, sent));
         if let Some(sent) = sent {
             response.extensions_mut().insert(sent.clone());
@@ -206,7 +216,7 @@ impl Client {
             self.connections.redirect_to_plain(&mut request);
         }
         if let Some(authorization) = authorization {
-            authorization.attach(&mut request);
+            authorization.attach(&mut request, call.about);
         }
         request
     }

@@ -6,7 +6,8 @@ use super::*;
 
 fn refusal(status: u16, body: &str) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap();
-    Refusal { status, first: first_error(body.as_bytes()), held: None, retry_after: None }
+    let who = Who::Registry { shown: false };
+    Refusal { status, first: first_error(body.as_bytes()), held: None, retry_after: None, who }
 }
 
 fn code(code: &str) -> String {
