@@ -157,6 +157,7 @@ fn advance(object: &ImagePush, mut draft: Draft, observed: &Observed<'_>) -> Dec
             return draft.done(Step::Cancel, None);
         }
         Attempt::Running(_) if observed.stopping && observed.in_job => {
+            draft.carry_over();
             return draft.done(Step::Wait, None);
         }
         Attempt::Running(_) | Attempt::Ended(Outcome::Cancelled) if observed.stopping => {

@@ -51,7 +51,7 @@ pub(super) async fn look(
     let since =
         context.attempts.update(&uid, |it| *it.deleted_since.get_or_insert_with(Instant::now));
     let is_late = since.is_some_and(|since| since.elapsed() > CLEANUP_PATIENCE);
-    if memory.sweep != Sweep::Done && !is_late {
+    if memory.sweep != Sweep::Done && !is_late && !cleanup::is_forced(object) {
         context.attempts.sweep(ObjectRef::from_obj(object), uid);
         return Ok(Action::requeue(UNTIL_ENDED));
     }

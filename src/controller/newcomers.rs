@@ -22,11 +22,10 @@ pub(crate) struct Newcomers {
 // === impl Newcomers ===
 
 impl Newcomers {
-    /// An object was listed or has changed: if it has no status yet, it is to be looked at. One that is deleted needs none.
+    /// An object is new here: if its status says nothing yet, it is to be looked at. One that is deleted needs none.
     pub(crate) fn note(&self, object: &ImagePush) {
-        let generation = object.status.as_ref().and_then(|status| status.observed_generation);
         let deleted = object.metadata.deletion_timestamp.is_some();
-        if !deleted && generation.is_none_or(|generation| generation < 0) {
+        if !deleted && object.status.as_ref().is_none_or(|status| status.conditions.is_empty()) {
             self.change(|expected| expected.insert(object.uid().unwrap_or_default()));
         }
     }
@@ -63,18 +62,18 @@ impl Newcomers {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tokio::time::Instant;
 
     use super::*;
 
-    fn object(uid: &str, generation: i64, deleted: bool) -> ImagePush {
+    fn object(uid: &str, status: &Value, deleted: bool) -> ImagePush {
         let side = |name: &str| json!({"reference": format!("docker://{name}.example/x:1")});
         let mut object = json!({
             "apiVersion": "imagepush.dev/v1alpha1", "kind": "ImagePush",
             "metadata": {"name": uid, "namespace": "n", "uid": uid},
             "spec": {"source": side("a"), "destination": side("b"), "runPolicy": "Once"},
-            "status": {"observedGeneration": generation},
+            "status": status,
         });
         if deleted {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -82,14 +81,23 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
+    fn unseen() -> Value {
+        json!({"observedGeneration": -1})
+    }
+
     #[test]
     fn who_has_a_status_or_needs_none_is_not_waited_for() {
-        for (generation, deleted, waited_for) in
-            [(-1, false, true), (1, false, false), (-1, true, false)]
+        // While nothing has been settled, the generation stays what it is by default.
+        let retrying = json!({"observedGeneration": -1, "conditions": [{
+            "type": "Reconciling", "status": "True", "reason": "ProgressingWithRetry", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]});
+        for (status, deleted, waited_for) in
+            [(unseen(), false, true), (retrying, false, false), (unseen(), true, false)]
         {
             let newcomers = Newcomers::default();
-            newcomers.note(&object("a", generation, deleted));
-            assert_eq!(newcomers.expected().len(), usize::from(waited_for), "{generation}");
+            newcomers.note(&object("a", &status, deleted));
+            assert_eq!(newcomers.expected().len(), usize::from(waited_for), "{status}");
         }
     }
 
@@ -98,7 +106,7 @@ mod tests {
         let newcomers = Newcomers::default();
         assert!(newcomers.looked_at().now_or_never().is_some(), "there are none");
         for uid in ["a", "b", "c"] {
-            newcomers.note(&object(uid, -1, false));
+            newcomers.note(&object(uid, &unseen(), false));
         }
         let began = Instant::now();
         newcomers.looked_at().await;

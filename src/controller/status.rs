@@ -90,6 +90,10 @@ impl Draft {
     /// An attempt is under way, and waits for something, which is told while it does. That it is one after a failure stays
     /// told, and so does the failure once it waits no more.
     pub(crate) fn waits(&mut self, what: Option<&str>) {
+        if conditions::is_true(&self.status.conditions, STALLED) {
+            // It is tried again quietly.
+            return;
+        }
         let find = |kind| conditions::find(&self.status.conditions, kind);
         let told = find(RECONCILING);
         let retries = told.is_some_and(|told| told.reason == reasons::PROGRESSING_WITH_RETRY);
@@ -287,9 +291,10 @@ impl Draft {
     /// An attempt is called off because the operator ends; the next start begins it anew.
     pub(crate) fn interrupted(&mut self) {
         self.status.progress = None;
-        // Of what is done, a check that nobody has heard of is no news.
-        let shown = conditions::is_true(&self.status.conditions, RECONCILING);
-        if self.is_true_for_this_generation() && !shown {
+        // Of what is done, or has stalled, a check that nobody has heard of is no news.
+        let is_true = |kind| conditions::is_true(&self.status.conditions, kind);
+        let settled = self.is_seen() && (is_true(READY) || is_true(STALLED));
+        if settled && !is_true(RECONCILING) {
             return;
         }
         let message = "interrupted by shutdown; the push begins anew when an operator runs again";

@@ -142,10 +142,13 @@ pub(crate) fn keep_account(
 
 /// Notes an object. Whether it was forgotten, or is of an earlier version than it was.
 fn is_back(context: &Context, register: &mut Register, object: &ImagePush) -> bool {
-    context.newcomers.note(object);
     match register.note(object) {
         Noted::Known => false,
-        Noted::New => register.has_listed(),
+        Noted::New => {
+            // Of what is known already, no look may follow: our own writes come back, too.
+            context.newcomers.note(object);
+            register.has_listed()
+        }
         Noted::SetBack => {
             context.attempts.forget_written(&object.uid().unwrap_or_default());
             true

@@ -387,12 +387,14 @@ impl Session<'_> {
         }
     }
 
-    /// The repository that the source is read from, if it is another one on the destination's registry.
+    /// The repository that the source is read from or named by, if it is another one on the destination's registry. What is
+    /// read from a mirror elsewhere may be there all the same; if it isn't, the registry refuses the mount.
     fn mount_from(&self) -> Option<&Repository> {
-        let source = self.read_from.as_ref()?;
         let destination = self.options.destination.reference.repository()?;
-        let other = source.registry == destination.registry && source.path != destination.path;
-        other.then_some(source)
+        let named = self.options.source.reference.repository();
+        self.read_from.as_ref().into_iter().chain(named).find(|source| {
+            source.registry == destination.registry && source.path != destination.path
+        })
     }
 
     async fn tree_and_choices(&self) -> Result<(&Tree, Vec<FormatChoice>)> {

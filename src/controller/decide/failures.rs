@@ -186,6 +186,7 @@ pub(crate) fn spoil(
     }
     let told = ImagePush { status: Some(decision.status), ..object.clone() };
     let mut draft = Draft::new(&told, now);
+    draft.pass_over(&before.status);
     draft.stalled(failure);
     Decision { status: draft.status, ..decision }
 }

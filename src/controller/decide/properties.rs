@@ -19,7 +19,8 @@ impl Chance {
     }
 
     fn outcome(&mut self) -> Outcome {
-        match self.below(12) {
+        match self.below(13) {
+            12 => previewed(),
             0 | 1 => pushed(false),
             2 => pushed(true),
             3 => Outcome::Unchanged,
@@ -50,10 +51,10 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut chance = Chance(seed);
-        let spec = if chance.below(2) == 0 {
-            serde_json::json!({"runPolicy": "Once"})
-        } else {
-            serde_json::json!({"interval": "10m"})
+        let spec = match chance.below(3) {
+            0 => serde_json::json!({"runPolicy": "Once"}),
+            1 => serde_json::json!({"runPolicy": "Once", "ttlSecondsAfterFinished": 900}),
+            _ => serde_json::json!({"interval": "10m"}),
         };
         Self {
             chance,
@@ -145,17 +146,50 @@ impl World {
         seen.next_check = self.next_check;
         seen.conflict = self.conflict.as_ref();
         seen.obstacle = self.obstacle.as_ref().filter(|_| idle && !self.object.spec.suspend);
-        let decision = decide(&self.object, &seen, self.now);
-        holds(&self.object, &decision, self.running.is_some());
-        if self.running.is_none() && decision.step == Step::Wait {
+        let place = "docker://b.example/x:1";
+        let late = landed();
+        let named = Descriptor::new(late.media_type.clone(), late.digest.clone(), 7);
+        // What an attempt has left that isn't the current one any more.
+        seen.landed = (idle && self.chance.below(5) == 0).then_some((&late, place));
+        seen.named = (idle && self.chance.below(5) == 0).then_some((named, place));
+        seen.waits_for = (self.chance.below(3) == 0).then(|| "a place".to_owned());
+        seen.in_job = self.chance.below(4) == 0;
+        seen.stopping = self.chance.below(20) == 0;
+        let mut decision = decide(&self.object, &seen, self.now);
+        holds(&self.object, &decision, self.running.is_some() || seen.stopping);
+        let is_ready = conditions::is_true(&decision.status.conditions, READY);
+        if is_ready && self.chance.below(3) == 0 {
+            // The digest can't be told where it is wanted.
+            let passes = self.chance.below(2) == 0;
+            let lasts = Failure::secret_invalid("s", "it is empty");
+            let failure = if passes { Failure::digest_late("busy") } else { lasts };
+            decision = spoil(&self.object, decision, &failure, &seen, self.now);
+            holds(&self.object, &decision, self.running.is_some() || seen.stopping);
+        } else if self.running.is_none() && decision.step == Step::Wait && !seen.stopping {
             quiet(&self.object, &decision, &seen, &access, self.now);
         }
         match decision.step {
             Step::Start => self.running = Some(self.push),
-            Step::Cancel | Step::Wait | Step::Delete => {}
+            Step::Cancel | Step::Wait => {}
+            Step::Delete => {
+                // Somebody makes another one of its name.
+                self.object.status = None;
+                self.running = None;
+                return;
+            }
         }
         self.object.status = Some(decision.status);
     }
+}
+
+fn landed() -> Pushed {
+    let Outcome::Pushed(landed) = pushed(false) else { unreachable!("it is pushed") };
+    *landed
+}
+
+fn previewed() -> Outcome {
+    let source = landed().source;
+    Outcome::Previewed(Box::new(Previewed { source, preview: Preview::default(), beside: None }))
 }
 
 fn holds(object: &ImagePush, decision: &Decision, running: bool) {
@@ -199,6 +233,8 @@ fn quiet(
     let seen = Observed {
         attempt: Attempt::None,
         access_digest: readable.then_some(access),
+        landed: None,
+        named: None,
         ..seen.clone()
     };
     let second = decide(&again, &seen, now);

@@ -106,14 +106,19 @@ impl Draft {
     /// The image is where it belongs, but that is not all: `Ready` and what belongs to it is as it was, so that what
     /// becomes of it next looks like no transition by way of success.
     pub(crate) fn take_back(&mut self, before: &ImagePushStatus, outcome: &Outcome) {
-        for kind in [READY, RECONCILING, STALLED] {
-            self.remove(kind);
-            self.status.conditions.extend(conditions::find(&before.conditions, kind).cloned());
-        }
+        self.pass_over(before);
         self.status.retry.clone_from(&before.retry);
         self.status.observed_generation = before.observed_generation;
         if !matches!(outcome, Outcome::Pushed(pushed) if !pushed.already_present) {
             self.status.history.clone_from(&before.history);
+        }
+    }
+
+    /// What was passed through on the way here is no transition: conditions begin from what they were.
+    pub(crate) fn pass_over(&mut self, before: &ImagePushStatus) {
+        for kind in [READY, RECONCILING, STALLED] {
+            self.remove(kind);
+            self.status.conditions.extend(conditions::find(&before.conditions, kind).cloned());
         }
     }
 

@@ -275,6 +275,20 @@ async fn blobs_of_a_place_at_the_destination_are_mounted() {
     assert_eq!(to.tags()["copy:1"], image.manifest.digest().to_string());
 }
 
+/// What the name says to be on the destination's registry is linked there, though it is read from a mirror elsewhere.
+#[tokio::test]
+async fn blobs_of_the_sources_own_registry_are_mounted_whatever_mirror_is_read() {
+    let image = Image::new("x");
+    let mirror = with("app", &image).await;
+    let to = with("app", &image).await;
+    let text = mirrored(&to.host, &[&mirror.host]);
+    pushed(&format!("{}/app:1", to.host), &conf(&text), &to, 0).await.unwrap();
+    assert!(paths(&mirror).iter().any(|path| path.contains("/manifests/")), "it is read there");
+    let log = to.take_log();
+    assert!(log.iter().all(|line| !line.starts_with("PUT /v2/copy/blobs/")), "{log:?}");
+    assert_eq!(to.tags()["copy:1"], image.manifest.digest().to_string());
+}
+
 #[tokio::test]
 async fn an_image_is_written_where_its_name_says() {
     let (here, elsewhere) = (Registry::start().await, Registry::start().await);
