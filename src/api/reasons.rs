@@ -273,7 +273,7 @@ pub static REASONS: &[Reason] = &[
     of(
         NO_BUNDLE,
         Follows::Done,
-        "`CustomResourcesApplied`: the image carries no bundle, or nobody has looked; the message says which",
+        "`CustomResourcesApplied`: the image carries no bundle, or nobody has looked; the message says which. With `Always` and `Only`, `Ready` is `CustomResourcesNotFound`",
         "",
     ),
     of(

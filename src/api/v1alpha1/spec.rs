@@ -365,7 +365,7 @@ pub enum CompressionFormat {
 pub struct CustomResources {
     /// `Always`: they are pushed beside the image, which has to carry some. `Never`: the image is pushed alone. `Only`: they
     /// are pushed beside the image that is at the destination already. `Auto`: each is pushed if it differs from what is
-    /// there, and no layer is read only to look for them.
+    /// there, and layers are looked into for them where they move anyway, or where an attempt may have been cut off before.
     #[serde(default)]
     pub policy: CustomResourcesPolicy,
 

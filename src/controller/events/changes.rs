@@ -11,6 +11,7 @@ use crate::api::reasons::events::{
 };
 use crate::api::reasons::{self, NO_BUNDLE, PROGRESSING, REASONS, SKIPPED, SUSPENDED};
 use crate::api::v1alpha1::{ImagePush, ImagePushStatus, RetryStatus};
+use crate::error::Kind;
 
 /// Failed attempts after which a retry is told.
 const TOLD_RETRIES: [i32; 3] = [1, 3, 10];
@@ -90,7 +91,10 @@ fn of_bundle(before: &ImagePushStatus, after: &ImagePushStatus) -> Option<Told> 
     };
     let was = conditions::find(&before.conditions, CUSTOM_RESOURCES_APPLIED);
     let is = conditions::find(&after.conditions, CUSTOM_RESOURCES_APPLIED)?;
-    let told = is.status == "True" || [NO_BUNDLE, SKIPPED].contains(&is.reason.as_str());
+    let ready = conditions::find(&after.conditions, READY);
+    // It was wanted, and that is told with `Ready`.
+    let lacks = ready.is_some_and(|it| it.reason == Kind::CustomResourcesNotFound.as_str());
+    let told = is.status == "True" || [NO_BUNDLE, SKIPPED].contains(&is.reason.as_str()) && !lacks;
     let same = was.is_some_and(|was| was.status == is.status && was.reason == is.reason);
     let news = told && !(same && applied(before) == applied(after));
     news.then(|| Told::normal(known(&is.reason), "Apply", is.message.clone()))
@@ -220,6 +224,13 @@ mod tests {
         ] {
             assert_eq!(told(Some(before.clone()), &after), expected, "{before:?}");
         }
+        // Of one that has to be there, `Ready` tells.
+        let mut lacking = with(False, "NoBundle", 2);
+        lacking.conditions[0] = status(False, "CustomResourcesNotFound", None).conditions.remove(0);
+        assert_eq!(
+            told(Some(with(True, "Applied", 2)), &lacking),
+            ["Warning CustomResourcesNotFound: it is CustomResourcesNotFound"]
+        );
     }
 
     #[test]

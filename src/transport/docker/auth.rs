@@ -4,7 +4,8 @@
 //! [`Authorization::attach`] is the one place that sets the header, and does it only for the scheme, host and port that the
 //! value was made for, and for those that the user has named to get it, too.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, Request};
@@ -50,8 +51,8 @@ pub(super) struct Need<'a> {
     /// Another repository that has to be readable, too.
     pub(super) other: Option<&'a Repository>,
     pub(super) effort: Effort,
-    /// Whether it is the registry that asks for it.
-    pub(super) by_registry: bool,
+    /// Where an upload goes that the registry doesn't take itself: who does may want to know something else.
+    pub(super) elsewhere: Option<&'a Url>,
 }
 
 /// What it costs to send a request again.
@@ -72,6 +73,8 @@ pub(super) struct Auth {
     key: StandingKey,
     /// What the registry asks for.
     heard: Mutex<Option<Heard>>,
+    /// What those ask for who take its uploads.
+    elsewhere: Mutex<HashMap<Origin, Challenge>>,
 }
 
 /// What a registry asks for, and whether this side has heard it.
@@ -140,7 +143,7 @@ impl Auth {
             terms,
         };
         let heard = Mutex::new(network.standings().challenge(&key).map(Heard::Before));
-        Self { repository, actions, search, network, key, heard }
+        Self { repository, actions, search, network, key, heard, elsewhere: Mutex::default() }
     }
 
     /// What to send along, if it is known what the registry asks for.
@@ -149,7 +152,8 @@ impl Auth {
         connections: &Connections,
         need: Need<'_>,
     ) -> Result<Option<Authorization>> {
-        let heard = self.heard().clone();
+        let elsewhere = need.elsewhere.and_then(|url| self.elsewhere().get(&url.origin()).cloned());
+        let heard = elsewhere.map(Heard::Now).or_else(|| self.heard().clone());
         let (challenge, now) = match heard {
             None => return Ok(None),
             Some(Heard::Now(challenge)) => (challenge, true),
@@ -185,8 +189,9 @@ impl Auth {
         let is_served = |challenge: &Challenge| has_password || *challenge != Challenge::Basic;
         let offer = challenge::choose(headers, is_served);
         let offer = offer.ok_or_else(refused::no_way_in)?;
-        if need.by_registry {
-            self.hear(offer.challenge.clone());
+        match need.elsewhere {
+            None => self.hear(offer.challenge.clone()),
+            Some(url) => self.elsewhere().extend([(url.origin(), offer.challenge.clone())]),
         }
         let bearer = match offer.challenge {
             // A password that is wrong stays so; a token may have been sent to a registry that takes none any more.
@@ -308,8 +313,13 @@ impl Auth {
         *self.heard() = Some(Heard::Now(challenge));
     }
 
-    fn heard(&self) -> std::sync::MutexGuard<'_, Option<Heard>> {
+    fn heard(&self) -> MutexGuard<'_, Option<Heard>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As many as the user has named.
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<Origin, Challenge>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

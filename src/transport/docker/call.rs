@@ -72,7 +72,7 @@ impl Call<'_> {
 
     /// What it needs to be let in.
     pub(super) fn need(&self, effort: Effort) -> Need<'_> {
-        Need { method: &self.method, other: self.other, effort, by_registry: true }
+        Need { method: &self.method, other: self.other, effort, elsewhere: None }
     }
 
     /// The request, without what says who we are.

@@ -10,6 +10,7 @@ use url::Url;
 
 pub(super) use super::auth::Actions;
 use super::auth::{Auth, Authorization};
+use super::call::About;
 use super::connections::Connections;
 use super::error::{Refusal, Who, place};
 use super::redirect;
@@ -124,8 +125,9 @@ impl Client {
     pub(super) async fn read_refusal(&self, response: Response) -> Refusal {
         let sent = response.extensions().get::<Authorization>().cloned();
         let elsewhere = self.is_elsewhere(&response).then(|| place(response.url()));
+        let shown = sent.as_ref().is_some_and(|sent| sent.is_for(response.url(), About::Other));
         let mut refusal = Refusal::read(response).await;
-        refusal.who = elsewhere.map_or(Who::Registry { shown: sent.is_some() }, Who::Other);
+        refusal.who = elsewhere.map_or(Who::Registry { shown }, Who::Other);
         refusal.hide(|words| self.auth.hide_secrets(words, sent.as_ref()));
         refusal
     }

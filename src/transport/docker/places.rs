@@ -125,7 +125,7 @@ impl ImageSource for Places {
     async fn blob(&self, descriptor: &Descriptor) -> Result<Chunks> {
         let digest = &descriptor.digest;
         let failed = self.blobs.failed(digest, self.all.len());
-        let mut failures = vec![];
+        let (mut failures, mut absent) = (vec![], None);
         for (at, place) in self.in_order().filter(|(at, _)| !failed.contains(at)) {
             let opened = match place.source().await {
                 Ok(source) => source.own_blob(descriptor).await,
@@ -136,13 +136,21 @@ impl ImageSource for Places {
                     self.settle(at, &failures);
                     return Ok(self.blobs.watch(digest, at, chunks));
                 }
+                // The registry itself: what it lacks isn't at a mirror that can't be asked.
+                Err(error) if at + 1 == self.all.len() && error.kind() == Kind::NotFound => {
+                    absent = Some((place, failures.len()));
+                    failures.push(error);
+                }
                 Err(error) => failures.push(error),
             }
         }
-        let absent = failures.iter().all(|error| error.kind() == Kind::NotFound);
-        match self.all.last() {
-            Some(place) if absent => {
-                place.source().await?.foreign_blob(descriptor, all_failed(failures)).await
+        match absent {
+            Some((registry, own)) => {
+                // There is no other copy, should this one be wrong.
+                self.blobs.exhaust(digest, self.all.len());
+                // What is to be done is decided by the registry.
+                failures[own..].rotate_left(1);
+                registry.source().await?.foreign_blob(descriptor, all_failed(failures)).await
             }
             _ => Err(all_failed(failures)),
         }
@@ -190,6 +198,12 @@ impl Blobs {
             tried.failed.clear();
         }
         tried.failed.clone()
+    }
+
+    /// Notes that no place has a blob.
+    fn exhaust(&self, digest: &Digest, all: usize) {
+        let mut blobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blobs.entry(digest.clone()).or_default().failed = (0..all).collect();
     }
 
     /// Notes where a blob is read from, and when that fails.

@@ -55,11 +55,15 @@ pub(super) fn session(
 ) -> Result<Url> {
     let to = location(from, headers)?;
     if !allowed.contains(&to.origin()) {
-        let hint = format!(
-            "{OWN_ADDRESS}; `--upload-host {registry}={}`, of the command line or of the operator, allows \
-             another host",
-            place(&to)
-        );
+        // What is less protected is allowed to nobody.
+        let hint = match check(from, &to) {
+            Ok(()) => format!(
+                "{OWN_ADDRESS}; `--upload-host {registry}={}`, of the command line or of the operator, allows \
+                 another host",
+                place(&to)
+            ),
+            Err(_) => OWN_ADDRESS.to_owned(),
+        };
         return Err(stranger(from, &to, "wants the blob to be sent").hint(hint));
     }
     check(from, &to)?;

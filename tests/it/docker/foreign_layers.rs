@@ -1,7 +1,9 @@
 //! Layers that a registry leaves where their `urls` point: fetched from there only where the user has it so.
 
-use imagepush::access::{Access, Elsewhere, Network, NetworkSettings};
-use imagepush::error::{Error, Kind};
+use std::sync::Arc;
+
+use imagepush::access::{Access, Elsewhere, Network, NetworkSettings, Registries, RegistriesConf};
+use imagepush::error::{Class, Error, Kind};
 use imagepush::image::{Descriptor, MediaType};
 use imagepush::limits::MAX_LAYER_ADDRESSES;
 use imagepush::transport::BlobKind;
@@ -176,7 +178,7 @@ async fn only_listed_hosts_are_asked_for_layers() {
     let (read, asked) = places.read(&with(&many), &[host]).await;
     assert_eq!((read.is_err(), asked.len()), (true, MAX_LAYER_ADDRESSES));
     // A user name, or less protection than the registry has, is no address of ours.
-    let named = here.replace("http://", "http://alice:pw@");
+    let named = here.replace("http://", "http://alice@");
     let (read, asked) = places.read(&with(&[&named]), &[name]).await;
     assert_eq!((read.is_err(), asked.len()), (true, 0));
     // A layer that is not a foreign one belongs into its registry.
@@ -237,4 +239,34 @@ async fn a_foreign_layer_is_verified_and_goes_on_where_it_broke() {
     let (pushed, _) = places.push(&format!("dir:{}", to.display()), &[&places.name]).await;
     assert_eq!(pushed.unwrap_err().kind(), Kind::ContentMismatch);
     assert!(!to.exists());
+}
+
+/// What the registry itself lacks is asked of the listed host, though a mirror can't be asked; and there is no other copy.
+#[tokio::test]
+async fn a_mirror_that_is_down_is_in_nobodys_way() {
+    let places = Places::start().await;
+    places.fill().await;
+    let mirror = Registry::start().await;
+    mirror.add_rule(Rule::each("GET", "/v2/", Act::Status(503)));
+    let text = format!(
+        "[[registry]]\nlocation = \"{}\"\ninsecure = true\n[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true",
+        places.registry.host, mirror.host
+    );
+    let conf = Arc::new(RegistriesConf::parse(&text, "registries.conf").unwrap());
+    let registries = Registries { conf, ..Registries::default() };
+    let push = async |to: &str| {
+        let to = format!("dir:{}", places.folder.path().join(to).display());
+        let mut options = push::options(&format!("docker://{}/app:1", places.registry.host), &to);
+        options.source.access =
+            Access { registries: registries.clone(), ..access(&[&places.name]) };
+        let pushed = push::run(&options).await.map(drop);
+        (pushed, places.asked().len())
+    };
+    let (pushed, asked) = push("to").await;
+    pushed.unwrap();
+    assert_eq!(asked, 1);
+    let other = Act::Respond(200, vec![], vec![0; places.layer.bytes.len()]);
+    places.host.add_rule(Rule::each("GET", "/blobs/", other));
+    let error = push("other").await.0.unwrap_err();
+    assert_eq!((error.kind(), error.class()), (Kind::ContentMismatch, Class::Permanent));
 }

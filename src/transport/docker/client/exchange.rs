@@ -64,7 +64,7 @@ impl Client {
 
     /// Sends a request wherever it goes; where that is the registry, answers its challenges.
     async fn ask(&self, call: &Call<'_>) -> Result<Response> {
-        let (need, mut tried) = (call.need(Effort::Little), Tried::default());
+        let (need, mut tried) = (self.need(call, Effort::Little), Tried::default());
         let mut sent = self.auth.known(&self.connections, need).await?;
         loop {
             let response = self.execute(call, sent.as_ref()).await?;
@@ -73,6 +73,12 @@ impl Client {
             }
             sent = Some(self.authorize(response, need, sent.as_ref(), &mut tried).await?);
         }
+    }
+
+    fn need<'a>(&self, call: &'a Call<'_>, effort: Effort) -> Need<'a> {
+        let is_elsewhere =
+            |url: &&Url| call.about == About::Session && !self.connections.is_registry(url);
+        Need { elsewhere: Some(&call.url).filter(is_elsewhere), ..call.need(effort) }
     }
 
     /// Whether the registry wants credentials, or who takes its uploads and is to get them. Nobody else is given any.
@@ -108,7 +114,6 @@ impl Client {
         tried: &mut Tried,
     ) -> Result<Authorization> {
         let headers = response.headers().clone();
-        let need = Need { by_registry: !self.is_elsewhere(&response), ..need };
         // A connection is kept for the next request only once its answer is read.
         let refusal = self.read_refusal(response).await;
         let answer = self.auth.answer(&self.connections, &headers, need, sent, tried).await?;
@@ -138,7 +143,7 @@ impl Client {
         call: &Call<'_>,
         mut chunks: Chunks,
     ) -> Result<Response> {
-        let (need, mut tried) = (call.need(Effort::Much), Tried::default());
+        let (need, mut tried) = (self.need(call, Effort::Much), Tried::default());
         let mut sent = self.auth.known(&self.connections, need).await?;
         let mut places: Vec<Call<'_>> = vec![];
         while places.len() <= MAX_REDIRECTS {
@@ -168,9 +173,7 @@ impl Client {
         self.connections.ready(request.url()).await?;
         let (body, watch) = body::outgoing(chunks);
         *request.body_mut() = Some(body);
-        self.watched(request, &watch)
-            .await
-            .map(|response| self.received(call, response, authorization))
+        self.watched(request, &watch).await.map(|response| self.received(response, authorization))
     }
 
     async fn watched(&self, request: Request, watch: &Watch) -> Result<Response> {
@@ -192,17 +195,11 @@ impl Client {
         }
         let patience = Some(Connections::patience(call.ends));
         let response = self.connections.execute_or_in_plain(request, patience, call.gate).await;
-        response.map(|response| self.received(call, response, authorization))
+        response.map(|response| self.received(response, authorization))
     }
 
-    /// An answer that knows what was shown to whoever gave it, and may repeat it. Of what it warns is told.
-    fn received(
-        &self,
-        call: &Call<'_>,
-        mut response: Response,
-        sent: Option<&Authorization>,
-    ) -> Response {
-        let sent = sent.filter(|sent| sent.is_for(response.url(), call.about));
+    /// An answer that knows what this request has shown to somebody: whoever gave it may repeat that. Of what it warns is told.
+    fn received(&self, mut response: Response, sent: Option<&Authorization>) -> Response {
         self.connections.warn(&response, |words| self.auth.hide_secrets(words, sent));
         if let Some(sent) = sent {
             response.extensions_mut().insert(sent.clone());
