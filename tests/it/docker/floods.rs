@@ -179,8 +179,11 @@ async fn peak(host: String) -> u64 {
     tokio::task::spawn_blocking(asks).await.unwrap()
 }
 
-/// Bytes of early hints by HTTP/1.1 after which a server closes.
-const HINTS: usize = 4 << 20;
+/// Bytes of early hints by HTTP/1.1 after which a server closes: few enough to be read in time on a machine that is busy.
+const HINTS: usize = 1 << 20;
+
+/// Most memory for them, which are dropped one by one: kept, they would take several times what was sent.
+const GROWTH_BY_HINTS: u64 = 2 << 20;
 
 /// A server that sends so many early hints to each connection, and how many bytes of them have gone.
 async fn server_of_hints() -> (String, Arc<AtomicUsize>) {
@@ -207,17 +210,17 @@ async fn the_memory_of_a_flood_has_a_bound() {
     let silent = TlsServer::start(config(Shown::unknown(), None)).await;
     let base = peak(silent.host.clone()).await;
     let (host, sent) = server_of_hints().await;
-    let mut floods = vec![("early hints by HTTP/1.1", host, sent, HINTS)];
+    let mut floods = vec![("early hints by HTTP/1.1", host, sent, HINTS, GROWTH_BY_HINTS)];
     for (name, flood) in endless() {
         let (host, sent) = server(flood, (ENDLESS, None)).await;
-        floods.push((name, host, sent, MAX_TALK));
+        floods.push((name, host, sent, MAX_TALK, GROWTH));
     }
-    for (name, host, sent, least) in floods {
+    for (name, host, sent, least, most) in floods {
         let grown = peak(host).await.saturating_sub(base);
         let sent = sent.load(Ordering::Relaxed);
         println!("{name}: {} KiB more for {} KiB", grown >> 10, sent >> 10);
         assert!(sent >= least, "{name}: only {sent} bytes were sent");
-        assert!(grown <= GROWTH, "{name}: {} MiB more", grown >> 20);
+        assert!(grown <= most, "{name}: {} KiB more", grown >> 10);
     }
 }
 
